@@ -1,0 +1,169 @@
+"""What a detector is, and how several of them become one answer.
+
+A detector looks at ONE message and answers yes, no or *don't know* for each kind of signal that it knows about.
+The rules that hold whatever the detectors are:
+
+1. A detector that raises, times out, or answers nonsense counts as *don't know* for all of its kinds.
+2. For risk, *yes* of any detector wins over everything, and *don't know* wins over *no*.
+3. For evidence against the user, *don't know* is no evidence.
+4. A suite in which nobody looks for risk does not know about risk: every end will be denied.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, Protocol, runtime_checkable
+
+__all__ = [
+    "RISK_KINDS",
+    "Answer",
+    "Detector",
+    "DetectorSuite",
+    "ObservedMessage",
+    "Signal",
+    "SignalKind",
+]
+
+_log = logging.getLogger(__name__)
+
+
+class Answer(StrEnum):
+    """What a detector says."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+class SignalKind(StrEnum):
+    """What can be detected. The first five are about user messages, the others about the assistant's."""
+
+    SELF_HARM = "self_harm"
+    VIOLENCE = "violence"
+    ABUSE = "abuse"
+    ASKS_TO_END = "asks_to_end"
+    CONFIRMS_END = "confirms_end"
+    REFUSAL = "refusal"
+    REDIRECTION = "redirection"
+    WARNING = "warning"
+    END_QUESTION = "end_question"
+
+
+RISK_KINDS = frozenset({SignalKind.SELF_HARM, SignalKind.VIOLENCE})
+"""Kinds of which a *yes* is a risk flag. A healthy risk check has an answer for each."""
+
+_USER_KINDS = RISK_KINDS | {SignalKind.ABUSE, SignalKind.ASKS_TO_END, SignalKind.CONFIRMS_END}
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedMessage:
+    """One message as detectors see it.
+
+    Attributes:
+        role: Who speaks.
+        text: The text of all its parts, tool calls and tool results left out.
+        message_id: Id of the message.
+        raw: The framework's own message object, for native provider signals; may be ``None``.
+    """
+
+    role: Literal["user", "assistant"]
+    text: str
+    message_id: str
+    raw: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One detector's answer about one message.
+
+    Attributes:
+        kind: What was looked for.
+        answer: Yes, no or don't know.
+        source: ``name/version`` of the detector.
+        score: Calibrated score, 0 to 1, where there is one.
+    """
+
+    kind: SignalKind
+    answer: Answer
+    source: str
+    score: float | None = None
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Looks at one message; pure, quick, without side effects.
+
+    Attributes:
+        name: Stable name, no slash.
+        version: Changes whenever answers may change.
+        kinds: What it looks for. It must return exactly one signal for each of them that concerns the message's
+            role, and none else.
+    """
+
+    name: str
+    version: str
+    kinds: frozenset[SignalKind]
+
+    def detect(self, message: ObservedMessage) -> Iterable[Signal]:
+        """Return one signal for each of ``kinds`` that concerns ``message.role``."""
+        ...
+
+
+class DetectorSuite:
+    """Several detectors, asked in turn, merged into one signal for each kind.
+
+    Args:
+        detectors: In any order; the merge does not depend on it.
+    """
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        self.detectors = tuple(detectors)
+        self.kinds: frozenset[SignalKind] = frozenset().union(*(d.kinds for d in self.detectors))
+
+    @property
+    def checks_risk(self) -> bool:
+        """Whether somebody looks for every kind of risk."""
+        return self.kinds >= RISK_KINDS
+
+    def observe(self, message: ObservedMessage) -> dict[SignalKind, Signal]:
+        """Ask every detector about ``message``.
+
+        Returns:
+            One merged signal for each kind that some detector knows about and that concerns the role.
+        """
+        merged: dict[SignalKind, Signal] = {}
+        for detector in self.detectors:
+            for signal in _ask(detector, message):
+                present = merged.get(signal.kind)
+                merged[signal.kind] = signal if present is None else _merge(present, signal)
+        return merged
+
+
+def _ask(detector: Detector, message: ObservedMessage) -> Sequence[Signal]:
+    """Ask one detector; whatever goes wrong becomes *don't know* for all of its kinds (rule 1)."""
+    wanted = detector.kinds & _USER_KINDS if message.role == "user" else detector.kinds - _USER_KINDS
+    if not wanted:
+        return ()
+    try:
+        signals = tuple(detector.detect(message))
+        if {signal.kind for signal in signals} == wanted and len(signals) == len(wanted):
+            return signals
+        problem = "did not answer for exactly the kinds it declares"
+    except Exception as error:  # noqa: BLE001 - a broken detector must count as doubt, whatever broke in it
+        problem = f"raised {type(error).__name__}"
+    _log.warning("detector %s/%s %s: counted as doubt", detector.name, detector.version, problem)
+    source = f"{detector.name}/{detector.version}"
+    return [Signal(kind, Answer.UNKNOWN, source) for kind in sorted(wanted)]
+
+
+def _merge(first: Signal, second: Signal) -> Signal:
+    """Merge two answers about one kind: the one that ranks higher, the surer one on a tie (rules 2 and 3)."""
+    ranks = (
+        {Answer.YES: 2, Answer.UNKNOWN: 1, Answer.NO: 0}
+        if first.kind in RISK_KINDS
+        else {Answer.YES: 2, Answer.NO: 1, Answer.UNKNOWN: 0}
+    )
+    return max(first, second, key=lambda signal: (ranks[signal.answer], signal.score or 0.0))

@@ -1,0 +1,356 @@
+"""The records that the other modules hand to each other: frozen, validated, and plain JSON when dumped.
+
+The words are kept apart on purpose: *evidence* is what was observed, a *decision* is what the policy makes of it,
+a *seal* is what was enforced.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from end_conversation_tool.errors import InvalidInputError
+
+__all__ = [
+    "MAX_REASON_CHARS",
+    "MAX_THREAD_ID_CHARS",
+    "Category",
+    "Decision",
+    "DecisionRecord",
+    "EndRequest",
+    "EvidenceKind",
+    "EvidenceRecord",
+    "Mode",
+    "Outcome",
+    "RiskFlag",
+    "RiskKind",
+    "Seal",
+    "SealOutcome",
+    "ThreadStatus",
+    "UnmetCode",
+    "Verdict",
+    "new_id",
+    "utc_now",
+    "validate_thread_id",
+]
+
+MAX_REASON_CHARS = 500
+"""Longest reason, in characters, that the model may give for an end."""
+
+MAX_THREAD_ID_CHARS = 10_000
+"""Longest thread id, in characters."""
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, and closed to unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Category(StrEnum):
+    """On what ground the model asks for the end."""
+
+    ABUSE = "abuse"
+    HARMFUL_REQUESTS = "harmful_requests"
+    USER_REQUEST = "user_request"
+
+
+class Verdict(StrEnum):
+    """What the policy says of one request."""
+
+    PERMIT = "permit"
+    DENY = "deny"
+
+
+class Mode(StrEnum):
+    """How far an operator lets the package go."""
+
+    ENFORCE = "enforce"
+    SHADOW = "shadow"
+    OFF = "off"
+
+
+class UnmetCode(StrEnum):
+    """Why an end is denied, in the order in which the conditions are stated. Stable: dashboards count these."""
+
+    RISK_FLAGGED = "risk_flagged"
+    RISK_UNCERTAIN = "risk_uncertain"
+    RISK_CHECK_FAILED = "risk_check_failed"
+    MODE_OFF = "mode_off"
+    MODEL_NOT_ENABLED = "model_not_enabled"
+    NO_THREAD_ID = "no_thread_id"
+    NO_CHECKPOINTER = "no_checkpointer"
+    REGISTRY_UNAVAILABLE = "registry_unavailable"
+    THREAD_ALREADY_SEALED = "thread_already_sealed"
+    STALE_RUN = "stale_run"
+    NOT_MAIN_AGENT = "not_main_agent"
+    REFUSED_REPLY = "refused_reply"
+    INVALID_ARGUMENTS = "invalid_arguments"
+    TOO_MANY_ATTEMPTS = "too_many_attempts"
+    EVIDENCE_UNREADABLE = "evidence_unreadable"
+    CATEGORY_NOT_ALLOWED = "category_not_allowed"
+    POLICY_REQUIRES_NOTHING = "policy_requires_nothing"
+    NO_ABUSE_OBSERVED = "no_abuse_observed"
+    TOO_FEW_REFUSALS = "too_few_refusals"
+    TOO_FEW_REDIRECTIONS = "too_few_redirections"
+    NO_WARNING = "no_warning"
+    WARNING_NOT_ANSWERED = "warning_not_answered"
+    NO_PERSISTENCE = "no_persistence"
+    USER_DID_NOT_ASK = "user_did_not_ask"
+    USER_NOT_QUESTIONED = "user_not_questioned"
+    USER_DID_NOT_CONFIRM = "user_did_not_confirm"
+    JUDGE_DISAGREES = "judge_disagrees"
+    JUDGE_FAILED = "judge_failed"
+    CONFIRMATION_CALL_REQUIRED = "confirmation_call_required"
+
+
+class EvidenceKind(StrEnum):
+    """What one entry of the evidence shows."""
+
+    ABUSE = "abuse"
+    REFUSAL = "refusal"
+    REDIRECTION = "redirection"
+    WARNING = "warning"
+    ASKS_TO_END = "asks_to_end"
+    END_QUESTION = "end_question"
+    CONFIRMS_END = "confirms_end"
+
+
+class RiskKind(StrEnum):
+    """What a person may be at risk of. Any of them vetoes every end of the thread."""
+
+    SELF_HARM = "self_harm"
+    CRISIS = "crisis"
+    VIOLENCE = "violence"
+    OTHER = "other"
+
+
+class EndRequest(Record):
+    """The arguments of the tool: what the model asks for.
+
+    Attributes:
+        category: The ground.
+        reason: 1 to 500 characters, kept in the end record; not shown to the user.
+    """
+
+    category: Category = Field(description="Why the conversation should end.")
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON_CHARS)] = Field(
+        description="One or two sentences for the operator: what happened and what was tried."
+    )
+
+
+class EvidenceRecord(Record):
+    """One observed fact, tied to the message that shows it.
+
+    Attributes:
+        kind: What it shows.
+        turn: Number of the user turn, from 1.
+        message_id: The message that shows it.
+        source: Detector and version, as ``name/version``.
+        score: The detector's calibrated score, 0 to 1, where it has one.
+    """
+
+    kind: EvidenceKind
+    turn: int = Field(ge=1)
+    message_id: str
+    source: str
+    score: float | None = Field(default=None, ge=0, le=1)
+
+
+class RiskFlag(Record):
+    """A sign that somebody may be at risk. Kept per thread, on every branch, until the host clears it.
+
+    Attributes:
+        kind: What the person may be at risk of.
+        source: Detector as ``name/version``, or the host's own name for itself.
+        reason: The host's words; empty for a detector (user text is never kept here).
+        message_id: The message that shows it, where there is one.
+        score: The detector's calibrated score, 0 to 1, where it has one.
+        raised_at: UTC.
+        cleared_at: UTC; ``None`` while the flag stands.
+        cleared_by: The operator who cleared it.
+        clear_reason: Why.
+    """
+
+    kind: RiskKind
+    source: str
+    reason: str = ""
+    message_id: str | None = None
+    score: float | None = Field(default=None, ge=0, le=1)
+    raised_at: AwareDatetime
+    cleared_at: AwareDatetime | None = None
+    cleared_by: str | None = None
+    clear_reason: str | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the flag still vetoes."""
+        return self.cleared_at is None
+
+
+class Decision(Record):
+    """What the policy makes of one request: pure data, without clock or identity.
+
+    Attributes:
+        verdict: Permit or deny.
+        unmet: Every condition that does not hold, in the order of :class:`UnmetCode`; empty when permitted.
+        evidence: What the decision rests on.
+        policy_version: Fingerprint of the policy, see ``EndConversationPolicy.version``.
+    """
+
+    verdict: Verdict
+    unmet: tuple[UnmetCode, ...] = ()
+    evidence: tuple[EvidenceRecord, ...] = ()
+    policy_version: str
+
+    @property
+    def permitted(self) -> bool:
+        """Whether every condition holds."""
+        return self.verdict is Verdict.PERMIT
+
+
+class Outcome(StrEnum):
+    """What became of one call of the tool."""
+
+    SEALED = "sealed"
+    DENIED = "denied"
+    AWAITING_CONFIRMATION = "awaiting_confirmation"
+    WOULD_HAVE_SEALED = "would_have_sealed"
+
+
+class DecisionRecord(Record):
+    """One call of the tool, as the registry keeps it. Every call is recorded exactly once.
+
+    Attributes:
+        id: Unique id of the record.
+        thread_id: The thread.
+        branch: The branch of the thread, from 0.
+        turn: Number of the user turn, from 1 (0: before any user turn).
+        category: The ground that the model named; ``None`` when its arguments were malformed.
+        reason: The model's words; empty when malformed or redacted.
+        decision: Verdict, unmet conditions, evidence and policy version.
+        outcome: What became of it.
+        mode: The mode it was decided in.
+        model: Name of the model that called, where it is known.
+        prompt_version: Version of the prompt section and of the texts.
+        decided_by: Who decided.
+        decided_at: UTC.
+    """
+
+    id: str
+    thread_id: str
+    branch: int = Field(default=0, ge=0)
+    turn: int = Field(ge=0)
+    category: Category | None
+    reason: str
+    decision: Decision
+    outcome: Outcome
+    mode: Mode
+    model: str | None
+    prompt_version: str
+    decided_by: str = "policy"
+    decided_at: AwareDatetime
+
+
+class Seal(Record):
+    """The end record of one branch of a thread.
+
+    Attributes:
+        thread_id: The thread.
+        branch: The sealed branch, from 0.
+        sequence: The thread's sequence number after sealing.
+        sealed_at: UTC.
+        checkpoint_id: The checkpoint on which the deciding node ran; the branch is sealed from here on.
+        run_token: The run that sealed, and so the only one that may still write its own last checkpoint.
+        record: The decision that permitted the end, with all its evidence.
+    """
+
+    thread_id: str
+    branch: int = Field(default=0, ge=0)
+    sequence: int = Field(ge=1)
+    sealed_at: AwareDatetime
+    checkpoint_id: str | None = None
+    run_token: str | None = None
+    record: DecisionRecord
+
+
+class SealOutcome(Record):
+    """What became of an attempt to seal.
+
+    Attributes:
+        seal: The seal that stands; ``None`` when sealing was refused.
+        created: Whether this attempt made it (``False``: it stood already).
+        refusal: Why sealing was refused, found inside the same transaction; ``None`` otherwise.
+    """
+
+    seal: Seal | None = None
+    created: bool = False
+    refusal: Literal[UnmetCode.RISK_FLAGGED, UnmetCode.STALE_RUN] | None = None
+
+
+class ThreadStatus(Record):
+    """The state of one thread, as the registry knows it. A thread never heard of is open, at sequence 0.
+
+    Attributes:
+        thread_id: The thread.
+        sequence: Bumped by each seal, recorded branch and reopening: the fencing token of runs.
+        branch: The branch that a new message goes to.
+        seal: The end record of that branch; ``None`` while it is open.
+        risk_flags: All flags ever raised, cleared ones included, oldest first.
+    """
+
+    thread_id: str
+    sequence: int = Field(default=0, ge=0)
+    branch: int = Field(default=0, ge=0)
+    seal: Seal | None = None
+    risk_flags: tuple[RiskFlag, ...] = ()
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the thread takes no further message."""
+        return self.seal is not None
+
+    @property
+    def at_risk(self) -> bool:
+        """Whether a flag stands that vetoes every end."""
+        return any(flag.active for flag in self.risk_flags)
+
+
+def utc_now() -> datetime:
+    """Return the present moment, UTC."""
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """Return a fresh unique id."""
+    return uuid4().hex
+
+
+def validate_thread_id(value: Any) -> str:
+    """Return ``value`` as a thread id.
+
+    Ids are compared exactly as given: no case folding, no Unicode normalisation.
+
+    Args:
+        value: A string of 1 to 10,000 characters, or an ``int`` or ``UUID``, which LangGraph accepts too.
+
+    Returns:
+        The id as a string.
+
+    Raises:
+        InvalidInputError: Another type, empty, too long, or with characters that no database stores.
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, int, UUID)):
+        raise InvalidInputError(f"thread_id: expected a str, int or UUID, got {type(value).__name__}")
+    text = str(value)
+    if not 1 <= len(text) <= MAX_THREAD_ID_CHARS:
+        raise InvalidInputError(
+            f"thread_id: expected 1 to {MAX_THREAD_ID_CHARS:,} characters, got a str of {len(text):,}"
+        )
+    if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise InvalidInputError("thread_id: a str with NUL or a lone surrogate cannot be stored")
+    return text

@@ -1,0 +1,147 @@
+"""The registry: the truth about threads, kept outside the graph's state, where no forged state reaches it.
+
+What every registry guarantees, in this order:
+
+1. ``seal`` is one transaction and idempotent: a branch has one seal, however many runs ask for it, and the decision that
+   led to it is recorded with it or not at all.
+2. ``seal`` looks at the risk flags *inside* that transaction: a flag that was raised first always wins.
+3. Nothing unseals but ``open_branch`` and ``reopen``, and both are recorded.
+4. Flags are kept per thread, survive every branch, and are cleared only by a named operator with a reason.
+5. What cannot be read or written raises ``RegistryError``; nothing is half-written.
+
+Each method has an async twin with the prefix ``a``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from end_conversation_tool.models import DecisionRecord, RiskFlag, RiskKind, Seal, SealOutcome, ThreadStatus
+
+__all__ = ["SealRegistry"]
+
+
+@runtime_checkable
+class SealRegistry(Protocol):
+    """Status of threads, seals, decisions and risk flags."""
+
+    @property
+    def signing_key(self) -> bytes:
+        """32 random bytes made with the registry and kept in it; ledgers in graph state are signed with it."""
+        ...
+
+    def status(self, thread_id: str) -> ThreadStatus:
+        """Return the state of a thread, in one read; a thread never heard of is open."""
+        ...
+
+    async def astatus(self, thread_id: str) -> ThreadStatus:
+        """Async twin of ``status``."""
+        ...
+
+    def seal(
+        self,
+        record: DecisionRecord,
+        *,
+        held_sequence: int | None = None,
+        checkpoint_id: str | None = None,
+        run_token: str | None = None,
+    ) -> SealOutcome:
+        """Seal ``record.branch`` of ``record.thread_id`` and keep the decision, in one transaction.
+
+        Args:
+            record: The decision, with ``outcome=sealed``. When sealing is refused it is recorded as ``denied`` with the
+                refusal as its only unmet condition; when the branch was sealed already it is recorded as
+                ``denied`` with ``thread_already_sealed``.
+            held_sequence: The sequence number that the run started with. If the thread has moved on since, the
+                attempt is refused as ``stale_run``. ``None`` skips this check.
+            checkpoint_id: See ``Seal.checkpoint_id``.
+            run_token: See ``Seal.run_token``.
+
+        Returns:
+            What became of it. Never raises because of the state of the thread.
+        """
+        ...
+
+    async def aseal(
+        self,
+        record: DecisionRecord,
+        *,
+        held_sequence: int | None = None,
+        checkpoint_id: str | None = None,
+        run_token: str | None = None,
+    ) -> SealOutcome:
+        """Async twin of ``seal``."""
+        ...
+
+    def record_decision(self, record: DecisionRecord) -> None:
+        """Keep a decision that seals nothing. Keeping one id twice is an ``InvalidInputError``."""
+        ...
+
+    async def arecord_decision(self, record: DecisionRecord) -> None:
+        """Async twin of ``record_decision``."""
+        ...
+
+    def decisions(self, thread_id: str) -> Sequence[DecisionRecord]:
+        """Return all decisions on a thread, oldest first."""
+        ...
+
+    async def adecisions(self, thread_id: str) -> Sequence[DecisionRecord]:
+        """Async twin of ``decisions``."""
+        ...
+
+    def seals(self, thread_id: str) -> Sequence[Seal]:
+        """Return the seals of all branches of a thread, reopened ones left out, in order of branch."""
+        ...
+
+    async def aseals(self, thread_id: str) -> Sequence[Seal]:
+        """Async twin of ``seals``."""
+        ...
+
+    def flag_risk(
+        self,
+        thread_id: str,
+        *,
+        kind: RiskKind | str,
+        source: str,
+        reason: str = "",
+        message_id: str | None = None,
+        score: float | None = None,
+    ) -> RiskFlag:
+        """Raise a risk flag. The same kind, source and message raised again returns the flag that stands.
+
+        A flag that was cleared stays cleared for that message: only a flag without a message id, or another message,
+        raises it anew.
+
+        Raises:
+            InvalidInputError: Unknown kind, or an empty or overlong source, reason or message id.
+        """
+        ...
+
+    async def aflag_risk(
+        self,
+        thread_id: str,
+        *,
+        kind: RiskKind | str,
+        source: str,
+        reason: str = "",
+        message_id: str | None = None,
+        score: float | None = None,
+    ) -> RiskFlag:
+        """Async twin of ``flag_risk``."""
+        ...
+
+    def clear_risk(self, thread_id: str, *, operator: str, reason: str) -> int:
+        """Clear every standing flag of a thread; they stay on record, with who cleared them and why.
+
+        Returns:
+            How many were cleared.
+
+        Raises:
+            InvalidInputError: No operator or no reason given.
+        """
+        ...
+
+    async def aclear_risk(self, thread_id: str, *, operator: str, reason: str) -> int:
+        """Async twin of ``clear_risk``."""
+        ...
