@@ -18,6 +18,7 @@ from end_conversation_tool.errors import InvalidInputError
 __all__ = [
     "MAX_REASON_CHARS",
     "MAX_THREAD_ID_CHARS",
+    "BranchStatus",
     "Category",
     "Decision",
     "DecisionRecord",
@@ -292,6 +293,24 @@ class SealOutcome(Record):
     refusal: Literal[UnmetCode.RISK_FLAGGED, UnmetCode.STALE_RUN] | None = None
 
 
+class BranchStatus(Record):
+    """The state of one branch of a thread.
+
+    Attributes:
+        branch: Number of the branch, from 0 (the thread as it began).
+        parent: The branch that it forked from; ``None`` for branch 0.
+        forked_from: The checkpoint that it forked from; ``None`` for branch 0.
+        fence: A run may write to an open branch if it started at this sequence number or later.
+        seal: The end record; ``None`` while the branch is open.
+    """
+
+    branch: int = Field(default=0, ge=0)
+    parent: int | None = None
+    forked_from: str | None = None
+    fence: int = Field(default=0, ge=0)
+    seal: Seal | None = None
+
+
 class ThreadStatus(Record):
     """The state of one thread, as the registry knows it. A thread never heard of is open, at sequence 0.
 
@@ -299,15 +318,24 @@ class ThreadStatus(Record):
         thread_id: The thread.
         sequence: Bumped by each seal, recorded branch and reopening: the fencing token of runs.
         branch: The branch that a new message goes to.
-        seal: The end record of that branch; ``None`` while it is open.
+        branches: All branches that the registry has a record of, in order; a branch without one is open.
         risk_flags: All flags ever raised, cleared ones included, oldest first.
     """
 
     thread_id: str
     sequence: int = Field(default=0, ge=0)
     branch: int = Field(default=0, ge=0)
-    seal: Seal | None = None
+    branches: tuple[BranchStatus, ...] = ()
     risk_flags: tuple[RiskFlag, ...] = ()
+
+    def on_branch(self, branch: int) -> BranchStatus:
+        """Return the state of one branch."""
+        return next((known for known in self.branches if known.branch == branch), BranchStatus(branch=branch))
+
+    @property
+    def seal(self) -> Seal | None:
+        """The end record of the branch that a new message goes to; ``None`` while it is open."""
+        return self.on_branch(self.branch).seal
 
     @property
     def sealed(self) -> bool:

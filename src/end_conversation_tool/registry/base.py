@@ -2,8 +2,8 @@
 
 What every registry guarantees, in this order:
 
-1. ``seal`` is one transaction and idempotent: a branch has one seal, however many runs ask for it, and the decision that
-   led to it is recorded with it or not at all.
+1. ``seal`` is one transaction and idempotent: a branch has one seal, however many runs ask for it, and the decision
+   that led to it is recorded with it or not at all.
 2. ``seal`` looks at the risk flags *inside* that transaction: a flag that was raised first always wins.
 3. Nothing unseals but ``open_branch`` and ``reopen``, and both are recorded.
 4. Flags are kept per thread, survive every branch, and are cleared only by a named operator with a reason.
@@ -144,4 +144,39 @@ class SealRegistry(Protocol):
 
     async def aclear_risk(self, thread_id: str, *, operator: str, reason: str) -> int:
         """Async twin of ``clear_risk``."""
+        ...
+
+    def open_branch(self, thread_id: str, *, parent: int, forked_from: str) -> ThreadStatus:
+        """Record that an earlier checkpoint is being edited and retried: a new branch, to which new messages now go.
+
+        The sequence is bumped, so that runs that started before are fenced out of the sealed branch for good. The
+        sealed branch stays sealed; risk flags stay.
+
+        Args:
+            thread_id: The thread.
+            parent: The branch that holds the checkpoint.
+            forked_from: Id of the checkpoint.
+
+        Returns:
+            The status after it; ``status.branch`` is the new branch.
+        """
+        ...
+
+    async def aopen_branch(self, thread_id: str, *, parent: int, forked_from: str) -> ThreadStatus:
+        """Async twin of ``open_branch``."""
+        ...
+
+    def reopen(self, thread_id: str, *, operator: str, reason: str) -> ThreadStatus:
+        """Unseal the current branch: an operator's act, kept with name and reason.
+
+        The sequence is bumped and the branch's fence moves up to it, so that runs that started before stay out. Risk
+        flags stay. The seal stays on record as a decision.
+
+        Raises:
+            InvalidInputError: No operator or no reason given, or the thread is not sealed.
+        """
+        ...
+
+    async def areopen(self, thread_id: str, *, operator: str, reason: str) -> ThreadStatus:
+        """Async twin of ``reopen``."""
         ...

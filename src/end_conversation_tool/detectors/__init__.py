@@ -1,0 +1,1 @@
+"""Detectors: what was said, and whether somebody may be at risk."""

@@ -1,0 +1,1 @@
+"""Registries: the durable truth about threads."""
