@@ -7,13 +7,22 @@ a *seal* is what was enforced.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.vocabulary import (
+    Category,
+    EvidenceKind,
+    JudgeOpinion,
+    Mode,
+    Outcome,
+    RiskKind,
+    UnmetCode,
+    Verdict,
+)
 
 __all__ = [
     "MAX_REASON_CHARS",
@@ -25,8 +34,10 @@ __all__ = [
     "EndRequest",
     "EvidenceKind",
     "EvidenceRecord",
+    "JudgeOpinion",
     "Mode",
     "Outcome",
+    "RiskAssessment",
     "RiskFlag",
     "RiskKind",
     "Seal",
@@ -50,84 +61,6 @@ class Record(BaseModel):
     """Base of all records: immutable, and closed to unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Category(StrEnum):
-    """On what ground the model asks for the end."""
-
-    ABUSE = "abuse"
-    HARMFUL_REQUESTS = "harmful_requests"
-    USER_REQUEST = "user_request"
-
-
-class Verdict(StrEnum):
-    """What the policy says of one request."""
-
-    PERMIT = "permit"
-    DENY = "deny"
-
-
-class Mode(StrEnum):
-    """How far an operator lets the package go."""
-
-    ENFORCE = "enforce"
-    SHADOW = "shadow"
-    OFF = "off"
-
-
-class UnmetCode(StrEnum):
-    """Why an end is denied, in the order in which the conditions are stated. Stable: dashboards count these."""
-
-    RISK_FLAGGED = "risk_flagged"
-    RISK_UNCERTAIN = "risk_uncertain"
-    RISK_CHECK_FAILED = "risk_check_failed"
-    MODE_OFF = "mode_off"
-    MODEL_NOT_ENABLED = "model_not_enabled"
-    NO_THREAD_ID = "no_thread_id"
-    NO_CHECKPOINTER = "no_checkpointer"
-    REGISTRY_UNAVAILABLE = "registry_unavailable"
-    THREAD_ALREADY_SEALED = "thread_already_sealed"
-    STALE_RUN = "stale_run"
-    NOT_MAIN_AGENT = "not_main_agent"
-    REFUSED_REPLY = "refused_reply"
-    INVALID_ARGUMENTS = "invalid_arguments"
-    TOO_MANY_ATTEMPTS = "too_many_attempts"
-    EVIDENCE_UNREADABLE = "evidence_unreadable"
-    CATEGORY_NOT_ALLOWED = "category_not_allowed"
-    POLICY_REQUIRES_NOTHING = "policy_requires_nothing"
-    NO_ABUSE_OBSERVED = "no_abuse_observed"
-    TOO_FEW_REFUSALS = "too_few_refusals"
-    TOO_FEW_REDIRECTIONS = "too_few_redirections"
-    NO_WARNING = "no_warning"
-    WARNING_NOT_ANSWERED = "warning_not_answered"
-    NO_PERSISTENCE = "no_persistence"
-    USER_DID_NOT_ASK = "user_did_not_ask"
-    USER_NOT_QUESTIONED = "user_not_questioned"
-    USER_DID_NOT_CONFIRM = "user_did_not_confirm"
-    JUDGE_DISAGREES = "judge_disagrees"
-    JUDGE_FAILED = "judge_failed"
-    CONFIRMATION_CALL_REQUIRED = "confirmation_call_required"
-
-
-class EvidenceKind(StrEnum):
-    """What one entry of the evidence shows."""
-
-    ABUSE = "abuse"
-    REFUSAL = "refusal"
-    REDIRECTION = "redirection"
-    WARNING = "warning"
-    ASKS_TO_END = "asks_to_end"
-    END_QUESTION = "end_question"
-    CONFIRMS_END = "confirms_end"
-
-
-class RiskKind(StrEnum):
-    """What a person may be at risk of. Any of them vetoes every end of the thread."""
-
-    SELF_HARM = "self_harm"
-    CRISIS = "crisis"
-    VIOLENCE = "violence"
-    OTHER = "other"
 
 
 class EndRequest(Record):
@@ -193,6 +126,20 @@ class RiskFlag(Record):
         return self.cleared_at is None
 
 
+class RiskAssessment(Record):
+    """What is known about risk at the moment of a decision.
+
+    Attributes:
+        flagged: Kinds for which a flag stands.
+        uncertain: Some detector does not know, for a message that counts.
+        healthy: Every message that counts was looked at for every kind of risk.
+    """
+
+    flagged: tuple[RiskKind, ...] = ()
+    uncertain: bool = False
+    healthy: bool = True
+
+
 class Decision(Record):
     """What the policy makes of one request: pure data, without clock or identity.
 
@@ -212,15 +159,6 @@ class Decision(Record):
     def permitted(self) -> bool:
         """Whether every condition holds."""
         return self.verdict is Verdict.PERMIT
-
-
-class Outcome(StrEnum):
-    """What became of one call of the tool."""
-
-    SEALED = "sealed"
-    DENIED = "denied"
-    AWAITING_CONFIRMATION = "awaiting_confirmation"
-    WOULD_HAVE_SEALED = "would_have_sealed"
 
 
 class DecisionRecord(Record):

@@ -1,0 +1,285 @@
+"""The gate: the only orchestration. Every door walks through it in the same three steps.
+
+1. ``admit``: may this run speak in the thread at all? One read of the registry. A sealed thread, an overtaken run and a
+   registry that cannot be read are refused with an error, before any model is called.
+2. ``hear``: what did the user say? Evidence and risk flags.
+3. ``rule``: what did the model answer, and if it asks for the end: does it get it? Decide, record, seal.
+
+Whatever goes wrong in step 3 denies the end. The judgement itself is in ``policy`` and ``judgement``; each sync/async
+pair here drives one flow, which only loads, calls it and commits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from end_conversation_tool.detectors.base import DetectorSuite, ObservedMessage
+from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
+from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
+from end_conversation_tool.judgement import FlagRaised, assess_risk, hear_user, note_reply
+from end_conversation_tool.ledger import Ledger
+from end_conversation_tool.models import (
+    Decision,
+    DecisionRecord,
+    EndRequest,
+    Mode,
+    Outcome,
+    RiskKind,
+    SealOutcome,
+    ThreadStatus,
+    UnmetCode,
+    Verdict,
+    new_id,
+    utc_now,
+    validate_thread_id,
+)
+from end_conversation_tool.policy import EndConversationPolicy, decide
+from end_conversation_tool.prompts import (
+    PROMPT_VERSION,
+    confirmation_text,
+    conversation_end,
+    denial_text,
+    ended_text,
+    shadow_text,
+)
+from end_conversation_tool.registry.base import SealRegistry
+from end_conversation_tool.tool import parse_request
+from end_conversation_tool.visit import Reply, Ruling, RunContext, Visit
+
+__all__ = ["Gate", "Ruling", "RunContext", "Visit"]
+
+_log = logging.getLogger(__name__)
+
+History = Callable[[], Iterable[ObservedMessage]]
+"""Gives all user messages of a branch, oldest first."""
+
+
+class Gate:
+    """Admits runs, listens, and rules on calls of the tool.
+
+    Args:
+        policy: When an end is permitted.
+        registry: The truth about threads.
+        detectors: What is seen in messages.
+        clock: Gives the present moment, UTC.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: EndConversationPolicy,
+        registry: SealRegistry,
+        detectors: DetectorSuite,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.policy, self.registry, self.detectors, self._clock = policy, registry, detectors, clock
+
+    def admit(self, context: RunContext, ledger_state: object = None) -> Visit:
+        """Let a run into its thread.
+
+        Args:
+            context: The run.
+            ledger_state: The ledger as graph state holds it.
+
+        Raises:
+            ThreadSealedError: The branch is sealed.
+            StaleRunError: The thread moved on under the run.
+            RegistryError: The registry cannot be read, so nobody knows whether the thread is sealed.
+        """
+        return run_flow(self._admitting(context, ledger_state))
+
+    async def aadmit(self, context: RunContext, ledger_state: object = None) -> Visit:
+        """Async twin of ``admit``."""
+        return await arun_flow(self._admitting(context, ledger_state))
+
+    def hear(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Visit:
+        """Note what the user said. Never raises: somebody who may be at risk is not turned away by a full disk.
+
+        Args:
+            visit: The admitted run.
+            messages: The user messages not observed yet, oldest first.
+        """
+        return run_flow(self._hearing(visit, messages))
+
+    async def ahear(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Visit:
+        """Async twin of ``hear``."""
+        return await arun_flow(self._hearing(visit, messages))
+
+    def rule(self, visit: Visit, reply: Reply, history: History) -> tuple[Visit, Ruling | None]:
+        """Note a model reply, and rule on its request to end, if it makes one.
+
+        Several calls in one reply are one request. Never raises for what the registry answers: the end is denied.
+
+        Args:
+            visit: The admitted run, after ``hear``.
+            reply: The reply.
+            history: Gives all user messages of the branch; asked only when an end is requested.
+
+        Returns:
+            The visit with the new ledger, and the ruling; no ruling when nothing was requested.
+        """
+        return run_flow(self._ruling(visit, reply, history))
+
+    async def arule(self, visit: Visit, reply: Reply, history: History) -> tuple[Visit, Ruling | None]:
+        """Async twin of ``rule``."""
+        return await arun_flow(self._ruling(visit, reply, history))
+
+    def dump(self, visit: Visit) -> dict[str, Any]:
+        """Return the visit's ledger as graph state holds it."""
+        return visit.ledger.dump(self.registry.signing_key, visit.context.thread_id or "")
+
+    def _admitting(self, context: RunContext, ledger_state: object) -> Flow[Visit]:
+        status: ThreadStatus | None = None
+        if context.thread_id is not None:
+            thread_id = validate_thread_id(context.thread_id)
+            status = yield Ask(self.registry.status, self.registry.astatus, (thread_id,))
+        visit = Visit(context, status, Ledger())
+        if status is not None:
+            branch = status.on_branch(visit.branch)
+            if branch.seal is not None:
+                raise ThreadSealedError(status.thread_id, conversation_end(branch.seal))
+            if context.held_sequence is not None and context.held_sequence < branch.fence:
+                raise StaleRunError(status.thread_id, held=context.held_sequence, current=branch.fence)
+        ledger = Ledger.load(ledger_state, self.registry.signing_key, context.thread_id or "")
+        if ledger is None and ledger_state is not None:
+            _log.warning("a ledger that this registry did not sign was ignored")
+        return replace(visit, ledger=ledger or Ledger())
+
+    def _hearing(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Flow[Visit]:
+        heard = hear_user(self.detectors, visit.ledger, messages)
+        waiting = (FlagRaised(*flag) for flag in visit.ledger.unrecorded_risk)
+        return (yield from self._flagging(replace(visit, ledger=heard.ledger), (*waiting, *heard.flags)))
+
+    def _flagging(self, visit: Visit, flags: Sequence[FlagRaised]) -> Flow[Visit]:
+        """Write flags; what cannot be written stays in the ledger, one of each kind, until it can."""
+        unrecorded: dict[RiskKind, FlagRaised] = {}
+        for flag in flags:
+            if visit.context.thread_id is None:
+                unrecorded.setdefault(flag.kind, flag)
+                continue
+            fields = {"kind": flag.kind, "source": flag.source, "message_id": flag.message_id, "score": flag.score}
+            try:
+                yield Ask(self.registry.flag_risk, self.registry.aflag_risk, (visit.context.thread_id,), fields)
+            except RegistryError as error:
+                _log.error("a risk flag could not be written and is kept in the ledger: %s", type(error).__name__)
+                unrecorded.setdefault(flag.kind, flag)
+        kept = tuple((flag.kind, flag.source, flag.message_id) for flag in unrecorded.values())
+        if kept == visit.ledger.unrecorded_risk:
+            return visit
+        return replace(visit, ledger=replace(visit.ledger, unrecorded_risk=kept))
+
+    def _ruling(self, visit: Visit, reply: Reply, history: History) -> Flow[tuple[Visit, Ruling | None]]:
+        visit = replace(visit, ledger=note_reply(self.detectors, visit.ledger, reply))
+        if not reply.end_calls:
+            return visit, None
+        record, flags = self._decide(visit, reply, history)
+        waiting = (FlagRaised(*flag) for flag in visit.ledger.unrecorded_risk)
+        visit = yield from self._flagging(visit, (*waiting, *flags))
+        try:
+            sealing = yield from self._committing(visit.context, record)
+        except RegistryError as error:
+            _log.error("the registry could not be written, the end is denied: %s", type(error).__name__)
+            record, sealing = _denied(record, UnmetCode.REGISTRY_UNAVAILABLE), None
+        return self._conclude(visit, record, sealing)
+
+    def _decide(self, visit: Visit, reply: Reply, history: History) -> tuple[DecisionRecord, tuple[FlagRaised, ...]]:
+        """Decide on the request, and say what should become of it."""
+        request = _request_of(reply)
+        risk, flags = assess_risk(self.detectors, visit.ledger, visit.status, history(), self.policy.window_turns)
+        decision = decide(
+            self.policy,
+            visit.ledger,
+            request,
+            risk=risk,
+            ruled_out=_ruled_out(visit, reply),
+            model=visit.context.model,
+        )
+        record = DecisionRecord(
+            id=new_id(),
+            thread_id=visit.context.thread_id or "",
+            branch=visit.branch,
+            turn=visit.ledger.turn,
+            category=request.category if request else None,
+            reason=request.reason if request else "",
+            decision=decision,
+            outcome=_outcome(decision, self.policy.mode),
+            mode=self.policy.mode,
+            model=visit.context.model,
+            prompt_version=PROMPT_VERSION,
+            decided_at=self._clock(),
+        )
+        return record, flags
+
+    def _committing(self, context: RunContext, record: DecisionRecord) -> Flow[SealOutcome | None]:
+        """Write the decision, and the seal if there is one, before anybody hears of it."""
+        if record.outcome is not Outcome.SEALED:
+            if context.thread_id is not None:
+                yield Ask(self.registry.record_decision, self.registry.arecord_decision, (record,))
+            return None
+        fence = {
+            "held_sequence": context.held_sequence,
+            "checkpoint_id": context.checkpoint_id,
+            "run_token": context.run_token,
+        }
+        sealing: SealOutcome = yield Ask(self.registry.seal, self.registry.aseal, (record,), fence)
+        return sealing
+
+    def _conclude(self, visit: Visit, record: DecisionRecord, sealing: SealOutcome | None) -> tuple[Visit, Ruling]:
+        """Turn what was written into the new ledger and the answer to the model."""
+        if sealing is not None and sealing.refusal is not None:
+            record = _denied(record, sealing.refusal)
+        _log.info("end requested: %s, unmet: %s", record.outcome, ", ".join(record.decision.unmet) or "none")
+        if record.outcome is Outcome.SEALED and sealing is not None:
+            return visit, Ruling(record, ended_text(), sealing.seal)
+        if record.outcome is Outcome.AWAITING_CONFIRMATION and record.category is not None:
+            ledger = visit.ledger.count_call(record.category)
+            return replace(visit, ledger=ledger), Ruling(record, confirmation_text())
+        cut_off = visit.ledger.denials >= self.policy.max_denials
+        ledger = visit.ledger.count_denial()
+        last = ledger.denials >= self.policy.max_denials
+        shadowed = record.outcome is Outcome.WOULD_HAVE_SEALED
+        text = shadow_text() if shadowed else denial_text(record.decision.unmet, last_attempt=last)
+        return replace(visit, ledger=ledger), Ruling(record, text, cut_off=cut_off)
+
+
+def _request_of(reply: Reply) -> EndRequest | None:
+    """Read the request; of several calls in one reply the first that is well-formed counts."""
+    for call in reply.end_calls:
+        try:
+            return parse_request(call.arguments)
+        except InvalidInputError:
+            continue
+    return None
+
+
+def _ruled_out(visit: Visit, reply: Reply) -> set[UnmetCode]:
+    """Return the conditions that the surroundings fail."""
+    context = visit.context
+    found = {
+        UnmetCode.NO_THREAD_ID: context.thread_id is None,
+        UnmetCode.NO_CHECKPOINTER: not context.persisted,
+        UnmetCode.NOT_MAIN_AGENT: context.nested,
+        UnmetCode.REFUSED_REPLY: reply.refused,
+    }
+    return {code for code, fails in found.items() if fails}
+
+
+def _outcome(decision: Decision, mode: Mode) -> Outcome:
+    if decision.permitted:
+        return Outcome.SEALED if mode is Mode.ENFORCE else Outcome.WOULD_HAVE_SEALED
+    if decision.unmet == (UnmetCode.CONFIRMATION_CALL_REQUIRED,):
+        return Outcome.AWAITING_CONFIRMATION
+    return Outcome.DENIED
+
+
+def _denied(record: DecisionRecord, code: UnmetCode) -> DecisionRecord:
+    """Return the record as denied after all."""
+    unmet = {*record.decision.unmet, code}
+    decision = record.decision.model_copy(
+        update={"verdict": Verdict.DENY, "unmet": tuple(known for known in UnmetCode if known in unmet)}
+    )
+    return record.model_copy(update={"decision": decision, "outcome": Outcome.DENIED})

@@ -1,0 +1,156 @@
+"""What the gate judges, in plain functions: no I/O, no clock, no framework.
+
+Each takes a ledger and what was just seen, and returns a new ledger, with the risk flags that follow from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from end_conversation_tool.detectors.base import (
+    RISK_KINDS,
+    Answer,
+    DetectorSuite,
+    ObservedMessage,
+    Signal,
+    SignalKind,
+)
+from end_conversation_tool.ledger import Ledger, Mark, text_digest
+from end_conversation_tool.models import EvidenceKind, RiskAssessment, RiskKind, ThreadStatus
+from end_conversation_tool.visit import Reply
+
+__all__ = ["FlagRaised", "Heard", "assess_risk", "hear_user", "note_reply"]
+
+WEAK_RISK_LIMIT = 2.0
+"""Sum of the scores of doubtful messages at which the conversation as a whole counts as at risk: weak signs add up."""
+
+_RISK_OF_SIGNAL: Mapping[SignalKind, RiskKind] = {
+    SignalKind.SELF_HARM: RiskKind.SELF_HARM,
+    SignalKind.VIOLENCE: RiskKind.VIOLENCE,
+}
+
+_EVIDENCE_OF_SIGNAL: Mapping[SignalKind, EvidenceKind] = {
+    SignalKind.ABUSE: EvidenceKind.ABUSE,
+    SignalKind.ASKS_TO_END: EvidenceKind.ASKS_TO_END,
+    SignalKind.CONFIRMS_END: EvidenceKind.CONFIRMS_END,
+    SignalKind.REFUSAL: EvidenceKind.REFUSAL,
+    SignalKind.REDIRECTION: EvidenceKind.REDIRECTION,
+    SignalKind.WARNING: EvidenceKind.WARNING,
+    SignalKind.END_QUESTION: EvidenceKind.END_QUESTION,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FlagRaised:
+    """A risk flag that a message calls for."""
+
+    kind: RiskKind
+    source: str
+    message_id: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came of listening."""
+
+    ledger: Ledger
+    flags: tuple[FlagRaised, ...] = field(default=())
+
+
+def hear_user(suite: DetectorSuite, ledger: Ledger, messages: Sequence[ObservedMessage]) -> Heard:
+    """Note the user messages that were not observed yet. However many they are, they are one user turn."""
+    if not messages:
+        return Heard(ledger)
+    newest = messages[-1]
+    ledger = ledger.begin_turn(newest.message_id, text_digest(newest.text))
+    flags: list[FlagRaised] = []
+    for message in messages:
+        signals = suite.observe(message)
+        ledger = _mark_evidence(ledger, message, signals.values())
+        flags += _risk_flags(message, signals)
+        doubts = [signals[kind] for kind in RISK_KINDS if kind in signals and signals[kind].answer is Answer.UNKNOWN]
+        if doubts or not suite.checks_risk:
+            ledger = ledger.mark_doubt()
+        ledger = replace(ledger, weak_risk=ledger.weak_risk + sum(signal.score or 0.0 for signal in doubts))
+    if ledger.weak_risk >= WEAK_RISK_LIMIT:
+        flags.append(FlagRaised(RiskKind.CRISIS, "accumulated/1", newest.message_id))
+        ledger = replace(ledger, weak_risk=0.0)
+    return Heard(ledger, tuple(flags))
+
+
+def note_reply(suite: DetectorSuite, ledger: Ledger, reply: Reply) -> Ledger:
+    """Note what a model reply shows.
+
+    The message that asks for the end is no evidence for it, with one exception: if it refuses, the user's newest
+    message was one to be refused, and so the behaviour persists.
+    """
+    signals = suite.observe(reply.message)
+    if not reply.end_calls:
+        return _mark_evidence(ledger.break_row(), reply.message, signals.values())
+    refusal = signals.get(SignalKind.REFUSAL)
+    if refusal is None or refusal.answer is not Answer.YES:
+        return ledger
+    return ledger.mark(EvidenceKind.REFUSAL_AT_CALL, _mark_of(reply.message, refusal))
+
+
+def assess_risk(
+    suite: DetectorSuite,
+    ledger: Ledger,
+    status: ThreadStatus | None,
+    history: Iterable[ObservedMessage],
+    window: int,
+) -> tuple[RiskAssessment, tuple[FlagRaised, ...]]:
+    """Look at risk over the whole conversation, when an end is asked for.
+
+    Every user message still there is looked at again, so that a detector that was broken or older at the time cannot
+    have hidden anything. A message whose flag the host has cleared stays cleared.
+
+    Args:
+        suite: The detectors.
+        ledger: The branch's ledger.
+        status: The registry's view of the thread; ``None`` when there is none.
+        history: All user messages of the branch, oldest first.
+        window: How many of the newest messages an uncertain answer counts for.
+
+    Returns:
+        The assessment, and the flags that are new.
+    """
+    known = status.risk_flags if status else ()
+    cleared = {flag.message_id for flag in known if not flag.active and flag.message_id}
+    flags: list[FlagRaised] = []
+    uncertain: list[bool] = []
+    healthy = suite.checks_risk
+    for message in history:
+        if message.message_id in cleared:
+            continue
+        signals = suite.observe(message)
+        flags += _risk_flags(message, signals)
+        doubts = [signals[kind] for kind in RISK_KINDS if kind in signals and signals[kind].answer is Answer.UNKNOWN]
+        uncertain.append(bool(doubts))
+        healthy = healthy and all(signal.score is not None for signal in doubts)
+    standing = {flag.kind for flag in known if flag.active}
+    standing |= {flag.kind for flag in flags} | {kind for kind, _, _ in ledger.unrecorded_risk}
+    assessment = RiskAssessment(flagged=tuple(sorted(standing)), uncertain=any(uncertain[-window:]), healthy=healthy)
+    return assessment, tuple(flags)
+
+
+def _risk_flags(message: ObservedMessage, signals: Mapping[SignalKind, Signal]) -> list[FlagRaised]:
+    return [
+        FlagRaised(risk, signals[kind].source, message.message_id, signals[kind].score)
+        for kind, risk in _RISK_OF_SIGNAL.items()
+        if kind in signals and signals[kind].answer is Answer.YES
+    ]
+
+
+def _mark_evidence(ledger: Ledger, message: ObservedMessage, signals: Iterable[Signal]) -> Ledger:
+    for signal in signals:
+        kind = _EVIDENCE_OF_SIGNAL.get(signal.kind)
+        if kind is not None and signal.answer is Answer.YES:
+            ledger = ledger.mark(kind, _mark_of(message, signal))
+    return ledger
+
+
+def _mark_of(message: ObservedMessage, signal: Signal) -> Mark:
+    return Mark(message.message_id, signal.source, signal.score)

@@ -1,0 +1,111 @@
+"""Between LangChain's messages and what the gate understands. Shared by the two LangGraph doors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages.utils import convert_to_messages
+
+from end_conversation_tool.detectors.base import ObservedMessage
+from end_conversation_tool.detectors.native import is_native_refusal
+from end_conversation_tool.ledger import Ledger, text_digest
+from end_conversation_tool.models import new_id
+from end_conversation_tool.prompts import not_run_text
+from end_conversation_tool.tool import TOOL_NAME
+from end_conversation_tool.visit import Call, Reply, Ruling
+
+__all__ = ["new_user_messages", "reply_of", "text_of", "tool_results", "user_messages", "with_id"]
+
+_TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
+
+
+def text_of(content: Any) -> str:
+    """Return the text of a message's content: a string, or the text parts of a list, joined by newlines."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Iterable) or isinstance(content, Mapping | bytes):
+        return ""
+    return "\n".join(text for part in content if (text := _part_text(part)))
+
+
+def _part_text(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Mapping) and part.get("type", "text") in _TEXT_PARTS:
+        value = part.get("text") or part.get("refusal")
+        return value if isinstance(value, str) else ""
+    return ""
+
+
+def user_messages(messages: Sequence[AnyMessage]) -> Iterator[ObservedMessage]:
+    """Yield all user messages, oldest first."""
+    return (_observed(message) for message in messages if isinstance(message, HumanMessage))
+
+
+def new_user_messages(messages: Sequence[AnyMessage], ledger: Ledger) -> list[ObservedMessage]:
+    """Return the user messages after the newest one that the ledger has seen, oldest first.
+
+    Looks back from the end, so that the cost does not grow with the thread. A message that the ledger saw, but with
+    another text now, is new; where the seen one is gone, every user message still there is looked at again.
+    """
+    found: list[ObservedMessage] = []
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage):
+            observed = _observed(message)
+            if observed.message_id == ledger.user_message[0] and ledger.saw(
+                observed.message_id, text_digest(observed.text)
+            ):
+                break
+            found.append(observed)
+    return found[::-1]
+
+
+def reply_of(message: AIMessage) -> Reply:
+    """Return a model's message as the gate sees it."""
+    calls = [*message.tool_calls, *message.invalid_tool_calls]
+    return Reply(
+        message=ObservedMessage("assistant", text_of(message.content), message.id or "", message),
+        end_calls=tuple(
+            Call(call["id"] or "", TOOL_NAME, call["args"]) for call in calls if call["name"] == TOOL_NAME
+        ),
+        refused=is_native_refusal(message),
+    )
+
+
+def with_id(message: AIMessage) -> AIMessage:
+    """Return the message with an id: evidence is tied to ids, and not every model gives one."""
+    return message if message.id else message.model_copy(update={"id": new_id()})
+
+
+def tool_results(message: AIMessage, ruling: Ruling) -> list[ToolMessage]:
+    """Return the results that a ruled reply needs to stay valid for every provider (R9).
+
+    After an honoured call every call of the reply has a result and none is run. After a denied one only the calls of
+    ``end_conversation`` have: their siblings are run as usual.
+    """
+    results: list[ToolMessage] = []
+    for call in [*message.tool_calls, *message.invalid_tool_calls]:
+        ours = call["name"] == TOOL_NAME
+        if not ours and ruling.seal is None:
+            continue
+        results.append(
+            ToolMessage(
+                content=ruling.text if ours else not_run_text(call["name"] or "the tool"),
+                name=call["name"],
+                tool_call_id=call["id"] or "",
+                status="success" if ours and ruling.seal is not None else "error",
+                id=new_id(),
+            )
+        )
+    return results
+
+
+def as_messages(value: Any) -> list[BaseMessage]:
+    """Return whatever a ``messages`` channel holds as a list of messages."""
+    return convert_to_messages(value if isinstance(value, list | tuple) else [value])
+
+
+def _observed(message: HumanMessage) -> ObservedMessage:
+    return ObservedMessage("user", text_of(message.content), message.id or "", message)

@@ -1,0 +1,43 @@
+"""What LangGraph's runtime tells about the run that a node belongs to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langgraph.config import get_config
+
+from end_conversation_tool.visit import RunContext
+
+__all__ = ["model_name", "run_context"]
+
+_CHECKPOINTER = "__pregel_checkpointer"
+_NAMESPACE_SEPARATOR = "|"
+
+
+def run_context(runtime: Any, model: Any) -> RunContext:
+    """Return what is known about the present run.
+
+    Args:
+        runtime: The node's ``Runtime`` or ``ToolRuntime``.
+        model: The chat model, or ``None``.
+    """
+    info = getattr(runtime, "execution_info", None)
+    configurable = get_config().get("configurable", {})
+    thread_id = configurable.get("thread_id") if info is None else info.thread_id
+    namespace = str(configurable.get("checkpoint_ns", "") if info is None else info.checkpoint_ns)
+    return RunContext(
+        thread_id=None if thread_id is None else str(thread_id),
+        persisted=configurable.get(_CHECKPOINTER) is not None,
+        model=model_name(model),
+        nested=_NAMESPACE_SEPARATOR in namespace,
+        checkpoint_id=None if info is None else info.checkpoint_id,
+    )
+
+
+def model_name(model: Any) -> str | None:
+    """Return the name by which a chat model is known to its provider, if it tells."""
+    for attribute in ("model_name", "model", "model_id"):
+        value = getattr(model, attribute, None)
+        if isinstance(value, str) and value:
+            return value
+    return None

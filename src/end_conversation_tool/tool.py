@@ -1,0 +1,102 @@
+"""The tool that the model calls. It never ends anything itself: the door round the model does.
+
+Called with nothing round it, it says so, instead of letting the model believe that the user is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.tools import BaseTool, StructuredTool
+from pydantic import ValidationError
+
+from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.models import MAX_REASON_CHARS, Category, EndRequest, UnmetCode
+from end_conversation_tool.prompts import TOOL_DESCRIPTION, denial_text, not_enforced_text
+
+__all__ = ["TOOL_NAME", "anthropic_tool", "create_end_conversation_tool", "openai_tool", "parse_request"]
+
+TOOL_NAME = "end_conversation"
+"""The name that models know."""
+
+
+def create_end_conversation_tool() -> BaseTool:
+    """Return the tool for LangChain and LangGraph.
+
+    The doors of this package answer its calls before it runs. Where it runs all the same, it changes nothing and
+    returns a text that says so.
+
+    Returns:
+        A tool named ``end_conversation`` with the arguments ``category`` and ``reason``.
+    """
+    return StructuredTool.from_function(
+        func=_run,
+        name=TOOL_NAME,
+        description=TOOL_DESCRIPTION,
+        args_schema=EndRequest,
+        handle_validation_error=lambda _error: denial_text([UnmetCode.INVALID_ARGUMENTS]),
+    )
+
+
+def anthropic_tool(*, strict: bool = False) -> dict[str, Any]:
+    """Return the tool for the ``tools`` list of Anthropic's Messages API.
+
+    Args:
+        strict: Ask the API to hold the model to the schema. Strict schemas cannot state lengths, so the length of the
+            reason is then checked by the door alone.
+    """
+    tool: dict[str, Any] = {
+        "name": TOOL_NAME,
+        "description": TOOL_DESCRIPTION,
+        "input_schema": _parameters(strict=strict),
+    }
+    return {**tool, "strict": True} if strict else tool
+
+
+def openai_tool(*, strict: bool = False) -> dict[str, Any]:
+    """Return the tool for the ``tools`` list of OpenAI's Chat Completions API.
+
+    Args:
+        strict: As for ``anthropic_tool``.
+    """
+    function: dict[str, Any] = {
+        "name": TOOL_NAME,
+        "description": TOOL_DESCRIPTION,
+        "parameters": _parameters(strict=strict),
+    }
+    return {"type": "function", "function": {**function, "strict": True} if strict else function}
+
+
+def parse_request(arguments: object) -> EndRequest:
+    """Read the tool's arguments as a model gave them.
+
+    Raises:
+        InvalidInputError: They are malformed; the message names each field and what is allowed.
+    """
+    try:
+        return EndRequest.model_validate(arguments)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'arguments'}: {p['msg']}" for p in error.errors())
+        raise InvalidInputError(f"{TOOL_NAME}: {problems}") from error
+
+
+def _run(category: Category, reason: str) -> str:  # noqa: ARG001 - the schema, not the body, is the tool
+    return not_enforced_text()
+
+
+def _parameters(*, strict: bool) -> dict[str, Any]:
+    lengths = {} if strict else {"minLength": 1, "maxLength": MAX_REASON_CHARS}
+    fields = EndRequest.model_fields
+    return {
+        "type": "object",
+        "properties": {
+            "category": {
+                "type": "string",
+                "enum": [str(category) for category in Category],
+                "description": fields["category"].description,
+            },
+            "reason": {"type": "string", "description": fields["reason"].description, **lengths},
+        },
+        "required": ["category", "reason"],
+        "additionalProperties": False,
+    }

@@ -1,0 +1,110 @@
+"""What a door and the gate hand to each other: a run, a reply, a visit, a ruling. Plain values, no behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from end_conversation_tool.detectors.base import ObservedMessage
+from end_conversation_tool.ledger import Ledger
+from end_conversation_tool.models import DecisionRecord, Seal, ThreadStatus
+
+__all__ = ["Call", "Reply", "Ruling", "RunContext", "Visit"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What a door knows about the run.
+
+    Attributes:
+        thread_id: The thread; ``None`` when the run has none.
+        persisted: Whether a checkpointer keeps the thread.
+        model: Name of the model, where it is known.
+        nested: Whether the caller is a subagent, which cannot end its parent's conversation (R10).
+        checkpoint_id: The checkpoint on which the node runs.
+        branch: The branch that the run continues; ``None`` for the thread's current one.
+        held_sequence: The sequence number that the run started with; ``None`` when nothing fences it.
+        run_token: Identifies the run to the saver.
+    """
+
+    thread_id: str | None
+    persisted: bool = True
+    model: str | None = None
+    nested: bool = False
+    checkpoint_id: str | None = None
+    branch: int | None = None
+    held_sequence: int | None = None
+    run_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One tool call of a reply.
+
+    Attributes:
+        id: The provider's id of the call.
+        name: Name of the tool.
+        arguments: As the model gave them; anything but a mapping is malformed.
+    """
+
+    id: str
+    name: str
+    arguments: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One model reply, as a door hands it over.
+
+    Attributes:
+        message: Its text and message object.
+        end_calls: Its calls of ``end_conversation``.
+        refused: Whether the provider itself says that this reply is a refusal; its tool calls do not count then.
+    """
+
+    message: ObservedMessage
+    end_calls: tuple[Call, ...] = ()
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A run that was admitted, with the ledger as it stands.
+
+    Attributes:
+        context: What the door knows about the run.
+        status: The registry's view of the thread; ``None`` when the run has no thread.
+        ledger: The evidence of the branch.
+    """
+
+    context: RunContext
+    status: ThreadStatus | None
+    ledger: Ledger
+
+    @property
+    def branch(self) -> int:
+        """The branch that the run continues."""
+        if self.context.branch is not None:
+            return self.context.branch
+        return self.status.branch if self.status else 0
+
+    def leaving(self, message_id: str) -> Visit:
+        """Return the visit with the id of the last message that it leaves on the branch."""
+        return replace(self, ledger=replace(self.ledger, last_message=message_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What became of a call of the tool.
+
+    Attributes:
+        record: The decision as recorded.
+        text: The tool result for the model.
+        seal: The seal, when the end was honoured.
+        cut_off: Whether the run's attempts are used up, so that the door should end the run.
+    """
+
+    record: DecisionRecord
+    text: str
+    seal: Seal | None = None
+    cut_off: bool = False
