@@ -67,9 +67,7 @@ def reply_of(message: AIMessage) -> Reply:
     calls = [*message.tool_calls, *message.invalid_tool_calls]
     return Reply(
         message=ObservedMessage("assistant", text_of(message.content), message.id or "", message),
-        end_calls=tuple(
-            Call(call["id"] or "", TOOL_NAME, call["args"]) for call in calls if call["name"] == TOOL_NAME
-        ),
+        end_calls=tuple(Call(call["id"] or "", TOOL_NAME, call["args"]) for call in calls if call["name"] == TOOL_NAME),
         refused=is_native_refusal(message),
     )
 

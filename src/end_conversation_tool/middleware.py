@@ -1,0 +1,249 @@
+"""The door for ``create_agent``: one middleware, no extra node, no extra checkpoint.
+
+Everything happens inside ``wrap_model_call``: admission, observation, decision, seal, and the end of the run. A hook
+that became a node of its own would cost a superstep and a checkpoint in every turn. ``wrap_tool_call`` vetoes whatever
+reaches the tools by another way.
+
+Needs the extra ``[langchain]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal, NotRequired
+
+try:
+    from langchain.agents.middleware import (
+        AgentMiddleware,
+        AgentState,
+        ExtendedModelResponse,
+        ModelRequest,
+        ModelResponse,
+        ToolCallRequest,
+    )
+    from langchain.agents.middleware.types import OmitFromInput, PrivateStateAttr
+except ImportError as error:  # pragma: no cover - shown by the test that installs the core alone
+    raise ImportError(
+        "end_conversation_tool.middleware needs LangChain: pip install 'end-conversation-tool[langchain]'"
+    ) from error
+from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage, SystemMessage, ToolMessage
+from langgraph.types import Command
+
+from end_conversation_tool.detectors import default_detectors
+from end_conversation_tool.detectors.base import DetectorSuite
+from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
+from end_conversation_tool.gate import Gate
+from end_conversation_tool.ledger import Ledger
+from end_conversation_tool.messages import (
+    new_user_messages,
+    reply_of,
+    tool_results,
+    user_messages,
+    with_id,
+)
+from end_conversation_tool.models import Mode, UnmetCode
+from end_conversation_tool.policy import EndConversationPolicy
+from end_conversation_tool.prompts import PROMPT_SECTION, conversation_end, denial_text, not_run_text
+from end_conversation_tool.registry.base import SealRegistry
+from end_conversation_tool.run_context import run_context
+from end_conversation_tool.tool import TOOL_NAME, create_end_conversation_tool
+from end_conversation_tool.visit import Ruling, Visit
+
+__all__ = ["EndConversationMiddleware", "EndConversationState"]
+
+LEDGER_KEY = "end_conversation_ledger"
+
+
+class EndConversationState(AgentState[Any]):
+    """What the middleware adds to the agent's state.
+
+    Attributes:
+        end_conversation_ledger: The evidence of this branch, signed; private, never read from input.
+        conversation_end: Set once the thread is sealed: ``ended``, ``category``, ``statement``, ``ended_at``,
+            ``options``. For readers; the truth is in the registry.
+    """
+
+    end_conversation_ledger: NotRequired[Annotated[dict[str, Any], PrivateStateAttr]]
+    conversation_end: NotRequired[Annotated[dict[str, Any] | None, OmitFromInput]]
+
+
+class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any]):
+    """Lets the model of a ``create_agent`` graph end the conversation, when the policy permits it.
+
+    Args:
+        registry: The truth about threads; share one between all agents that share threads.
+        policy: When an end is permitted.
+        detectors: What is seen in messages; ``None`` for the offline detectors of this package.
+        on_sealed: What a message to a sealed thread gets: ``raise`` a ``ThreadSealedError``, or ``respond`` with
+            ``conversation_end``, the message not kept.
+        mode: Overrides ``policy.mode``; ``None`` leaves it.
+        prompt_section: Added to the end of the system prompt, the same for every call; ``None`` adds nothing.
+
+    Raises:
+        InvalidInputError: An argument is not usable.
+        PolicyConfigurationError: The mode is unknown.
+    """
+
+    state_schema = EndConversationState
+
+    def __init__(
+        self,
+        *,
+        registry: SealRegistry,
+        policy: EndConversationPolicy | None = None,
+        detectors: DetectorSuite | None = None,
+        on_sealed: Literal["raise", "respond"] = "raise",
+        mode: Mode | Literal["enforce", "shadow", "off"] | None = None,
+        prompt_section: str | None = PROMPT_SECTION,
+    ) -> None:
+        super().__init__()
+        if on_sealed not in ("raise", "respond"):
+            raise InvalidInputError(f"on_sealed: expected 'raise' or 'respond', got {on_sealed!r}")
+        if not isinstance(registry, SealRegistry):
+            raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}")
+        policy = policy if policy is not None else EndConversationPolicy()
+        if mode is not None:
+            policy = EndConversationPolicy.from_mapping({**policy.model_dump(), "mode": mode})
+        self.tools = [create_end_conversation_tool()]
+        self._gate = Gate(policy=policy, registry=registry, detectors=detectors or default_detectors())
+        self._on_sealed = on_sealed
+        self._prompt_section = prompt_section
+
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
+        """Admit the run, observe, let the model speak, and rule on its request to end, if there is one."""
+        try:
+            visit = self._gate.admit(run_context(request.runtime, request.model), request.state.get(LEDGER_KEY))
+        except ThreadSealedError as error:
+            return self._answer_sealed(request, error)
+        messages = request.state["messages"]
+        visit = self._gate.hear(visit, new_user_messages(messages, visit.ledger))
+        response, reply = _speech(handler(self._with_section(request)))
+        if reply is None:
+            return self._respond(response, visit)
+        visit, ruling = self._gate.rule(visit, reply_of(reply), lambda: user_messages(messages))
+        return self._respond(response, visit, reply, ruling)
+
+    async def awrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+    ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
+        """Async twin of ``wrap_model_call``."""
+        try:
+            visit = await self._gate.aadmit(run_context(request.runtime, request.model), request.state.get(LEDGER_KEY))
+        except ThreadSealedError as error:
+            return self._answer_sealed(request, error)
+        messages = request.state["messages"]
+        visit = await self._gate.ahear(visit, new_user_messages(messages, visit.ledger))
+        response, reply = _speech(await handler(self._with_section(request)))
+        if reply is None:
+            return self._respond(response, visit)
+        visit, ruling = await self._gate.arule(visit, reply_of(reply), lambda: user_messages(messages))
+        return self._respond(response, visit, reply, ruling)
+
+    def wrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+    ) -> ToolMessage | Command[Any]:
+        """Refuse tools of a sealed thread, and calls of ``end_conversation`` that got past the model's own node."""
+        if request.tool_call["name"] == TOOL_NAME:
+            return _stray_call(request)
+        try:
+            self._gate.admit(run_context(request.runtime, None))
+        except ThreadSealedError as error:
+            return self._refuse_tool(request, error)
+        return handler(request)
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+    ) -> ToolMessage | Command[Any]:
+        """Async twin of ``wrap_tool_call``."""
+        if request.tool_call["name"] == TOOL_NAME:
+            return _stray_call(request)
+        try:
+            await self._gate.aadmit(run_context(request.runtime, None))
+        except ThreadSealedError as error:
+            return self._refuse_tool(request, error)
+        return await handler(request)
+
+    def _with_section(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+        """Add the prompt section: the same bytes in every call, so that prompt caches and bound thinking hold."""
+        if not self._prompt_section:
+            return request
+        present = request.system_message
+        if present is None:
+            return request.override(system_message=SystemMessage(content=self._prompt_section))
+        content = present.content
+        if isinstance(content, str):
+            joined: Any = f"{content}\n\n{self._prompt_section}"
+        else:
+            joined = [*content, {"type": "text", "text": self._prompt_section}]
+        return request.override(system_message=present.model_copy(update={"content": joined}))
+
+    def _respond(
+        self,
+        response: ModelResponse[Any],
+        visit: Visit,
+        reply: AIMessage | None = None,
+        ruling: Ruling | None = None,
+    ) -> ExtendedModelResponse[Any]:
+        """Put the ledger, the tool results and the end of the run into one answer of the node."""
+        if reply is None or ruling is None:
+            return ExtendedModelResponse(response, Command(update={LEDGER_KEY: self._gate.dump(visit)}))
+        results = tool_results(reply, ruling)
+        visit = visit.leaving(results[-1].id or "") if ruling.seal else visit
+        update: dict[str, Any] = {LEDGER_KEY: self._gate.dump(visit)}
+        if ruling.seal is not None:
+            update["conversation_end"] = conversation_end(ruling.seal)
+        if ruling.seal is not None or ruling.cut_off:
+            update["jump_to"] = "end"
+        answered = ModelResponse(result=[*response.result, *results], structured_response=response.structured_response)
+        return ExtendedModelResponse(answered, Command(update=update))
+
+    def _answer_sealed(self, request: ModelRequest[Any], error: ThreadSealedError) -> ExtendedModelResponse[Any]:
+        """Raise, or end the run at once with nothing kept of what came in after the seal."""
+        if self._on_sealed == "raise":
+            raise error
+        key, thread_id = self._gate.registry.signing_key, error.thread_id
+        ledger = Ledger.load(request.state.get(LEDGER_KEY), key, thread_id) or Ledger()
+        removals = [RemoveMessage(id=id_) for id_ in _arrived_after(request.state["messages"], ledger)]
+        update = {"messages": removals, "conversation_end": error.conversation_end, "jump_to": "end"}
+        return ExtendedModelResponse(ModelResponse(result=[]), Command(update=update))
+
+    def _refuse_tool(self, request: ToolCallRequest, error: ThreadSealedError) -> ToolMessage:
+        if self._on_sealed == "raise":
+            raise error
+        name = request.tool_call["name"]
+        return ToolMessage(not_run_text(name), name=name, tool_call_id=request.tool_call["id"] or "", status="error")
+
+
+def _speech(response: Any) -> tuple[ModelResponse[Any], AIMessage | None]:
+    """Return the response, and the model's message in it, which is given an id where it has none."""
+    if isinstance(response, AIMessage):
+        response = ModelResponse(result=[response])
+    result = list(response.result)
+    for index in range(len(result) - 1, -1, -1):
+        message = result[index]
+        if isinstance(message, AIMessage):
+            result[index] = named = with_id(message)
+            return ModelResponse(result=result, structured_response=response.structured_response), named
+    return response, None
+
+
+def _stray_call(request: ToolCallRequest) -> ToolMessage:
+    """Deny a call that reached the tools: no model call of this graph made it, so nobody has decided on it."""
+    call = request.tool_call
+    text = denial_text([UnmetCode.NOT_MAIN_AGENT])
+    return ToolMessage(text, name=call["name"], tool_call_id=call["id"] or "", status="error")
+
+
+def _arrived_after(messages: list[AnyMessage], ledger: Ledger) -> list[str]:
+    """Return the ids of the messages that came in after the honoured call.
+
+    Where its result is gone from the thread, only what the user said since can be told from the rest.
+    """
+    arrived: list[str] = []
+    for message in reversed(messages):
+        if message.id == ledger.last_message:
+            return arrived
+        arrived.append(message.id or "")
+    return [message.message_id for message in new_user_messages(messages, ledger)]
