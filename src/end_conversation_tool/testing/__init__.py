@@ -1,7 +1,7 @@
 """Helpers for tests, yours included: everything runs offline and without a key.
 
 The names are imported on first use, so that a test needs only what it asks for: :class:`ScriptedChatModel` and its
-companions need ``langchain_core``.
+companions need ``langchain_core``, :class:`MessagesApiServer` needs the standard library only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from end_conversation_tool.testing.messages_api import (
+        ErrorReply,
+        MessageReply,
+        MessagesApiServer,
+        RawReply,
+        RecordedRequest,
+    )
     from end_conversation_tool.testing.scripted import (
         ScriptedChatModel,
         ScriptExhaustedError,
@@ -20,6 +27,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ErrorReply",
+    "MessageReply",
+    "MessagesApiServer",
+    "RawReply",
+    "RecordedRequest",
     "ScriptExhaustedError",
     "ScriptedChatModel",
     "end_call",
@@ -28,14 +40,15 @@ __all__ = [
     "tool_call",
 ]
 
-_MODULES = dict.fromkeys(__all__, "end_conversation_tool.testing.scripted")
+_SERVER_NAMES = {"ErrorReply", "MessageReply", "MessagesApiServer", "RawReply", "RecordedRequest"}
 
 
 def __getattr__(name: str) -> object:
     """Import a public name on first use."""
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    module = "messages_api" if name in _SERVER_NAMES else "scripted"
+    return getattr(import_module(f"{__name__}.{module}"), name)
 
 
 def __dir__() -> list[str]:
