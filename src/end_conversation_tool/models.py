@@ -32,6 +32,7 @@ __all__ = [
     "Decision",
     "DecisionRecord",
     "EndRequest",
+    "EventKind",
     "EvidenceKind",
     "EvidenceRecord",
     "JudgeOpinion",
@@ -42,9 +43,11 @@ __all__ = [
     "RiskKind",
     "Seal",
     "SealOutcome",
+    "ThreadEvent",
     "ThreadStatus",
     "UnmetCode",
     "Verdict",
+    "is_storable",
     "new_id",
     "utc_now",
     "validate_thread_id",
@@ -286,6 +289,40 @@ class ThreadStatus(Record):
         return any(flag.active for flag in self.risk_flags)
 
 
+class EventKind(StrEnum):
+    """What changed the state of a thread."""
+
+    SEALED = "sealed"
+    BRANCH_OPENED = "branch_opened"
+    REOPENED = "reopened"
+    RISK_RAISED = "risk_raised"
+    RISK_CLEARED = "risk_cleared"
+
+
+class ThreadEvent(Record):
+    """One change of a thread's state, as the audit trail keeps it: only ever added.
+
+    Attributes:
+        thread_id: The thread.
+        kind: What happened.
+        at: UTC.
+        branch: The branch it happened on.
+        sequence: The thread's sequence number after it.
+        subject: The category of a seal, the checkpoint that was forked, the kind of a risk flag.
+        actor: Who did it: ``decided_by`` of a seal, the source of a flag, the operator; ``None`` for a branch.
+        reason: Why, in the operator's or the host's words; empty where none is given.
+    """
+
+    thread_id: str
+    kind: EventKind
+    at: AwareDatetime
+    branch: int = Field(ge=0)
+    sequence: int = Field(ge=0)
+    subject: str | None = None
+    actor: str | None = None
+    reason: str = ""
+
+
 def utc_now() -> datetime:
     """Return the present moment, UTC."""
     return datetime.now(UTC)
@@ -317,6 +354,15 @@ def validate_thread_id(value: Any) -> str:
         raise InvalidInputError(
             f"thread_id: expected 1 to {MAX_THREAD_ID_CHARS:,} characters, got a str of {len(text):,}"
         )
-    if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
+    if not is_storable(text):
         raise InvalidInputError("thread_id: a str with NUL or a lone surrogate cannot be stored")
     return text
+
+
+def is_storable(text: str) -> bool:
+    """Whether every database can store ``text``: no NUL (PostgreSQL), no lone surrogate (not UTF-8)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\x00" not in text

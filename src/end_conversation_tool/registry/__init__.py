@@ -1,1 +1,23 @@
-"""Registries: the durable truth about threads."""
+"""Registries: the durable truth about threads.
+
+``SqlSealRegistry`` is imported when it is first asked for: SQLAlchemy takes longer to import than all the rest.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from end_conversation_tool.registry.base import SealRegistry
+from end_conversation_tool.registry.memory import InMemorySealRegistry
+
+if TYPE_CHECKING:
+    from end_conversation_tool.registry.sql import SqlSealRegistry
+
+__all__ = ["InMemorySealRegistry", "SealRegistry", "SqlSealRegistry"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import ``SqlSealRegistry`` on demand (PEP 562)."""
+    if name == "SqlSealRegistry":
+        from end_conversation_tool.registry.sql import SqlSealRegistry  # noqa: PLC0415
+
+        return SqlSealRegistry
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

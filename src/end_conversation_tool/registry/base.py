@@ -17,7 +17,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from end_conversation_tool.models import DecisionRecord, RiskFlag, RiskKind, Seal, SealOutcome, ThreadStatus
+from end_conversation_tool.models import (
+    DecisionRecord,
+    RiskFlag,
+    RiskKind,
+    Seal,
+    SealOutcome,
+    ThreadEvent,
+    ThreadStatus,
+)
 
 __all__ = ["SealRegistry"]
 
@@ -59,7 +67,12 @@ class SealRegistry(Protocol):
             run_token: See ``Seal.run_token``.
 
         Returns:
-            What became of it. Never raises because of the state of the thread.
+            What became of it. Never raises because of the state of the thread: a branch that the thread does not
+            have is refused as ``stale_run`` too. The same record given again returns the seal that it made, and is
+            not recorded again.
+
+        Raises:
+            InvalidInputError: The record does not say that the thread is to be sealed, or its id was kept before.
         """
         ...
 
@@ -83,11 +96,19 @@ class SealRegistry(Protocol):
         ...
 
     def decisions(self, thread_id: str) -> Sequence[DecisionRecord]:
-        """Return all decisions on a thread, oldest first."""
+        """Return all decisions on a thread, in the order in which they were kept."""
         ...
 
     async def adecisions(self, thread_id: str) -> Sequence[DecisionRecord]:
         """Async twin of ``decisions``."""
+        ...
+
+    def history(self, thread_id: str) -> Sequence[ThreadEvent]:
+        """Return every change of a thread's state, oldest first: who did what, when and why."""
+        ...
+
+    async def ahistory(self, thread_id: str) -> Sequence[ThreadEvent]:
+        """Async twin of ``history``."""
         ...
 
     def seals(self, thread_id: str) -> Sequence[Seal]:
@@ -111,7 +132,8 @@ class SealRegistry(Protocol):
         """Raise a risk flag. The same kind, source and message raised again returns the flag that stands.
 
         A flag that was cleared stays cleared for that message: only a flag without a message id, or another message,
-        raises it anew.
+        raises it anew. At most 100 flags of one kind and source stand on a thread; from then on the newest of them
+        is returned (it vetoes as well as one more would, and the cost of ``status`` stays bounded).
 
         Raises:
             InvalidInputError: Unknown kind, or an empty or overlong source, reason or message id.

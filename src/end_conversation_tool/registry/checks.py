@@ -1,0 +1,139 @@
+"""Checks of the arguments that a registry is called with: one place, the same answer from every registry.
+
+No message quotes a value: it may be a user's words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
+
+from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.models import (
+    DecisionRecord,
+    Mode,
+    Outcome,
+    RiskFlag,
+    RiskKind,
+    is_storable,
+    utc_now,
+    validate_thread_id,
+)
+
+__all__ = ["check_count", "check_record", "check_sealing_record", "check_text", "check_thread_id", "new_flag"]
+
+MAX_NAME_CHARS = 200
+"""Longest name, in characters: an operator, a source, a model, a version, the id of a record."""
+
+MAX_ID_CHARS = 1_000
+"""Longest id of a message, a checkpoint or a run, in characters."""
+
+MAX_WORDS_CHARS = 2_000
+"""Longest reason of an operator or a host, in characters."""
+
+MAX_RECORD_BYTES = 1_000_000
+"""Largest decision record, in bytes of JSON."""
+
+check_thread_id = validate_thread_id
+
+
+def check_text(field: str, value: Any, *, limit: int, required: bool = True) -> str:
+    """Return ``value`` if it is a storable str of at most ``limit`` characters, and not blank when ``required``."""
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{field}: expected a str, got {type(value).__name__}")
+    if required and not value.strip():
+        raise InvalidInputError(f"{field}: expected 1 to {limit:,} characters, got a blank str of {len(value):,}")
+    if len(value) > limit:
+        raise InvalidInputError(f"{field}: expected at most {limit:,} characters, got a str of {len(value):,}")
+    if not is_storable(value):
+        raise InvalidInputError(f"{field}: a str with NUL or a lone surrogate cannot be stored")
+    return value
+
+
+def check_optional_id(field: str, value: Any) -> str | None:
+    """Return ``value`` if it is ``None`` or a usable id."""
+    return None if value is None else check_text(field, value, limit=MAX_ID_CHARS)
+
+
+def check_count(field: str, value: Any) -> int:
+    """Return ``value`` if it is an int that a sequence or branch number can be: 0 to 2**31 - 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInputError(f"{field}: expected an int, got {type(value).__name__}")
+    if not 0 <= value < 2**31:
+        raise InvalidInputError(f"{field}: expected an int from 0 to 2**31 - 1, got one outside of it")
+    return value
+
+
+def check_record(record: Any) -> DecisionRecord:
+    """Return ``record`` if a registry can keep it.
+
+    Raises:
+        InvalidInputError: Not a ``DecisionRecord``, a name that is blank or overlong, characters that cannot be
+            stored, or more than 1 MB of JSON.
+    """
+    if not isinstance(record, DecisionRecord):
+        raise InvalidInputError(f"record: expected a DecisionRecord, got {type(record).__name__}")
+    check_thread_id(record.thread_id)
+    check_count("record.branch", record.branch)
+    check_count("record.turn", record.turn)
+    check_text("record.id", record.id, limit=MAX_NAME_CHARS)
+    check_text("record.decision.policy_version", record.decision.policy_version, limit=MAX_NAME_CHARS)
+    check_text("record.decided_by", record.decided_by, limit=MAX_NAME_CHARS)
+    check_text("record.prompt_version", record.prompt_version, limit=MAX_NAME_CHARS, required=False)
+    if record.model is not None:
+        check_text("record.model", record.model, limit=MAX_NAME_CHARS, required=False)
+    try:
+        size = len(record.model_dump_json().encode())
+    except PydanticSerializationError:
+        # Not chained: the error of pydantic quotes the value.
+        raise InvalidInputError("record: a str with a lone surrogate cannot be stored") from None
+    if size > MAX_RECORD_BYTES:
+        raise InvalidInputError(f"record: expected at most {MAX_RECORD_BYTES:,} bytes of JSON, got {size:,}")
+    return record
+
+
+def check_sealing_record(record: Any) -> DecisionRecord:
+    """Return ``record`` if it says that its thread is to be sealed: permitted, enforced, ``outcome=sealed``."""
+    checked = check_record(record)
+    if checked.outcome is not Outcome.SEALED or not checked.decision.permitted or checked.mode is not Mode.ENFORCE:
+        raise InvalidInputError(
+            "record: expected outcome sealed, verdict permit and mode enforce, "
+            f"got {checked.outcome}, {checked.decision.verdict} and {checked.mode}"
+        )
+    return checked
+
+
+def check_unsealing_record(record: Any) -> DecisionRecord:
+    """Return ``record`` if it seals nothing."""
+    checked = check_record(record)
+    if checked.outcome is Outcome.SEALED:
+        raise InvalidInputError("record.outcome: sealed is for seal(), expected another outcome")
+    return checked
+
+
+def new_flag(
+    *, kind: Any, source: Any, reason: Any = "", message_id: Any = None, score: float | None = None
+) -> RiskFlag:
+    """Return a flag raised now.
+
+    Raises:
+        InvalidInputError: See ``SealRegistry.flag_risk``.
+    """
+    kinds = ", ".join(RiskKind)
+    if not isinstance(kind, str):
+        raise InvalidInputError(f"kind: expected one of {kinds}, got {type(kind).__name__}")
+    if kind not in list(RiskKind):
+        raise InvalidInputError(f"kind: expected one of {kinds}, got another str")
+    if score is not None and (isinstance(score, bool) or not isinstance(score, (int, float))):
+        raise InvalidInputError(f"score: expected a float from 0 to 1, got {type(score).__name__}")
+    check_text("source", source, limit=MAX_NAME_CHARS)
+    check_text("reason", reason, limit=MAX_WORDS_CHARS, required=False)
+    check_optional_id("message_id", message_id)
+    try:
+        return RiskFlag(
+            kind=RiskKind(kind), source=source, reason=reason, message_id=message_id, score=score, raised_at=utc_now()
+        )
+    except ValidationError:
+        raise InvalidInputError("score: expected a float from 0 to 1, got one outside of it") from None

@@ -1,0 +1,229 @@
+"""What every registry does alike: check the arguments, build the transition, hand it to the store.
+
+A store brings five verbs, each with its async twin, and holds no rule of its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TypeVar
+
+from end_conversation_tool.models import (
+    DecisionRecord,
+    RiskFlag,
+    RiskKind,
+    Seal,
+    SealOutcome,
+    ThreadEvent,
+    ThreadStatus,
+    utc_now,
+)
+from end_conversation_tool.registry.checks import (
+    MAX_ID_CHARS,
+    MAX_NAME_CHARS,
+    MAX_WORDS_CHARS,
+    check_count,
+    check_optional_id,
+    check_sealing_record,
+    check_text,
+    check_thread_id,
+    check_unsealing_record,
+    new_flag,
+)
+from end_conversation_tool.registry.transitions import (
+    ClearingFlags,
+    OpeningBranch,
+    RaisingFlag,
+    Reopening,
+    Sealing,
+    Transition,
+)
+
+__all__ = ["StoredRegistry"]
+
+T = TypeVar("T")
+
+
+class StoredRegistry(ABC):
+    """``SealRegistry`` over a store; see there for what each method promises."""
+
+    @abstractmethod
+    def _read(self, thread_id: str) -> ThreadStatus: ...
+
+    @abstractmethod
+    async def _aread(self, thread_id: str) -> ThreadStatus: ...
+
+    @abstractmethod
+    def _apply(self, thread_id: str, transition: Transition[T]) -> T:
+        """Run ``transition`` on the status of the thread; nobody else changes the thread meanwhile."""
+
+    @abstractmethod
+    async def _aapply(self, thread_id: str, transition: Transition[T]) -> T: ...
+
+    @abstractmethod
+    def _keep(self, record: DecisionRecord) -> None: ...
+
+    @abstractmethod
+    async def _akeep(self, record: DecisionRecord) -> None: ...
+
+    @abstractmethod
+    def _decisions(self, thread_id: str) -> Sequence[DecisionRecord]: ...
+
+    @abstractmethod
+    async def _adecisions(self, thread_id: str) -> Sequence[DecisionRecord]: ...
+
+    @abstractmethod
+    def _history(self, thread_id: str) -> Sequence[ThreadEvent]: ...
+
+    @abstractmethod
+    async def _ahistory(self, thread_id: str) -> Sequence[ThreadEvent]: ...
+
+    def status(self, thread_id: str) -> ThreadStatus:
+        """Return the state of a thread."""
+        return self._read(check_thread_id(thread_id))
+
+    async def astatus(self, thread_id: str) -> ThreadStatus:
+        """Async twin of ``status``."""
+        return await self._aread(check_thread_id(thread_id))
+
+    def seal(
+        self,
+        record: DecisionRecord,
+        *,
+        held_sequence: int | None = None,
+        checkpoint_id: str | None = None,
+        run_token: str | None = None,
+    ) -> SealOutcome:
+        """Seal ``record.branch`` of ``record.thread_id`` and keep the decision, in one transaction."""
+        return self._apply(*_sealing(record, held_sequence, checkpoint_id, run_token))
+
+    async def aseal(
+        self,
+        record: DecisionRecord,
+        *,
+        held_sequence: int | None = None,
+        checkpoint_id: str | None = None,
+        run_token: str | None = None,
+    ) -> SealOutcome:
+        """Async twin of ``seal``."""
+        return await self._aapply(*_sealing(record, held_sequence, checkpoint_id, run_token))
+
+    def record_decision(self, record: DecisionRecord) -> None:
+        """Keep a decision that seals nothing."""
+        self._keep(check_unsealing_record(record))
+
+    async def arecord_decision(self, record: DecisionRecord) -> None:
+        """Async twin of ``record_decision``."""
+        await self._akeep(check_unsealing_record(record))
+
+    def decisions(self, thread_id: str) -> Sequence[DecisionRecord]:
+        """Return all decisions on a thread, in the order in which they were kept."""
+        return self._decisions(check_thread_id(thread_id))
+
+    async def adecisions(self, thread_id: str) -> Sequence[DecisionRecord]:
+        """Async twin of ``decisions``."""
+        return await self._adecisions(check_thread_id(thread_id))
+
+    def history(self, thread_id: str) -> Sequence[ThreadEvent]:
+        """Return every change of a thread's state, oldest first."""
+        return self._history(check_thread_id(thread_id))
+
+    async def ahistory(self, thread_id: str) -> Sequence[ThreadEvent]:
+        """Async twin of ``history``."""
+        return await self._ahistory(check_thread_id(thread_id))
+
+    def seals(self, thread_id: str) -> Sequence[Seal]:
+        """Return the seals of all branches of a thread, in order of branch."""
+        return _seals(self.status(thread_id))
+
+    async def aseals(self, thread_id: str) -> Sequence[Seal]:
+        """Async twin of ``seals``."""
+        return _seals(await self.astatus(thread_id))
+
+    def flag_risk(
+        self,
+        thread_id: str,
+        *,
+        kind: RiskKind | str,
+        source: str,
+        reason: str = "",
+        message_id: str | None = None,
+        score: float | None = None,
+    ) -> RiskFlag:
+        """Raise a risk flag, unless the same one was raised before."""
+        flag = new_flag(kind=kind, source=source, reason=reason, message_id=message_id, score=score)
+        return self._apply(check_thread_id(thread_id), RaisingFlag(flag))
+
+    async def aflag_risk(
+        self,
+        thread_id: str,
+        *,
+        kind: RiskKind | str,
+        source: str,
+        reason: str = "",
+        message_id: str | None = None,
+        score: float | None = None,
+    ) -> RiskFlag:
+        """Async twin of ``flag_risk``."""
+        flag = new_flag(kind=kind, source=source, reason=reason, message_id=message_id, score=score)
+        return await self._aapply(check_thread_id(thread_id), RaisingFlag(flag))
+
+    def clear_risk(self, thread_id: str, *, operator: str, reason: str) -> int:
+        """Clear every standing flag of a thread and return how many."""
+        return self._apply(check_thread_id(thread_id), ClearingFlags(*_signed(operator, reason), utc_now()))
+
+    async def aclear_risk(self, thread_id: str, *, operator: str, reason: str) -> int:
+        """Async twin of ``clear_risk``."""
+        return await self._aapply(check_thread_id(thread_id), ClearingFlags(*_signed(operator, reason), utc_now()))
+
+    def open_branch(self, thread_id: str, *, parent: int, forked_from: str) -> ThreadStatus:
+        """Record that an earlier checkpoint is being edited and retried, on a new branch."""
+        return self._apply(check_thread_id(thread_id), _branching(parent, forked_from))
+
+    async def aopen_branch(self, thread_id: str, *, parent: int, forked_from: str) -> ThreadStatus:
+        """Async twin of ``open_branch``."""
+        return await self._aapply(check_thread_id(thread_id), _branching(parent, forked_from))
+
+    def reopen(self, thread_id: str, *, operator: str, reason: str) -> ThreadStatus:
+        """Unseal the current branch: an operator's act."""
+        return self._apply(check_thread_id(thread_id), Reopening(*_signed(operator, reason), utc_now()))
+
+    async def areopen(self, thread_id: str, *, operator: str, reason: str) -> ThreadStatus:
+        """Async twin of ``reopen``."""
+        return await self._aapply(check_thread_id(thread_id), Reopening(*_signed(operator, reason), utc_now()))
+
+
+def _sealing(
+    record: DecisionRecord, held_sequence: int | None, checkpoint_id: str | None, run_token: str | None
+) -> tuple[str, Sealing]:
+    checked = check_sealing_record(record)
+    if held_sequence is not None:
+        check_count("held_sequence", held_sequence)
+    return checked.thread_id, Sealing(
+        record=checked,
+        held_sequence=held_sequence,
+        checkpoint_id=check_optional_id("checkpoint_id", checkpoint_id),
+        run_token=check_optional_id("run_token", run_token),
+        now=utc_now(),
+    )
+
+
+def _branching(parent: int, forked_from: str) -> OpeningBranch:
+    return OpeningBranch(
+        parent=check_count("parent", parent),
+        forked_from=check_text("forked_from", forked_from, limit=MAX_ID_CHARS),
+        now=utc_now(),
+    )
+
+
+def _signed(operator: str, reason: str) -> tuple[str, str]:
+    """Return who and why, both given."""
+    return (
+        check_text("operator", operator, limit=MAX_NAME_CHARS),
+        check_text("reason", reason, limit=MAX_WORDS_CHARS),
+    )
+
+
+def _seals(status: ThreadStatus) -> tuple[Seal, ...]:
+    return tuple(known.seal for known in status.branches if known.seal is not None)

@@ -1,0 +1,61 @@
+"""Driver errors turned into ``RegistryError``, with a message that holds no password and no user's words."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from end_conversation_tool.errors import EndConversationError, RegistryError, RegistrySchemaError
+
+__all__ = ["translated"]
+
+_SQLITE_SCHEMA = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_SQLITE_SCHEMA_WORDS = ("no such table", "no such column", "malformed database schema")
+_POSTGRES_SCHEMA = {"42P01", "42703", "42804", "XX001", "XX002"}
+"""Undefined table, undefined column, datatype mismatch, data corrupted, index corrupted."""
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Turn every error of SQLAlchemy, of a driver or of the system into a ``RegistryError``.
+
+    Args:
+        name: The registry, fit for an error message.
+
+    Raises:
+        RegistrySchemaError: The database holds something that this version cannot use.
+        RegistryError: Anything else that went wrong.
+    """
+    try:
+        yield
+    except EndConversationError:
+        raise
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        raise _translation(name, error) from error
+    except Exception as error:
+        if type(error).__module__.split(".")[0] != "psycopg":  # an extra: cannot be named here
+            raise
+        raise _translation(name, error) from error
+
+
+def _translation(name: str, error: BaseException) -> RegistryError:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if isinstance(cause, sqlite3.Error):
+        return _sqlite(name, cause)
+    sqlstate = getattr(cause, "sqlstate", None)
+    if sqlstate in _POSTGRES_SCHEMA:
+        return RegistrySchemaError(f"{name} cannot be used: {type(cause).__name__} (SQLSTATE {sqlstate})")
+    # Not the server's own text: it may quote values.
+    detail = f"{type(cause).__name__} (SQLSTATE {sqlstate})" if sqlstate else type(cause).__name__
+    return RegistryError(f"{name} cannot be read or written: {detail}")
+
+
+def _sqlite(name: str, cause: sqlite3.Error) -> RegistryError:
+    # SQLite's own text names tables, columns and states, never values.
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if code in _SQLITE_SCHEMA or str(cause).startswith(_SQLITE_SCHEMA_WORDS):
+        return RegistrySchemaError(f"{name} cannot be used, it is corrupt or not a registry: {cause}")
+    return RegistryError(f"{name} cannot be read or written: {cause}")

@@ -1,0 +1,142 @@
+"""What a SQL registry does, as flows: the bodies that the sync and the async driver share.
+
+A flow that writes runs in one transaction, and takes the thread's row lock before it looks at the thread: so a flag
+that is committed first vetoes every seal, and a seal that is committed first stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from pydantic import ValidationError
+from sqlalchemy import Insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from end_conversation_tool.errors import InvalidInputError, RegistrySchemaError
+from end_conversation_tool.models import DecisionRecord, Record, ThreadEvent, ThreadStatus
+from end_conversation_tool.registry.driver import Flow
+from end_conversation_tool.registry.schema import decisions, events, thread_key, threads
+from end_conversation_tool.registry.transitions import Transition
+
+__all__ = ["READ_STATE", "change_thread", "keep_decision", "kept_decisions", "load_status", "past_events"]
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+
+READ_STATE = "SELECT state FROM ect_threads WHERE thread_key = "
+"""The one statement of an ordinary turn; the driver adds its own mark for the parameter."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def change_thread(dialect: str, thread_id: str, transition: Transition[T]) -> Flow[T]:
+    """Lock the thread, run the transition, and write what it makes of it.
+
+    Raises:
+        InvalidInputError: The transition refuses its arguments, or a decision of that id is kept already.
+        RegistrySchemaError: The state of the thread cannot be read.
+    """
+    key = thread_key(thread_id)
+    yield _insert_unless_there(dialect, threads, {"thread_key": key, **_columns(ThreadStatus(thread_id=thread_id))})
+    # FOR UPDATE on PostgreSQL; SQLite ignores it, its transaction has locked the whole file already.
+    rows = yield select(threads.c.state).where(threads.c.thread_key == key).with_for_update()
+    before = load_status(thread_id, rows[0][0])
+    change = transition(before)
+    if change.decision is not None:
+        yield from keep_decision(dialect, change.decision)
+    for event in change.events:
+        yield events.insert().values(
+            thread_key=key,
+            at=_microseconds(event.at),
+            kind=event.kind.value,
+            subject=event.subject,
+            event=event.model_dump_json(),
+        )
+    if change.status is not before:
+        yield update(threads).where(threads.c.thread_key == key).values(**_columns(change.status))
+    return change.result
+
+
+def keep_decision(dialect: str, record: DecisionRecord) -> Flow[None]:
+    """Keep a decision.
+
+    Raises:
+        InvalidInputError: One of that id is kept already.
+    """
+    values = {
+        "id": record.id,
+        "thread_key": thread_key(record.thread_id),
+        "decided_at": _microseconds(record.decided_at),
+        "outcome": record.outcome.value,
+        "category": None if record.category is None else record.category.value,
+        "mode": record.mode.value,
+        "policy_version": record.decision.policy_version,
+        "model": record.model,
+        "record": record.model_dump_json(),
+    }
+    if not (yield _insert_unless_there(dialect, decisions, values).returning(decisions.c.number)):
+        raise InvalidInputError("record.id: expected a new id, got the id of a decision that is kept already")
+
+
+def kept_decisions(thread_id: str) -> Flow[Sequence[DecisionRecord]]:
+    """Return the decisions on a thread, in the order in which they were kept."""
+    mine = decisions.c.thread_key == thread_key(thread_id)
+    rows = yield select(decisions.c.record).where(mine).order_by(decisions.c.number)
+    return tuple(_load(DecisionRecord, row[0]) for row in rows)
+
+
+def past_events(thread_id: str) -> Flow[Sequence[ThreadEvent]]:
+    """Return the changes of a thread's state, oldest first."""
+    mine = events.c.thread_key == thread_key(thread_id)
+    rows = yield select(events.c.event).where(mine).order_by(events.c.number)
+    return tuple(_load(ThreadEvent, row[0]) for row in rows)
+
+
+def load_status(thread_id: str, state: str | None) -> ThreadStatus:
+    """Return the status that ``state`` holds; ``None`` is a thread never heard of.
+
+    Raises:
+        RegistrySchemaError: It cannot be read, or belongs to another thread.
+    """
+    if state is None:
+        return ThreadStatus(thread_id=thread_id)
+    status = _load(ThreadStatus, state)
+    if status.thread_id != thread_id:
+        raise RegistrySchemaError("the registry is corrupt: the row of a thread holds the state of another thread")
+    return status
+
+
+def _load(model: type[R], stored: str) -> R:
+    try:
+        return model.model_validate_json(stored)
+    except ValidationError as error:
+        where = sorted({".".join(str(part) for part in known["loc"]) or "(whole)" for known in error.errors()})
+        # Not chained: pydantic's error quotes what is stored, which may be a user's words.
+        raise RegistrySchemaError(
+            "the registry is corrupt, or is being written by a newer version: "
+            f"a stored {model.__name__} cannot be read (at {', '.join(where[:5])})"
+        ) from None
+
+
+def _columns(status: ThreadStatus) -> dict[str, object]:
+    return {
+        "thread_id": status.thread_id,
+        "sequence": status.sequence,
+        "branch": status.branch,
+        "sealed": status.sealed,
+        "at_risk": status.at_risk,
+        "state": status.model_dump_json(),
+    }
+
+
+def _insert_unless_there(dialect: str, table: object, values: dict[str, object]) -> Insert:
+    """Return an INSERT that does nothing where a row of that key exists; both engines spell it alike."""
+    if dialect == "postgresql":
+        return postgresql.insert(table).values(**values).on_conflict_do_nothing()  # type: ignore[arg-type]
+    return sqlite.insert(table).values(**values).on_conflict_do_nothing()  # type: ignore[arg-type]
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)

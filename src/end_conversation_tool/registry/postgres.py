@@ -1,0 +1,172 @@
+"""A registry in PostgreSQL: for many machines. Needs the extra ``[postgres]``."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from threading import Lock
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Executable, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from end_conversation_tool.registry.driver import Flow, Rows, adrive
+from end_conversation_tool.registry.failures import translated
+from end_conversation_tool.registry.schema import TABLE_NAMES
+from end_conversation_tool.registry.stores import Store, rows_of
+
+__all__ = ["PostgresStore"]
+
+T = TypeVar("T")
+
+
+class PostgresStore(Store):
+    """One PostgreSQL database: a pool of connections for sync callers, and one more for each event loop."""
+
+    dialect = "postgresql"
+    mark = "%s"
+    existing = (
+        f"SELECT relname FROM pg_catalog.pg_class WHERE relname IN {TABLE_NAMES!r} "  # noqa: S608 - constants
+        "AND relkind IN ('r', 'p') AND pg_catalog.pg_table_is_visible(oid)"
+    )
+    creation_lock = "SELECT pg_advisory_xact_lock(6015379240177)"  # any number that nobody else is likely to use
+
+    def __init__(self, url: URL, *, timeout: float, pool_size: int) -> None:
+        self._url = url
+        self._options: dict[str, Any] = {
+            "isolation_level": "AUTOCOMMIT",
+            "pool_size": pool_size,
+            "max_overflow": pool_size,
+            "pool_timeout": timeout,
+            "hide_parameters": True,
+            "connect_args": _connect_args(url, timeout),
+        }
+        self.begin = (
+            f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {math.ceil(timeout * 1000)}"
+        )
+        self._loops: dict[asyncio.AbstractEventLoop, _LoopEngine] = {}
+        self._lock = Lock()
+        super().__init__(f"the registry {_public(url)}", create_engine(url, **self._options))
+
+    def open(self, *, create: bool) -> bytes:
+        """Open the database."""
+        try:
+            return super().open(create=create)
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    def _aengine(self) -> _LoopEngine:
+        """Return the engine of the running loop; connections cannot go from one loop to another."""
+        loop = asyncio.get_running_loop()
+        known = self._loops.get(loop)
+        if known is not None:
+            return known
+        with self._lock:
+            for gone in [other for other in self._loops if other.is_closed()]:
+                self._loops.pop(gone).abandon()
+            return self._loops.setdefault(loop, _LoopEngine(create_async_engine(self._url, **self._options)))
+
+    async def astate(self, key: str) -> str | None:
+        """Async twin of ``state``."""
+        with translated(self.name):
+            self.check()
+            try:
+                return await self._astate(key)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                return await self._astate(key)
+
+    async def _astate(self, key: str) -> str | None:
+        async with self._aengine().engine.connect() as connection:
+            row = (await connection.exec_driver_sql(self._read_state, (key,))).fetchone()
+            return None if row is None else str(row[0])
+
+    async def aread(self, flow: Flow[T]) -> T:
+        """Async twin of ``read``."""
+        with translated(self.name):
+            self.check()
+            async with self._aengine().engine.connect() as connection:
+                return await adrive(flow, _executing(connection))
+
+    async def awrite(self, flow: Flow[T]) -> T:
+        """Async twin of ``write``."""
+        with translated(self.name):
+            self.check()
+            async with self._abegun() as connection:
+                result = await adrive(flow, _executing(connection))
+                await connection.exec_driver_sql("COMMIT")
+            return result
+
+    @asynccontextmanager
+    async def _abegun(self) -> AsyncIterator[AsyncConnection]:
+        engine = self._aengine().engine
+        connection = await engine.connect()
+        try:
+            try:
+                await connection.exec_driver_sql(self.begin)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                await connection.close()
+                connection = await engine.connect()
+                await connection.exec_driver_sql(self.begin)
+            yield connection
+        finally:
+            await asyncio.shield(connection.close())
+
+    def close(self) -> None:
+        """Close every connection, those of event loops too."""
+        super().close()
+        with self._lock:
+            while self._loops:
+                self._loops.popitem()[1].abandon()
+
+    async def aclose(self) -> None:
+        """Close every connection; those of the running loop in good order."""
+        with self._lock:
+            mine = self._loops.pop(asyncio.get_running_loop(), None)
+        if mine is not None:
+            await mine.engine.dispose()
+        self.close()
+
+
+class _LoopEngine:
+    """The engine of one event loop, and its open connections, so that they can be closed when the loop is gone."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self._open: set[Any] = set()
+        event.listen(engine.sync_engine, "connect", lambda connection, _: self._open.add(connection.driver_connection))
+        event.listen(engine.sync_engine, "close", lambda connection, _: self._forget(connection))
+        event.listen(engine.sync_engine, "close_detached", self._forget)
+
+    def _forget(self, connection: Any) -> None:
+        self._open.discard(connection.driver_connection)
+
+    def abandon(self) -> None:
+        """Close the connections without their loop."""
+        while self._open:
+            self._open.pop().pgconn.finish()
+
+
+def _executing(connection: AsyncConnection) -> Callable[[Executable], Awaitable[Rows]]:
+    async def execute(statement: Executable) -> Rows:
+        return rows_of(await connection.execute(statement))
+
+    return execute
+
+
+def _connect_args(url: URL, timeout: float) -> dict[str, Any]:
+    """Return connection options that keep a dead server from holding a turn for ever; those of the URL go first."""
+    defaults = {"connect_timeout": max(2, math.ceil(timeout)), "tcp_user_timeout": math.ceil(timeout * 1000)}
+    return {name: value for name, value in defaults.items() if name not in url.query}
+
+
+def _public(url: URL) -> str:
+    """Return the URL without user, password and options."""
+    return URL.create(url.drivername, host=url.host, port=url.port, database=url.database).render_as_string()

@@ -1,0 +1,253 @@
+"""Every change of a thread's state, as pure functions: status before -> status after, and what to record.
+
+Every registry runs these, and only these, inside its own lock or transaction. What may happen to a thread:
+
+====================  ==========================================  ====================================
+transition            before                                      after
+====================  ==========================================  ====================================
+``Sealing``           branch open, no flag stands, not overtaken  branch sealed, sequence + 1
+``RaisingFlag``       any                                         one flag more, unless it stands
+``ClearingFlags``     any                                         no flag stands
+``OpeningBranch``     parent known                                new open branch, sequence + 1
+``Reopening``         current branch sealed                       current branch open, sequence + 1
+====================  ==========================================  ====================================
+
+A transition that is refused leaves the status as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Literal, TypeVar
+
+from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.models import (
+    BranchStatus,
+    Decision,
+    DecisionRecord,
+    EventKind,
+    Outcome,
+    RiskFlag,
+    Seal,
+    SealOutcome,
+    ThreadEvent,
+    ThreadStatus,
+    UnmetCode,
+    Verdict,
+)
+
+__all__ = ["Change", "ClearingFlags", "OpeningBranch", "RaisingFlag", "Reopening", "Sealing", "Transition"]
+
+MAX_STANDING_FLAGS = 100
+"""Most flags of one kind and source that stand on a thread: one vetoes, and ``status`` reads them all."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[T]):
+    """What a transition makes of a thread.
+
+    Attributes:
+        status: The state after it; the same object as before when nothing changed.
+        result: What the caller gets.
+        events: Lines for the audit trail.
+        decision: A decision to keep, where there is one.
+    """
+
+    status: ThreadStatus
+    result: T
+    events: tuple[ThreadEvent, ...] = ()
+    decision: DecisionRecord | None = None
+
+
+Transition = Callable[[ThreadStatus], Change[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """Seal the branch of ``record``; see ``SealRegistry.seal``."""
+
+    record: DecisionRecord
+    held_sequence: int | None
+    checkpoint_id: str | None
+    run_token: str | None
+    now: datetime
+
+    def __call__(self, status: ThreadStatus) -> Change[SealOutcome]:
+        """Return what becomes of the thread."""
+        standing = status.on_branch(self.record.branch).seal
+        if standing is not None:
+            again = standing.record.id == self.record.id
+            kept = None if again else refused(self.record, UnmetCode.THREAD_ALREADY_SEALED)
+            return Change(status, SealOutcome(seal=standing), decision=kept)
+        refusal = self._refusal(status)
+        if refusal is not None:
+            return Change(status, SealOutcome(refusal=refusal), decision=refused(self.record, refusal))
+        seal = Seal(
+            thread_id=status.thread_id,
+            branch=self.record.branch,
+            sequence=status.sequence + 1,
+            sealed_at=self.now,
+            checkpoint_id=self.checkpoint_id,
+            run_token=self.run_token,
+            record=self.record,
+        )
+        sealed = status.on_branch(seal.branch).model_copy(update={"seal": seal})
+        after = _with_branch(status, sealed)
+        event = _event(
+            after,
+            EventKind.SEALED,
+            self.now,
+            branch=seal.branch,
+            subject=self.record.category,
+            actor=self.record.decided_by,
+        )
+        return Change(after, SealOutcome(seal=seal, created=True), (event,), self.record)
+
+    def _refusal(self, status: ThreadStatus) -> Literal[UnmetCode.RISK_FLAGGED, UnmetCode.STALE_RUN] | None:
+        """Return why the branch must stay open. Risk comes first: it must show in the record."""
+        if status.at_risk:
+            return UnmetCode.RISK_FLAGGED
+        if self.held_sequence is not None and self.held_sequence != status.sequence:
+            return UnmetCode.STALE_RUN
+        return None if _knows(status, self.record.branch) else UnmetCode.STALE_RUN
+
+
+@dataclass(frozen=True, slots=True)
+class RaisingFlag:
+    """Raise ``flag`` unless it was raised before; see ``SealRegistry.flag_risk``."""
+
+    flag: RiskFlag
+
+    def __call__(self, status: ThreadStatus) -> Change[RiskFlag]:
+        """Return what becomes of the thread."""
+        alike = [known for known in status.risk_flags if self._same_origin(known)]
+        same = [known for known in alike if known.message_id == self.flag.message_id]
+        standing = [known for known in same if known.active]
+        if standing:
+            return Change(status, standing[-1])
+        if same and self.flag.message_id is not None:
+            return Change(status, same[-1])
+        active = [known for known in alike if known.active]
+        if len(active) >= MAX_STANDING_FLAGS:
+            return Change(status, active[-1])
+        after = status.model_copy(update={"risk_flags": (*status.risk_flags, self.flag)})
+        flag = self.flag
+        event = _event(
+            after, EventKind.RISK_RAISED, flag.raised_at, subject=flag.kind, actor=flag.source, reason=flag.reason
+        )
+        return Change(after, flag, (event,))
+
+    def _same_origin(self, known: RiskFlag) -> bool:
+        return (known.kind, known.source) == (self.flag.kind, self.flag.source)
+
+
+@dataclass(frozen=True, slots=True)
+class ClearingFlags:
+    """Clear every standing flag; see ``SealRegistry.clear_risk``."""
+
+    operator: str
+    reason: str
+    now: datetime
+
+    def __call__(self, status: ThreadStatus) -> Change[int]:
+        """Return what becomes of the thread."""
+        cleared = [flag for flag in status.risk_flags if flag.active]
+        if not cleared:
+            return Change(status, 0)
+        why = {"cleared_at": self.now, "cleared_by": self.operator, "clear_reason": self.reason}
+        flags = tuple(flag.model_copy(update=why) if flag.active else flag for flag in status.risk_flags)
+        after = status.model_copy(update={"risk_flags": flags})
+        events = tuple(
+            _event(after, EventKind.RISK_CLEARED, self.now, subject=flag.kind, actor=self.operator, reason=self.reason)
+            for flag in cleared
+        )
+        return Change(after, len(cleared), events)
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningBranch:
+    """Make a new branch the current one; see ``SealRegistry.open_branch``."""
+
+    parent: int
+    forked_from: str
+    now: datetime
+
+    def __call__(self, status: ThreadStatus) -> Change[ThreadStatus]:
+        """Return what becomes of the thread."""
+        if not _knows(status, self.parent):
+            raise InvalidInputError("parent: expected the number of a branch of this thread, got an unknown int")
+        number = max((known.branch for known in status.branches), default=0) + 1
+        opened = BranchStatus(
+            branch=number, parent=self.parent, forked_from=self.forked_from, fence=status.sequence + 1
+        )
+        after = _with_branch(status, opened).model_copy(update={"branch": number})
+        event = _event(after, EventKind.BRANCH_OPENED, self.now, subject=self.forked_from)
+        return Change(after, after, (event,))
+
+
+@dataclass(frozen=True, slots=True)
+class Reopening:
+    """Unseal the current branch; see ``SealRegistry.reopen``."""
+
+    operator: str
+    reason: str
+    now: datetime
+
+    def __call__(self, status: ThreadStatus) -> Change[ThreadStatus]:
+        """Return what becomes of the thread."""
+        if not status.sealed:
+            raise InvalidInputError("thread_id: expected a sealed thread, got one that is open")
+        opened = status.on_branch(status.branch).model_copy(update={"seal": None, "fence": status.sequence + 1})
+        after = _with_branch(status, opened)
+        event = _event(after, EventKind.REOPENED, self.now, actor=self.operator, reason=self.reason)
+        return Change(after, after, (event,))
+
+
+def refused(record: DecisionRecord, code: UnmetCode) -> DecisionRecord:
+    """Return ``record`` as a denial with one unmet condition; the evidence stays."""
+    decision = Decision(
+        verdict=Verdict.DENY,
+        unmet=(code,),
+        evidence=record.decision.evidence,
+        policy_version=record.decision.policy_version,
+    )
+    return record.model_copy(update={"outcome": Outcome.DENIED, "decision": decision})
+
+
+def _knows(status: ThreadStatus, branch: int) -> bool:
+    """Whether the thread has this branch; every thread has branch 0."""
+    return branch == 0 or any(known.branch == branch for known in status.branches)
+
+
+def _with_branch(status: ThreadStatus, branch: BranchStatus) -> ThreadStatus:
+    """Return the status with ``branch`` put in its place, one step further in sequence."""
+    others = [known for known in status.branches if known.branch != branch.branch]
+    branches = tuple(sorted((*others, branch), key=lambda known: known.branch))
+    return status.model_copy(update={"branches": branches, "sequence": status.sequence + 1})
+
+
+def _event(
+    after: ThreadStatus,
+    kind: EventKind,
+    at: datetime,
+    *,
+    branch: int | None = None,
+    subject: str | None = None,
+    actor: str | None = None,
+    reason: str = "",
+) -> ThreadEvent:
+    """Return a line for the audit trail."""
+    return ThreadEvent(
+        thread_id=after.thread_id,
+        kind=kind,
+        at=at,
+        branch=after.branch if branch is None else branch,
+        sequence=after.sequence,
+        subject=None if subject is None else str(subject),
+        actor=actor,
+        reason=reason,
+    )
