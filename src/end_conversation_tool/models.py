@@ -32,7 +32,6 @@ __all__ = [
     "Decision",
     "DecisionRecord",
     "EndRequest",
-    "EventKind",
     "EvidenceKind",
     "EvidenceRecord",
     "JudgeOpinion",
@@ -43,7 +42,6 @@ __all__ = [
     "RiskKind",
     "Seal",
     "SealOutcome",
-    "ThreadEvent",
     "ThreadStatus",
     "UnmetCode",
     "Verdict",
@@ -287,40 +285,6 @@ class ThreadStatus(Record):
     def at_risk(self) -> bool:
         """Whether a flag stands that vetoes every end."""
         return any(flag.active for flag in self.risk_flags)
-
-
-class EventKind(StrEnum):
-    """What changed the state of a thread."""
-
-    SEALED = "sealed"
-    BRANCH_OPENED = "branch_opened"
-    REOPENED = "reopened"
-    RISK_RAISED = "risk_raised"
-    RISK_CLEARED = "risk_cleared"
-
-
-class ThreadEvent(Record):
-    """One change of a thread's state, as the audit trail keeps it: only ever added.
-
-    Attributes:
-        thread_id: The thread.
-        kind: What happened.
-        at: UTC.
-        branch: The branch it happened on.
-        sequence: The thread's sequence number after it.
-        subject: The category of a seal, the checkpoint that was forked, the kind of a risk flag.
-        actor: Who did it: ``decided_by`` of a seal, the source of a flag, the operator; ``None`` for a branch.
-        reason: Why, in the operator's or the host's words; empty where none is given.
-    """
-
-    thread_id: str
-    kind: EventKind
-    at: AwareDatetime
-    branch: int = Field(ge=0)
-    sequence: int = Field(ge=0)
-    subject: str | None = None
-    actor: str | None = None
-    reason: str = ""
 
 
 def utc_now() -> datetime:

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 __all__ = [
     "Category",
+    "EventKind",
     "EvidenceKind",
     "JudgeOpinion",
     "Mode",
@@ -112,3 +113,13 @@ class Outcome(StrEnum):
     DENIED = "denied"
     AWAITING_CONFIRMATION = "awaiting_confirmation"
     WOULD_HAVE_SEALED = "would_have_sealed"
+
+
+class EventKind(StrEnum):
+    """What changed the state of a thread."""
+
+    SEALED = "sealed"
+    BRANCH_OPENED = "branch_opened"
+    REOPENED = "reopened"
+    RISK_RAISED = "risk_raised"
+    RISK_CLEARED = "risk_cleared"

@@ -17,17 +17,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from end_conversation_tool.models import (
-    DecisionRecord,
-    RiskFlag,
-    RiskKind,
-    Seal,
-    SealOutcome,
-    ThreadEvent,
-    ThreadStatus,
-)
+from pydantic import AwareDatetime, Field
 
-__all__ = ["SealRegistry"]
+from end_conversation_tool.models import DecisionRecord, Record, RiskFlag, RiskKind, Seal, SealOutcome, ThreadStatus
+from end_conversation_tool.vocabulary import EventKind
+
+__all__ = ["SealRegistry", "ThreadEvent"]
+
+
+class ThreadEvent(Record):
+    """One change of a thread's state, as the audit trail keeps it: only ever added.
+
+    Attributes:
+        thread_id: The thread.
+        kind: What happened.
+        at: UTC.
+        branch: The branch it happened on.
+        sequence: The thread's sequence number after it.
+        subject: The category of a seal, the checkpoint that was forked, the kind of a risk flag.
+        actor: Who did it: ``decided_by`` of a seal, the source of a flag, the operator; ``None`` for a branch.
+        reason: Why, in the operator's or the host's words; empty where none is given.
+    """
+
+    thread_id: str
+    kind: EventKind
+    at: AwareDatetime
+    branch: int = Field(ge=0)
+    sequence: int = Field(ge=0)
+    subject: str | None = None
+    actor: str | None = None
+    reason: str = ""
 
 
 @runtime_checkable

@@ -9,16 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar
 
-from end_conversation_tool.models import (
-    DecisionRecord,
-    RiskFlag,
-    RiskKind,
-    Seal,
-    SealOutcome,
-    ThreadEvent,
-    ThreadStatus,
-    utc_now,
-)
+from end_conversation_tool.models import DecisionRecord, RiskFlag, RiskKind, Seal, SealOutcome, ThreadStatus, utc_now
+from end_conversation_tool.registry.base import ThreadEvent
 from end_conversation_tool.registry.checks import (
     MAX_ID_CHARS,
     MAX_NAME_CHARS,

@@ -15,7 +15,8 @@ from sqlalchemy import Insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from end_conversation_tool.errors import InvalidInputError, RegistrySchemaError
-from end_conversation_tool.models import DecisionRecord, Record, ThreadEvent, ThreadStatus
+from end_conversation_tool.models import DecisionRecord, Record, ThreadStatus
+from end_conversation_tool.registry.base import ThreadEvent
 from end_conversation_tool.registry.driver import Flow
 from end_conversation_tool.registry.schema import decisions, events, thread_key, threads
 from end_conversation_tool.registry.transitions import Transition

@@ -8,7 +8,8 @@ from threading import Lock
 from typing import TypeVar
 
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.models import DecisionRecord, ThreadEvent, ThreadStatus
+from end_conversation_tool.models import DecisionRecord, ThreadStatus
+from end_conversation_tool.registry.base import ThreadEvent
 from end_conversation_tool.registry.common import StoredRegistry
 from end_conversation_tool.registry.transitions import Transition
 

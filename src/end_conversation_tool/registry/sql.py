@@ -14,7 +14,8 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.models import DecisionRecord, ThreadEvent, ThreadStatus
+from end_conversation_tool.models import DecisionRecord, ThreadStatus
+from end_conversation_tool.registry.base import ThreadEvent
 from end_conversation_tool.registry.common import StoredRegistry
 from end_conversation_tool.registry.flows import (
     change_thread,

@@ -27,16 +27,16 @@ from end_conversation_tool.models import (
     BranchStatus,
     Decision,
     DecisionRecord,
-    EventKind,
     Outcome,
     RiskFlag,
     Seal,
     SealOutcome,
-    ThreadEvent,
     ThreadStatus,
     UnmetCode,
     Verdict,
 )
+from end_conversation_tool.registry.base import ThreadEvent
+from end_conversation_tool.vocabulary import EventKind
 
 __all__ = ["Change", "ClearingFlags", "OpeningBranch", "RaisingFlag", "Reopening", "Sealing", "Transition"]
 
