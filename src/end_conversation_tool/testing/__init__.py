@@ -16,8 +16,10 @@ if TYPE_CHECKING:
         MessagesApiServer,
         RawReply,
         RecordedRequest,
+        ServerReply,
     )
     from end_conversation_tool.testing.scripted import (
+        Reply,
         ScriptedChatModel,
         ScriptExhaustedError,
         end_call,
@@ -32,15 +34,17 @@ __all__ = [
     "MessagesApiServer",
     "RawReply",
     "RecordedRequest",
+    "Reply",
     "ScriptExhaustedError",
     "ScriptedChatModel",
+    "ServerReply",
     "end_call",
     "in_one_message",
     "refusal",
     "tool_call",
 ]
 
-_SERVER_NAMES = {"ErrorReply", "MessageReply", "MessagesApiServer", "RawReply", "RecordedRequest"}
+_SERVER_NAMES = {"ErrorReply", "MessageReply", "MessagesApiServer", "RawReply", "RecordedRequest", "ServerReply"}
 
 
 def __getattr__(name: str) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -86,6 +87,11 @@ class HttpServer(ThreadingHTTPServer):
         TCPServer.server_bind(self)
         self.server_name, self.server_port = cast("tuple[str, int]", self.server_address)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report what went wrong with a connection; that the client went away is no fault."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -102,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _serve(self) -> None:
-        """Answer one request. A client that went away meanwhile is no error."""
+        """Answer one request."""
         self.close_connection = True
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
         try:
@@ -113,13 +119,11 @@ class _Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         query = {key: values[-1] for key, values in parse_qs(address.query).items()}
         headers = {key.lower(): value for key, value in self.headers.items()}
-        answer = self.server.answer(RecordedRequest(address.path, query, headers, body if readable else {}), readable)
+        request = RecordedRequest(self.command, address.path, query, headers, body if readable else {})
+        answer = self.server.answer(request, readable)
         if answer.delay and self.server.closing.wait(answer.delay):
             return
-        try:
-            self._send(answer)
-        except (BrokenPipeError, ConnectionResetError):
-            return
+        self._send(answer)
 
     def _send(self, answer: Answer) -> None:
         if isinstance(answer, PlainAnswer):

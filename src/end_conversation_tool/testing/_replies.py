@@ -85,12 +85,14 @@ class RecordedRequest:
     """One request, as it came.
 
     Attributes:
+        method: ``POST``, unless a client went astray.
         path: Without the query.
         query: Such as ``{"beta": "true"}``.
         headers: By lower-case name.
         body: The parsed JSON; empty when it was none.
     """
 
+    method: str
     path: str
     query: dict[str, str]
     headers: dict[str, str]

@@ -155,6 +155,8 @@ class MessagesApiServer:
         """
         if request.path not in {_CREATE, _COUNT}:
             raise ApiError("Not found", status=404, error_type="not_found_error")
+        if request.method != "POST":
+            raise ApiError("Method Not Allowed", status=405)
         check_headers(request.headers)
         if not readable:
             raise ApiError("The request body is not valid JSON")

@@ -13,11 +13,12 @@ import pytest
 from anthropic import beta_tool
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
+from langchain_core.messages import AIMessage, ToolCall
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.testing import ErrorReply, MessageReply, MessagesApiServer, RawReply
+from end_conversation_tool.testing import ErrorReply, MessageReply, MessagesApiServer, RawReply, ServerReply
 
 MODEL = "claude-test"
 ADD: Any = {
@@ -170,7 +171,7 @@ def test_scripted_errors_become_the_errors_of_the_client(
 
 
 def test_the_client_tries_again_after_an_overload() -> None:
-    script: list[Any] = [ErrorReply(headers={"retry-after-ms": "1"}), "At last."]
+    script: list[ServerReply] = [ErrorReply(headers={"retry-after-ms": "1"}), "At last."]
     with MessagesApiServer(script, strict_prefix=True) as server, client(server, max_retries=1) as api:
         assert api.messages.create(**ask()).to_dict()["content"] == [{"type": "text", "text": "At last."}]
     assert len(server.requests) == 2
@@ -185,6 +186,17 @@ def test_a_slow_reply_times_out_and_does_not_hold_up_the_end() -> None:
     ):
         api.messages.create(**ask())
     assert time.monotonic() - began < 5.0
+
+
+def test_a_client_that_goes_away_is_no_fault_of_the_server(capfd: pytest.CaptureFixture[str]) -> None:
+    script: list[ServerReply] = [MessageReply("much " * 2_000_000, delay=0.3), "Fine."]
+    with MessagesApiServer(script) as server, client(server) as api:
+        with pytest.raises(anthropic.APITimeoutError):
+            api.with_options(timeout=0.1).messages.create(**ask())
+        time.sleep(0.4)
+        assert api.messages.create(**ask()).stop_reason == "end_turn"
+    assert capfd.readouterr().err == ""
+    assert server.errors == []
 
 
 def test_a_malformed_body_is_an_error() -> None:
@@ -258,7 +270,7 @@ def chat(server: MessagesApiServer, **options: Any) -> ChatAnthropic:
     return ChatAnthropic(model_name=MODEL, base_url=server.base_url, api_key="test", max_tokens=100, **options)
 
 
-def agent_script() -> list[Any]:
+def agent_script() -> list[ServerReply]:
     call = {"type": "tool_use", "name": "add", "input": {"a": 2, "b": 3}}
     thinking = {"type": "thinking", "thinking": "Two numbers."}
     said = MessageReply("", stop_reason="refusal", stop_details={"category": "bio"})
@@ -295,4 +307,26 @@ async def test_an_agent_streams_from_it() -> None:
         ]
     assert "".join(piece.text for piece in pieces) == "I add.It is five."
     assert sum(bool(piece.tool_call_chunks) for piece in pieces) > 2
+    assert server.errors == []
+
+
+def test_faults_and_errors_come_through_chat_anthropic() -> None:
+    unanswered: list[Any] = [
+        ("user", "2 + 3?"),
+        AIMessage("", tool_calls=[ToolCall(name="add", args={"a": 2, "b": 3}, id="c")]),
+    ]
+    with MessagesApiServer([ErrorReply()]) as server:
+        model = chat(server, max_retries=0).bind_tools([add_numbers])
+        with pytest.raises(anthropic.BadRequestError, match="without `tool_result` blocks immediately after: c"):
+            model.invoke([*unanswered, ("user", "Well?")])
+        with pytest.raises(anthropic.OverloadedError):
+            model.invoke("2 + 3?")
+    assert len(server.errors) == 1
+
+
+def test_structured_output_through_chat_anthropic() -> None:
+    with MessagesApiServer(['{"number": 4}']) as server:
+        model = chat(server).with_structured_output(Answer, method="json_schema")
+        assert model.invoke("2 + 2?") == Answer(number=4)
+        assert server.requests[0].body["output_config"]["format"]["type"] == "json_schema"
     assert server.errors == []
