@@ -18,7 +18,8 @@ from datetime import datetime
 from typing import Any
 
 from end_conversation_tool.detectors.base import DetectorSuite, ObservedMessage
-from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
+from end_conversation_tool.errors import EndConversationError, InvalidInputError, ThreadSealedError
+from end_conversation_tool.fence import branch_to_write, check_write, moved_to, open_branch
 from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
 from end_conversation_tool.judgement import FlagRaised, assess_risk, hear_user, note_reply
 from end_conversation_tool.ledger import Ledger
@@ -134,20 +135,30 @@ class Gate:
 
     def _admitting(self, context: RunContext, ledger_state: object) -> Flow[Visit]:
         status: ThreadStatus | None = None
+        branch = 0
         if context.thread_id is not None:
             thread_id = validate_thread_id(context.thread_id)
             status = yield Ask(self.registry.status, self.registry.astatus, (thread_id,))
-        visit = Visit(context, status, Ledger())
-        if status is not None:
-            branch = status.on_branch(visit.branch)
-            if branch.seal is not None:
-                raise ThreadSealedError(status.thread_id, conversation_end(branch.seal))
-            if context.held_sequence is not None and context.held_sequence < branch.fence:
-                raise StaleRunError(status.thread_id, held=context.held_sequence, current=branch.fence)
+            status, context = yield from self._entering(status, context)
+            branch = context.fence.branch if context.fence else status.branch
         ledger = Ledger.load(ledger_state, self.registry.signing_key, context.thread_id or "")
         if ledger is None and ledger_state is not None:
             _log.warning("a ledger that this registry did not sign was ignored")
-        return replace(visit, ledger=ledger or Ledger())
+        return Visit(context, status, branch, ledger or Ledger())
+
+    def _entering(self, status: ThreadStatus, context: RunContext) -> Flow[tuple[ThreadStatus, RunContext]]:
+        """Find the branch that the run continues, opening it when the run edits and retries; refuse a sealed one."""
+        fence = context.fence
+        if fence is None:
+            branch = status.on_branch(status.branch)
+        else:
+            if branch_to_write(status, fence) is None:
+                status = yield open_branch(self.registry, fence)
+            branch = branch_to_write(status, fence) or status.on_branch(fence.branch)
+        if branch.seal is not None:
+            raise ThreadSealedError(status.thread_id, conversation_end(branch.seal))
+        check_write(status, branch, fence)
+        return status, context if fence is None else replace(context, fence=moved_to(fence, branch))
 
     def _hearing(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Flow[Visit]:
         heard = hear_user(self.detectors, visit.ledger, messages)
@@ -164,7 +175,7 @@ class Gate:
             fields = {"kind": flag.kind, "source": flag.source, "message_id": flag.message_id, "score": flag.score}
             try:
                 yield Ask(self.registry.flag_risk, self.registry.aflag_risk, (visit.context.thread_id,), fields)
-            except RegistryError as error:
+            except EndConversationError as error:
                 _log.error("a risk flag could not be written and is kept in the ledger: %s", type(error).__name__)
                 unrecorded.setdefault(flag.kind, flag)
         kept = tuple((flag.kind, flag.source, flag.message_id) for flag in unrecorded.values())
@@ -181,7 +192,7 @@ class Gate:
         visit = yield from self._flagging(visit, (*waiting, *flags))
         try:
             sealing = yield from self._committing(visit.context, record)
-        except RegistryError as error:
+        except EndConversationError as error:
             _log.error("the registry could not be written, the end is denied: %s", type(error).__name__)
             record, sealing = _denied(record, UnmetCode.REGISTRY_UNAVAILABLE), None
         return self._conclude(visit, record, sealing)
@@ -220,10 +231,11 @@ class Gate:
             if context.thread_id is not None:
                 yield Ask(self.registry.record_decision, self.registry.arecord_decision, (record,))
             return None
+        held = context.fence
         fence = {
-            "held_sequence": context.held_sequence,
+            "held_sequence": held.sequence if held else None,
             "checkpoint_id": context.checkpoint_id,
-            "run_token": context.run_token,
+            "run_token": held.run_token if held else None,
         }
         sealing: SealOutcome = yield Ask(self.registry.seal, self.registry.aseal, (record,), fence)
         return sealing

@@ -18,6 +18,8 @@ from end_conversation_tool.visit import Call, Reply, Ruling
 
 __all__ = ["new_user_messages", "reply_of", "text_of", "tool_results", "user_messages", "with_id"]
 
+_MAX_ID_CHARS = 128
+
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 
 
@@ -66,7 +68,7 @@ def reply_of(message: AIMessage) -> Reply:
     """Return a model's message as the gate sees it."""
     calls = [*message.tool_calls, *message.invalid_tool_calls]
     return Reply(
-        message=ObservedMessage("assistant", text_of(message.content), message.id or "", message),
+        message=ObservedMessage("assistant", text_of(message.content), _evidence_id(message.id or ""), message),
         end_calls=tuple(Call(call["id"] or "", TOOL_NAME, call["args"]) for call in calls if call["name"] == TOOL_NAME),
         refused=is_native_refusal(message),
     )
@@ -106,4 +108,10 @@ def as_messages(value: Any) -> list[BaseMessage]:
 
 
 def _observed(message: HumanMessage) -> ObservedMessage:
-    return ObservedMessage("user", text_of(message.content), message.id or "", message)
+    text = text_of(message.content)
+    return ObservedMessage("user", text, _evidence_id(message.id or ""), message)
+
+
+def _evidence_id(message_id: str) -> str:
+    """Return the id that evidence is tied to: callers choose ids, and a huge one must not fill the ledger."""
+    return message_id if len(message_id) <= _MAX_ID_CHARS else f"digest:{text_digest(message_id)}"

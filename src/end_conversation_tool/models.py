@@ -240,6 +240,7 @@ class BranchStatus(Record):
         parent: The branch that it forked from; ``None`` for branch 0.
         forked_from: The checkpoint that it forked from; ``None`` for branch 0.
         fence: A run may write to an open branch if it started at this sequence number or later.
+        run_token: The run that opened the branch; ``None`` for branch 0.
         seal: The end record; ``None`` while the branch is open.
     """
 
@@ -247,6 +248,7 @@ class BranchStatus(Record):
     parent: int | None = None
     forked_from: str | None = None
     fence: int = Field(default=0, ge=0)
+    run_token: str | None = None
     seal: Seal | None = None
 
 

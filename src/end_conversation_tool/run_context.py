@@ -6,6 +6,7 @@ from typing import Any
 
 from langgraph.config import get_config
 
+from end_conversation_tool.fence import current_fence
 from end_conversation_tool.visit import RunContext
 
 __all__ = ["model_name", "run_context"]
@@ -25,12 +26,15 @@ def run_context(runtime: Any, model: Any) -> RunContext:
     configurable = get_config().get("configurable", {})
     thread_id = configurable.get("thread_id") if info is None else info.thread_id
     namespace = str(configurable.get("checkpoint_ns", "") if info is None else info.checkpoint_ns)
+    saver = configurable.get(_CHECKPOINTER)
+    scope = getattr(saver, "fence_scope", None)
     return RunContext(
         thread_id=None if thread_id is None else str(thread_id),
-        persisted=configurable.get(_CHECKPOINTER) is not None,
+        persisted=saver is not None,
         model=model_name(model),
         nested=_NAMESPACE_SEPARATOR in namespace,
         checkpoint_id=None if info is None else info.checkpoint_id,
+        fence=None if scope is None or thread_id is None else current_fence(str(thread_id), scope),
     )
 
 

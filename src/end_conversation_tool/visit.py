@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from end_conversation_tool.detectors.base import ObservedMessage
+from end_conversation_tool.fence import Fence
 from end_conversation_tool.ledger import Ledger
 from end_conversation_tool.models import DecisionRecord, Seal, ThreadStatus
 
@@ -22,9 +23,7 @@ class RunContext:
         model: Name of the model, where it is known.
         nested: Whether the caller is a subagent, which cannot end its parent's conversation (R10).
         checkpoint_id: The checkpoint on which the node runs.
-        branch: The branch that the run continues; ``None`` for the thread's current one.
-        held_sequence: The sequence number that the run started with; ``None`` when nothing fences it.
-        run_token: Identifies the run to the saver.
+        fence: What the run read when it started; ``None`` when no ``SealedSaver`` guards the thread.
     """
 
     thread_id: str | None
@@ -32,9 +31,7 @@ class RunContext:
     model: str | None = None
     nested: bool = False
     checkpoint_id: str | None = None
-    branch: int | None = None
-    held_sequence: int | None = None
-    run_token: str | None = None
+    fence: Fence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +71,14 @@ class Visit:
     Attributes:
         context: What the door knows about the run.
         status: The registry's view of the thread; ``None`` when the run has no thread.
+        branch: The branch that the run continues.
         ledger: The evidence of the branch.
     """
 
     context: RunContext
     status: ThreadStatus | None
+    branch: int
     ledger: Ledger
-
-    @property
-    def branch(self) -> int:
-        """The branch that the run continues."""
-        if self.context.branch is not None:
-            return self.context.branch
-        return self.status.branch if self.status else 0
 
     def leaving(self, message_id: str) -> Visit:
         """Return the visit with the id of the last message that it leaves on the branch."""

@@ -120,6 +120,7 @@ class EventKind(StrEnum):
 
     SEALED = "sealed"
     BRANCH_OPENED = "branch_opened"
+    COPIED = "copied"
     REOPENED = "reopened"
     RISK_RAISED = "risk_raised"
     RISK_CLEARED = "risk_cleared"

@@ -104,7 +104,7 @@ async def test_risk_is_named_before_a_stale_run(calls: Calls) -> None:
 
 
 @pytest.mark.parametrize("held", [0, 2, 99])
-async def test_a_run_that_holds_another_sequence_cannot_seal(calls: Calls, held: int) -> None:
+async def test_a_run_that_was_overtaken_cannot_seal(calls: Calls, held: int) -> None:
     status = await calls.open_branch("thread", parent=0, forked_from="checkpoint")
     assert status.sequence == 1
     outcome = await calls.seal(permit(branch=1), held_sequence=held)

@@ -80,8 +80,9 @@ class SealRegistry(Protocol):
             record: The decision, with ``outcome=sealed``. When sealing is refused it is recorded as ``denied`` with the
                 refusal as its only unmet condition; when the branch was sealed already it is recorded as
                 ``denied`` with ``thread_already_sealed``.
-            held_sequence: The sequence number that the run started with. If the thread has moved on since, the
-                attempt is refused as ``stale_run``. ``None`` skips this check.
+            held_sequence: The sequence number that the run started with. If the branch was opened or reopened since, or
+                the registry never was at that number, the attempt is refused as ``stale_run``. ``None`` skips
+                this check.
             checkpoint_id: See ``Seal.checkpoint_id``.
             run_token: See ``Seal.run_token``.
 
@@ -187,7 +188,9 @@ class SealRegistry(Protocol):
         """Async twin of ``clear_risk``."""
         ...
 
-    def open_branch(self, thread_id: str, *, parent: int, forked_from: str) -> ThreadStatus:
+    def open_branch(
+        self, thread_id: str, *, parent: int, forked_from: str, run_token: str | None = None
+    ) -> ThreadStatus:
         """Record that an earlier checkpoint is being edited and retried: a new branch, to which new messages now go.
 
         The sequence is bumped, so that runs that started before are fenced out of the sealed branch for good. The
@@ -197,13 +200,16 @@ class SealRegistry(Protocol):
             thread_id: The thread.
             parent: The branch that holds the checkpoint.
             forked_from: Id of the checkpoint.
+            run_token: The run that forks. Opening twice for one run opens one branch.
 
         Returns:
             The status after it; ``status.branch`` is the new branch.
         """
         ...
 
-    async def aopen_branch(self, thread_id: str, *, parent: int, forked_from: str) -> ThreadStatus:
+    async def aopen_branch(
+        self, thread_id: str, *, parent: int, forked_from: str, run_token: str | None = None
+    ) -> ThreadStatus:
         """Async twin of ``open_branch``."""
         ...
 
@@ -220,4 +226,19 @@ class SealRegistry(Protocol):
 
     async def areopen(self, thread_id: str, *, operator: str, reason: str) -> ThreadStatus:
         """Async twin of ``reopen``."""
+        ...
+
+    def copy_status(self, source: str, target: str, *, seals: bool = True) -> ThreadStatus:
+        """Give ``target`` what is known of ``source``: its risk flags, and with ``seals`` its branches and seals.
+
+        Returns:
+            The status of ``target`` after it.
+
+        Raises:
+            InvalidInputError: ``target`` is ``source``, or seals are to be copied to a thread that has branches.
+        """
+        ...
+
+    async def acopy_status(self, source: str, target: str, *, seals: bool = True) -> ThreadStatus:
+        """Async twin of ``copy_status``."""
         ...

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar
 
+from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.models import DecisionRecord, RiskFlag, RiskKind, Seal, SealOutcome, ThreadStatus, utc_now
 from end_conversation_tool.registry.base import ThreadEvent
 from end_conversation_tool.registry.checks import (
@@ -25,6 +26,7 @@ from end_conversation_tool.registry.checks import (
 )
 from end_conversation_tool.registry.transitions import (
     ClearingFlags,
+    Copying,
     OpeningBranch,
     RaisingFlag,
     Reopening,
@@ -169,13 +171,17 @@ class StoredRegistry(ABC):
         """Async twin of ``clear_risk``."""
         return await self._aapply(check_thread_id(thread_id), ClearingFlags(*_signed(operator, reason), utc_now()))
 
-    def open_branch(self, thread_id: str, *, parent: int, forked_from: str) -> ThreadStatus:
+    def open_branch(
+        self, thread_id: str, *, parent: int, forked_from: str, run_token: str | None = None
+    ) -> ThreadStatus:
         """Record that an earlier checkpoint is being edited and retried, on a new branch."""
-        return self._apply(check_thread_id(thread_id), _branching(parent, forked_from))
+        return self._apply(check_thread_id(thread_id), _branching(parent, forked_from, run_token))
 
-    async def aopen_branch(self, thread_id: str, *, parent: int, forked_from: str) -> ThreadStatus:
+    async def aopen_branch(
+        self, thread_id: str, *, parent: int, forked_from: str, run_token: str | None = None
+    ) -> ThreadStatus:
         """Async twin of ``open_branch``."""
-        return await self._aapply(check_thread_id(thread_id), _branching(parent, forked_from))
+        return await self._aapply(check_thread_id(thread_id), _branching(parent, forked_from, run_token))
 
     def reopen(self, thread_id: str, *, operator: str, reason: str) -> ThreadStatus:
         """Unseal the current branch: an operator's act."""
@@ -184,6 +190,22 @@ class StoredRegistry(ABC):
     async def areopen(self, thread_id: str, *, operator: str, reason: str) -> ThreadStatus:
         """Async twin of ``reopen``."""
         return await self._aapply(check_thread_id(thread_id), Reopening(*_signed(operator, reason), utc_now()))
+
+    def copy_status(self, source: str, target: str, *, seals: bool = True) -> ThreadStatus:
+        """Give one thread what is known of another."""
+        target = _other_thread(source, target)
+        return self._apply(target, Copying(self.status(source), seals, utc_now()))
+
+    async def acopy_status(self, source: str, target: str, *, seals: bool = True) -> ThreadStatus:
+        """Async twin of ``copy_status``."""
+        target = _other_thread(source, target)
+        return await self._aapply(target, Copying(await self.astatus(source), seals, utc_now()))
+
+
+def _other_thread(source: str, target: str) -> str:
+    if check_thread_id(source) == check_thread_id(target):
+        raise InvalidInputError("target: expected another thread than the source, got the same")
+    return check_thread_id(target)
 
 
 def _sealing(
@@ -201,10 +223,11 @@ def _sealing(
     )
 
 
-def _branching(parent: int, forked_from: str) -> OpeningBranch:
+def _branching(parent: int, forked_from: str, run_token: str | None) -> OpeningBranch:
     return OpeningBranch(
         parent=check_count("parent", parent),
         forked_from=check_text("forked_from", forked_from, limit=MAX_ID_CHARS),
+        run_token=check_optional_id("run_token", run_token),
         now=utc_now(),
     )
 

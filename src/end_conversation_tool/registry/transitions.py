@@ -8,7 +8,8 @@ transition            before                                      after
 ``Sealing``           branch open, no flag stands, not overtaken  branch sealed, sequence + 1
 ``RaisingFlag``       any                                         one flag more, unless it stands
 ``ClearingFlags``     any                                         no flag stands
-``OpeningBranch``     parent known                                new open branch, sequence + 1
+``OpeningBranch``     parent known, run has opened none           new open branch, sequence + 1
+``Copying``           target has no branches                      branches, seals and flags of the source
 ``Reopening``         current branch sealed                       current branch open, sequence + 1
 ====================  ==========================================  ====================================
 
@@ -38,7 +39,7 @@ from end_conversation_tool.models import (
 from end_conversation_tool.registry.base import ThreadEvent
 from end_conversation_tool.vocabulary import EventKind
 
-__all__ = ["Change", "ClearingFlags", "OpeningBranch", "RaisingFlag", "Reopening", "Sealing", "Transition"]
+__all__ = ["Change", "ClearingFlags", "Copying", "OpeningBranch", "RaisingFlag", "Reopening", "Sealing", "Transition"]
 
 MAX_STANDING_FLAGS = 100
 """Most flags of one kind and source that stand on a thread: one vetoes, and ``status`` reads them all."""
@@ -96,7 +97,7 @@ class Sealing:
             record=self.record,
         )
         sealed = status.on_branch(seal.branch).model_copy(update={"seal": seal})
-        after = _with_branch(status, sealed)
+        after = _with_branch(status, sealed).model_copy(update={"branch": seal.branch})
         event = _event(
             after,
             EventKind.SEALED,
@@ -111,7 +112,8 @@ class Sealing:
         """Return why the branch must stay open. Risk comes first: it must show in the record."""
         if status.at_risk:
             return UnmetCode.RISK_FLAGGED
-        if self.held_sequence is not None and self.held_sequence != status.sequence:
+        fence = status.on_branch(self.record.branch).fence
+        if self.held_sequence is not None and not fence <= self.held_sequence <= status.sequence:
             return UnmetCode.STALE_RUN
         return None if _knows(status, self.record.branch) else UnmetCode.STALE_RUN
 
@@ -174,15 +176,22 @@ class OpeningBranch:
 
     parent: int
     forked_from: str
+    run_token: str | None
     now: datetime
 
     def __call__(self, status: ThreadStatus) -> Change[ThreadStatus]:
         """Return what becomes of the thread."""
+        if self.run_token is not None and any(known.run_token == self.run_token for known in status.branches):
+            return Change(status, status)
         if not _knows(status, self.parent):
             raise InvalidInputError("parent: expected the number of a branch of this thread, got an unknown int")
         number = max((known.branch for known in status.branches), default=0) + 1
         opened = BranchStatus(
-            branch=number, parent=self.parent, forked_from=self.forked_from, fence=status.sequence + 1
+            branch=number,
+            parent=self.parent,
+            forked_from=self.forked_from,
+            fence=status.sequence + 1,
+            run_token=self.run_token,
         )
         after = _with_branch(status, opened).model_copy(update={"branch": number})
         event = _event(after, EventKind.BRANCH_OPENED, self.now, subject=self.forked_from)
@@ -205,6 +214,39 @@ class Reopening:
         after = _with_branch(status, opened)
         event = _event(after, EventKind.REOPENED, self.now, actor=self.operator, reason=self.reason)
         return Change(after, after, (event,))
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """Take over what is known of another thread; see ``SealRegistry.copy_status``."""
+
+    source: ThreadStatus
+    seals: bool
+    now: datetime
+
+    def __call__(self, status: ThreadStatus) -> Change[ThreadStatus]:
+        """Return what becomes of the target."""
+        if self.seals and status.branches:
+            raise InvalidInputError("target: expected a thread without branches of its own, got one that has some")
+        branches = tuple(self._own(known, status.thread_id) for known in self.source.branches) if self.seals else ()
+        flags = tuple(flag for flag in self.source.risk_flags if flag not in status.risk_flags)
+        if not branches and not flags:
+            return Change(status, status)
+        after = status.model_copy(
+            update={
+                "branches": branches or status.branches,
+                "branch": self.source.branch if branches else status.branch,
+                "sequence": max(status.sequence, self.source.sequence if branches else 0) + 1,
+                "risk_flags": (*status.risk_flags, *flags),
+            }
+        )
+        event = _event(after, EventKind.COPIED, self.now, subject=self.source.thread_id)
+        return Change(after, after, (event,))
+
+    @staticmethod
+    def _own(branch: BranchStatus, thread_id: str) -> BranchStatus:
+        seal = branch.seal and branch.seal.model_copy(update={"thread_id": thread_id})
+        return branch.model_copy(update={"seal": seal})
 
 
 def refused(record: DecisionRecord, code: UnmetCode) -> DecisionRecord:

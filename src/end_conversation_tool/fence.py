@@ -1,0 +1,175 @@
+"""The fencing token of a run: what the thread looked like when the run read it.
+
+A run that read a thread before it was sealed must not write after it. So ``SealedSaver`` gives each run a fence when it
+loads its checkpoint, and asks for it back whenever the run writes:
+
+* in the config that LangGraph hands from ``get_tuple`` to ``put`` and ``put_writes`` of the same run;
+* in a context variable, for the nodes of the run, which do not see that config.
+
+Also here: the pure rules on who may write where. They know the registry's status and the fence, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+from end_conversation_tool.errors import StaleRunError, ThreadSealedError
+from end_conversation_tool.flow import Ask
+from end_conversation_tool.models import BranchStatus, Seal, ThreadStatus, new_id
+from end_conversation_tool.prompts import conversation_end
+from end_conversation_tool.registry.base import SealRegistry
+
+__all__ = [
+    "FENCE_KEY",
+    "Fence",
+    "belongs_to_run",
+    "branch_to_write",
+    "can_fork",
+    "check_write",
+    "current_fence",
+    "moved_to",
+    "new_fence",
+    "open_branch",
+    "set_current_fence",
+]
+
+FENCE_KEY = "__end_conversation_fence"
+"""Key in ``configurable``. Keys that start with two underscores are not copied into checkpoint metadata."""
+
+_RUNTIME_KEY = "__pregel_runtime"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What one run read.
+
+    Attributes:
+        thread_id: The thread.
+        sequence: The thread's sequence number at that time.
+        branch: The branch of the checkpoint that was loaded.
+        run_token: Identifies the run.
+        fork: The checkpoint that the run forks from, when it edits and retries on a sealed branch.
+    """
+
+    thread_id: str
+    sequence: int
+    branch: int
+    run_token: str
+    fork: str | None = None
+
+    def encode(self) -> str:
+        """Return the fence as one string, as it travels in a config."""
+        return f"{self.sequence}:{self.branch}:{self.run_token}:{self.fork or ''}"
+
+    @classmethod
+    def of_config(cls, configurable: Mapping[str, Any]) -> Fence | None:
+        """Read the fence that ``get_tuple`` put into a config; ``None`` when there is none, or it is malformed."""
+        text = configurable.get(FENCE_KEY)
+        parts = text.split(":", 3) if isinstance(text, str) else []
+        try:
+            sequence, branch, token, fork = parts
+            return cls(str(configurable["thread_id"]), int(sequence), int(branch), token, fork or None)
+        except (ValueError, KeyError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """The fence of the run that this context belongs to, and the runtime object by which that run is known."""
+
+    fence: Fence
+    runtime: object
+    scope: object
+
+
+_present: ContextVar[_Present | None] = ContextVar("end_conversation_fence", default=None)
+
+
+def current_fence(thread_id: str, scope: object) -> Fence | None:
+    """Return the fence of the present run, if a saver of this scope gave it for this thread."""
+    present = _present.get()
+    if present is None or present.scope is not scope or present.fence.thread_id != thread_id:
+        return None
+    return present.fence
+
+
+def set_current_fence(fence: Fence, configurable: Mapping[str, Any], scope: object) -> bool:
+    """Make ``fence`` the one of the present run, when a run and not a mere reader is loading.
+
+    LangGraph loads a forked run's checkpoint, and then the thread's newest one, to compare. The second look belongs to
+    the same run and must not hide the first.
+
+    Returns:
+        Whether a run is starting here.
+    """
+    runtime = configurable.get(_RUNTIME_KEY)
+    if runtime is None or configurable.get("checkpoint_ns"):
+        return False
+    present = _present.get()
+    second_look = "checkpoint_id" in configurable and not configurable["checkpoint_id"]
+    if second_look and present is not None and present.runtime is runtime:
+        return False
+    _present.set(_Present(fence, runtime, scope))
+    return True
+
+
+def belongs_to_run(configurable: Mapping[str, Any]) -> bool:
+    """Whether a config comes from a run, and not from ``get_state``, ``update_state`` or the like."""
+    return configurable.get(_RUNTIME_KEY) is not None
+
+
+def new_fence(status: ThreadStatus, branch: int, fork: str | None = None) -> Fence:
+    """Return the fence for a run that reads the thread now."""
+    return Fence(status.thread_id, status.sequence, branch, new_id(), fork)
+
+
+def can_fork(seal: Seal, checkpoint_id: str) -> bool:
+    """Whether a checkpoint lies before the point at which its branch was sealed.
+
+    LangGraph's checkpoint ids are ordered by time. The checkpoint that the deciding node ran on is not before it: a
+    plain retry of the same turn would reopen what was just sealed.
+    """
+    return seal.checkpoint_id is not None and checkpoint_id < seal.checkpoint_id
+
+
+def branch_to_write(status: ThreadStatus, fence: Fence) -> BranchStatus | None:
+    """Return the branch that a run's writes go to; ``None`` when it must be opened first."""
+    if fence.fork is None:
+        return status.on_branch(fence.branch)
+    return next((branch for branch in status.branches if branch.run_token == fence.run_token), None)
+
+
+def open_branch(registry: SealRegistry, fence: Fence) -> Ask:
+    """Return what to ask of the registry for a run that forks; asking twice opens one branch."""
+    fields = {"parent": fence.branch, "forked_from": fence.fork, "run_token": fence.run_token}
+    return Ask(registry.open_branch, registry.aopen_branch, (fence.thread_id,), fields)
+
+
+def check_write(status: ThreadStatus, branch: BranchStatus, fence: Fence | None) -> None:
+    """Refuse a write that comes too late.
+
+    Args:
+        status: The thread, read after the writer asked to write.
+        branch: The branch to be written.
+        fence: The writer's fence; ``None`` for a writer that read nothing.
+
+    Raises:
+        ThreadSealedError: The branch is sealed, and not by this run.
+        StaleRunError: The branch was reopened since the run started, or the registry was set back.
+    """
+    token = fence.run_token if fence else None
+    if branch.seal is not None:
+        if token is None or branch.seal.run_token != token:
+            raise ThreadSealedError(status.thread_id, conversation_end(branch.seal))
+        return
+    own = branch.run_token is not None and branch.run_token == token
+    if fence is not None and not own and not branch.fence <= fence.sequence <= status.sequence:
+        raise StaleRunError(status.thread_id, held=fence.sequence, current=branch.fence)
+
+
+def moved_to(fence: Fence, branch: BranchStatus) -> Fence:
+    """Return the fence of a run that forked, once its branch is open."""
+    return replace(fence, branch=branch.branch, sequence=max(fence.sequence, branch.fence), fork=None)
