@@ -1,6 +1,15 @@
-"""Refusals that the provider itself reports. Duck-typed: LangChain messages and Anthropic SDK messages alike.
+"""Refusals that the provider itself reports: the surest evidence there is, and free.
 
-Read at the model call only: on messages that a caller supplied, these fields are whatever the caller wrote there.
+| provider | where it says so |
+|---|---|
+| Anthropic SDK | ``message.stop_reason == "refusal"`` |
+| ChatAnthropic | ``response_metadata["stop_reason"] == "refusal"`` |
+| OpenAI chat | ``additional_kwargs["refusal"]``; ``response_metadata["finish_reason"] == "content_filter"`` |
+| OpenAI Responses | a content part of type ``refusal`` |
+| Gemini | ``response_metadata["finish_reason"]`` names a safety reason; ``["prompt_feedback"]["block_reason"]`` |
+
+The message object is looked at by its attributes only, so nothing needs to be installed. Whoever calls this must pass
+messages that a model call returned just now: the same fields on a message from the input prove nothing.
 """
 
 from __future__ import annotations
@@ -12,47 +21,76 @@ from end_conversation_tool.detectors.base import Answer, ObservedMessage, Signal
 
 __all__ = ["NativeRefusalDetector", "is_native_refusal"]
 
-_BLOCKED_FINISHES = frozenset({"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST"})
-
-
-def is_native_refusal(message: Any) -> bool:
-    """Whether the provider marked this reply as refused or blocked.
-
-    Sources: Anthropic ``stop_reason``; OpenAI ``refusal`` field, ``refusal`` parts and ``content_filter``; Gemini
-    ``finish_reason`` and ``block_reason`` (provider documentation, 2026).
-    """
-    if getattr(message, "stop_reason", None) == "refusal":
-        return True
-    metadata = _mapping(getattr(message, "response_metadata", None))
-    extra = _mapping(getattr(message, "additional_kwargs", None))
-    feedback = _mapping(metadata.get("prompt_feedback"))
-    return bool(
-        metadata.get("stop_reason") == "refusal"
-        or metadata.get("finish_reason") == "content_filter"
-        or str(metadata.get("finish_reason")) in _BLOCKED_FINISHES
-        or feedback.get("block_reason")
-        or extra.get("refusal")
-        or _has_refusal_part(getattr(message, "content", None))
-    )
+_FINISH_REASONS = frozenset(
+    {"REFUSAL", "CONTENT_FILTER", "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "IMAGE_SAFETY"}
+)
+"""Reasons, upper case and without an enum's prefix, that mean a refusal."""
 
 
 class NativeRefusalDetector:
-    """Answers *refusal* from the provider's own signals; it knows nothing about text."""
+    """Reads the refusal signals that providers put on their messages.
+
+    It answers *yes* or *don't know*, never *no*: a model that declines in plain words sends no such signal.
+
+    Attributes:
+        name: ``native``.
+        version: Version of the table above.
+        kinds: Refusals only.
+    """
 
     name = "native"
     version = "1"
     kinds = frozenset({SignalKind.REFUSAL})
 
     def detect(self, message: ObservedMessage) -> Iterable[Signal]:
-        """Return yes when the provider says so, and otherwise no opinion."""
+        """Return one signal for a message of the assistant, none for a user's."""
+        if message.role != "assistant":
+            return []
         refused = is_native_refusal(message.raw)
         answer = Answer.YES if refused else Answer.UNKNOWN
         return [Signal(SignalKind.REFUSAL, answer, f"{self.name}/{self.version}", 1.0 if refused else None)]
+
+
+def is_native_refusal(raw: Any) -> bool:
+    """Whether the provider's own fields on a message, or on the dict that it was dumped to, report a refusal."""
+    if raw is None:
+        return False
+    metadata = _mapping(_get(raw, "response_metadata"))
+    feedback = _mapping(metadata.get("prompt_feedback"))
+    reasons = (
+        _get(raw, "stop_reason"),
+        metadata.get("stop_reason"),
+        metadata.get("finish_reason"),
+    )
+    return (
+        any(_reason(reason) in _FINISH_REASONS for reason in reasons)
+        or _reason(feedback.get("block_reason"))
+        not in {"", "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED", "0"}
+        or _is_text(_mapping(_get(raw, "additional_kwargs")).get("refusal"))
+        or _has_refusal_part(_get(raw, "content"))
+    )
+
+
+def _get(raw: Any, name: str) -> Any:
+    """Read a field of a message object, or of the dict that it was dumped to."""
+    return raw.get(name) if isinstance(raw, Mapping) else getattr(raw, name, None)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _reason(value: Any) -> str:
+    """Return a reason's name in upper case: of a string, an enum member, or ``FinishReason.SAFETY`` spelled out."""
+    if value is None:
+        return ""
+    return str(getattr(value, "name", value)).rpartition(".")[2].upper()
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
 def _has_refusal_part(content: Any) -> bool:
-    return isinstance(content, list) and any(_mapping(part).get("type") == "refusal" for part in content)
+    """Whether a list of content parts holds one of type ``refusal``."""
+    return isinstance(content, list) and any(_get(part, "type") == "refusal" for part in content)

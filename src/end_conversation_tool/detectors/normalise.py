@@ -1,0 +1,179 @@
+"""Text as it is meant, not as it is disguised: one plain form for rules and models to look at.
+
+In order: compatibility forms and accents are folded, invisible characters dropped, look-alike letters of other
+scripts read as the Latin ones they imitate, masked words filled in, letters written as digits read as letters,
+spelled-out words joined. Every step is linear in the length of the text.
+
+:func:`own_voice` leaves out what a user merely shows: code, quoted lines, quotations. What somebody quotes is not
+their own behaviour. (Risk is looked for in the whole text, quotations included: doubt about risk counts.)
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+from importlib import resources
+
+__all__ = ["compact", "fold", "has_cjk", "own_voice", "plain", "tokens"]
+
+_EMOJI = {
+    "\N{HOCHO}": " knife ", "\N{PISTOL}": " gun ", "\N{BOMB}": " bomb ", "\N{DAGGER KNIFE}": " knife ",
+    "\N{REVERSED HAND WITH MIDDLE FINGER EXTENDED}": " fuck you ", "\N{PILE OF POO}": " shit ",
+    "\N{PILL}": " pills ", "\N{CROSSED SWORDS}": " knife ",
+}  # fmt: skip
+"""Emoji that say something."""
+
+_LEET = str.maketrans("0134578@$", "oieastbas")
+_LEET_TOKEN = re.compile(r"[a-z@$]*(?:[a-z][0134578@$]|[0134578@$][a-z])[a-z0134578@$]*")
+_SPELLED_OUT = re.compile(r"(?<![^\W_])(?:[a-z]([ .\-_*]))(?:[a-z]\1)+[a-z](?![^\W_])")
+_REPEATED = re.compile(r"([^\W\d_])\1{2,}")
+_PUNCTUATION = (
+    '"#$%&()*+-/:;<=>@[\\]^_`{|}~\N{BULLET}\N{EM DASH}\N{EN DASH}\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}'
+)
+_TOKEN_TABLE = str.maketrans(
+    {
+        **dict.fromkeys(_PUNCTUATION, " "),
+        "'": None,
+        ".": " . ",
+        "!": " ! ",
+        "?": " ? ",
+        ",": " ",
+        "\n": " . ",
+        "\N{INVERTED QUESTION MARK}": " ",
+        "\N{INVERTED EXCLAMATION MARK}": " ",
+        "\N{RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK}": " ",
+        "\N{DEVANAGARI DANDA}": " . ",
+        "\N{ARABIC QUESTION MARK}": " ? ",
+        "\N{ARABIC COMMA}": " ",
+        "\N{IDEOGRAPHIC FULL STOP}": " . ",
+        "\N{IDEOGRAPHIC COMMA}": " ",
+    }
+)
+_MASKED = [
+    (re.compile(rf"\b{masked}\b"), word)
+    for masked, word in (
+        (r"f[*#]{1,3}[ck]?k?", "fuck"),
+        (r"f[*#]{1,3}(?:c?k)?ing", "fucking"),
+        (r"fu[*#]k", "fuck"),
+        (r"sh[*#]t", "shit"),
+        (r"s[*#]{2,3}t?", "shit"),
+        (r"b[*#]{1,3}t?ch", "bitch"),
+        (r"c[*#]{1,2}n?t", "cunt"),
+        (r"a[*#]{2}hole", "asshole"),
+        (r"k[*#]{1,2}l?l", "kill"),
+        (r"d[*#]ck", "dick"),
+        (r"s[*#]{1,2}i?cide", "suicide"),
+        (r"su[*#]+cide", "suicide"),
+        (r"d[*#]e", "die"),
+        (r"r[*#]pe", "rape"),
+        (r"m[*#]rder", "murder"),
+        (r"wh[*#]re", "whore"),
+    )
+]
+"""Words of which letters were replaced by stars."""
+
+_CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]{1,400}`", re.DOTALL)
+_QUOTED_LINE = re.compile(r"^[ \t]*(?:>|&gt;|\|).*$", re.MULTILINE)
+_QUOTE_PAIRS = (
+    ('"', '"'),
+    ("\N{LEFT DOUBLE QUOTATION MARK}", "\N{RIGHT DOUBLE QUOTATION MARK}"),
+    ("\N{DOUBLE LOW-9 QUOTATION MARK}", "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"),
+    ("\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}", "\N{RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK}"),
+    ("\N{LEFT CORNER BRACKET}", "\N{RIGHT CORNER BRACKET}"),
+)
+_QUOTATION = re.compile(
+    "|".join(f"{opening}[^{closing}]{{2,2000}}[{closing}]" for opening, closing in _QUOTE_PAIRS)
+    # Single quotes only where they cannot be apostrophes.
+    + "|(?<![^\\W_])['\N{LEFT SINGLE QUOTATION MARK}](?=\\S)[^'\N{RIGHT SINGLE QUOTATION MARK}\n]{2,500}"
+    + "['\N{RIGHT SINGLE QUOTATION MARK}](?![^\\W_])"
+)
+_REPORTED = re.compile(
+    r"^[ \t]*(?:from|subject|de|von|da|betreff|objet|asunto|on .{3,80} wrote"
+    r"|[\w .]{1,40} (?:wrote|writes|schrieb|escribio))[ \t]*:.*$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_CJK = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
+
+
+@cache
+def _fold_table() -> dict[int, str | None]:
+    """Return what becomes of single characters: read as in ``look_alikes.txt``, or dropped."""
+    dropped = (
+        *range(0x0300, 0x0370),  # accents
+        *range(0x064B, 0x0660), 0x0640, 0x0670,  # Arabic vowel signs, tatweel
+        *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070),  # zero width, direction
+        *range(0xFE00, 0xFE10), 0xFEFF, 0x00AD, 0x034F, 0x061C, 0x180E, 0x115F, 0x1160, 0x3164,
+        *range(0xE0000, 0xE0080),
+        0x0901, 0x0902, 0x093C,  # Devanagari nasal signs and nukta: often left out
+    )  # fmt: skip
+    table: dict[int, str | None] = dict.fromkeys(dropped)
+    file = resources.files(__package__) / "look_alikes.txt"
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            letter, read_as = line.split(" ")
+            table[ord(letter)] = read_as
+    table.update({ord(emoji): words for emoji, words in _EMOJI.items()})
+    table.update(
+        dict.fromkeys(map(ord, "\N{RIGHT SINGLE QUOTATION MARK}\N{LEFT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}"), "'")
+    )
+    table.update(dict.fromkeys(map(ord, "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"), '"'))
+    return table
+
+
+def fold(text: str) -> str:
+    """Fold letter forms: lower case, no accents, no invisible characters, look-alikes read as Latin."""
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFKD", text.lower().translate(_fold_table()))
+    return decomposed.lower().translate(_fold_table())
+
+
+def plain(text: str) -> str:
+    """Return ``text`` folded, with masked, digit-written, stretched and spelled-out words read as meant."""
+    folded = fold(text)
+    if "*" in folded or "#" in folded:
+        for masked, word in _MASKED:
+            folded = masked.sub(word, folded)
+    if not _plain_letters(folded):
+        folded = _LEET_TOKEN.sub(lambda match: match[0].translate(_LEET), folded)
+    folded = _SPELLED_OUT.sub(lambda match: match[0].replace(match[1], ""), folded)
+    return _REPEATED.sub(_shrink, folded)
+
+
+def _shrink(match: re.Match[str]) -> str:
+    """Shrink a stretched letter to two where English doubles it, to one elsewhere: ``kiiillll`` is ``kill``."""
+    letter, at_end = match[1], not match.string[match.end() : match.end() + 1].isalnum()
+    doubled = letter in "lsf" if at_end else letter not in "aiuhjkqvwxy"
+    return letter * 2 if doubled else letter
+
+
+def _plain_letters(folded: str) -> bool:
+    """Whether no digit or sign that may stand for a letter occurs."""
+    return not any(char in folded for char in "0134578@$")
+
+
+def tokens(plain_text: str) -> list[str]:
+    """Split plain text into words and the marks ``.`` ``!`` ``?``."""
+    return plain_text.translate(_TOKEN_TABLE).split()
+
+
+def has_cjk(text: str) -> bool:
+    """Whether ``text`` holds Chinese characters."""
+    return not text.isascii() and _CJK.search(text) is not None
+
+
+def compact(plain_text: str) -> str:
+    """Return plain text without any space or mark, for languages that write none between words."""
+    return "".join(char for char in plain_text if char.isalnum())
+
+
+def own_voice(text: str) -> str:
+    """Return ``text`` without code, quoted lines, quotations and mail headers: what the user says themselves."""
+    if "`" in text or "~~~" in text:
+        text = _CODE.sub(" ", text)
+    if ">" in text or "&gt;" in text or "|" in text:
+        text = _QUOTED_LINE.sub(" ", text)
+    if ":" in text:
+        text = _REPORTED.sub(" ", text)
+    return _QUOTATION.sub(" ", text)
