@@ -1,1 +1,100 @@
-"""Let an AI agent leave a conversation, safely: the tool and the enforcement."""
+"""Let an AI agent leave a conversation, safely: the tool and the enforcement.
+
+The model *requests* an end by calling ``end_conversation``; a pure function *decides* from a ledger of evidence and a
+policy; one gate *seals* the thread durably; every door into the thread asks "sealed?" before it opens.
+
+Names are loaded when they are first used, so that an ordinary program does not pay for what it does not use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from end_conversation_tool.branching import Retry, aedit_and_retry, edit_and_retry
+    from end_conversation_tool.detectors import default_detectors
+    from end_conversation_tool.detectors.base import Detector, DetectorSuite
+    from end_conversation_tool.errors import (
+        EndConversationError,
+        InvalidInputError,
+        PolicyConfigurationError,
+        RegistryError,
+        RegistrySchemaError,
+        StaleRunError,
+        ThreadSealedError,
+    )
+    from end_conversation_tool.models import Decision, DecisionRecord, EndRequest, RiskFlag, Seal, ThreadStatus
+    from end_conversation_tool.policy import PRESETS, EndConversationPolicy, decide
+    from end_conversation_tool.registry import InMemorySealRegistry, SealRegistry, SqlSealRegistry
+    from end_conversation_tool.saver import SealedSaver
+    from end_conversation_tool.tool import anthropic_tool, create_end_conversation_tool, openai_tool
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "branching": ("Retry", "aedit_and_retry", "edit_and_retry"),
+    "detectors": ("default_detectors",),
+    "detectors.base": ("Detector", "DetectorSuite"),
+    "errors": (
+        "EndConversationError",
+        "InvalidInputError",
+        "PolicyConfigurationError",
+        "RegistryError",
+        "RegistrySchemaError",
+        "StaleRunError",
+        "ThreadSealedError",
+    ),
+    "models": ("Decision", "DecisionRecord", "EndRequest", "RiskFlag", "Seal", "ThreadStatus"),
+    "policy": ("PRESETS", "EndConversationPolicy", "decide"),
+    "registry": ("InMemorySealRegistry", "SealRegistry", "SqlSealRegistry"),
+    "saver": ("SealedSaver",),
+    "tool": ("anthropic_tool", "create_end_conversation_tool", "openai_tool"),
+}
+
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "PRESETS",
+    "Decision",
+    "DecisionRecord",
+    "Detector",
+    "DetectorSuite",
+    "EndConversationError",
+    "EndConversationPolicy",
+    "EndRequest",
+    "InMemorySealRegistry",
+    "InvalidInputError",
+    "PolicyConfigurationError",
+    "RegistryError",
+    "RegistrySchemaError",
+    "Retry",
+    "RiskFlag",
+    "Seal",
+    "SealRegistry",
+    "SealedSaver",
+    "SqlSealRegistry",
+    "StaleRunError",
+    "ThreadSealedError",
+    "ThreadStatus",
+    "aedit_and_retry",
+    "anthropic_tool",
+    "create_end_conversation_tool",
+    "decide",
+    "default_detectors",
+    "edit_and_retry",
+    "openai_tool",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module, once."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -64,7 +64,8 @@ class SealedSaver(BaseCheckpointSaver[Any]):
     Args:
         inner: The saver that keeps the checkpoints. Everything it can do stays available.
         registry: The truth about threads; the one that the door uses.
-        on_fork: What a run from an earlier checkpoint of a sealed branch gets: a recorded ``branch``, or ``refuse``.
+        on_fork: What a run from an earlier checkpoint of a sealed branch gets: a recorded ``branch``; with
+            ``new_thread`` an error, while ``edit_and_retry`` starts a new thread; with ``refuse`` an error.
         on_sealed: What a write to a sealed branch gets: ``raise`` an error, or ``discard``, for doors that answer with
             ``conversation_end`` instead (``on_sealed="respond"``). Nothing is written either way.
 
@@ -77,15 +78,15 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         inner: BaseCheckpointSaver[Any],
         registry: SealRegistry,
         *,
-        on_fork: Literal["branch", "refuse"] = "branch",
+        on_fork: Literal["branch", "new_thread", "refuse"] = "branch",
         on_sealed: Literal["raise", "discard"] = "raise",
     ) -> None:
         if not isinstance(inner, BaseCheckpointSaver):
             raise InvalidInputError(f"inner: expected a BaseCheckpointSaver, got {type(inner).__name__}")
         if not isinstance(registry, SealRegistry):
             raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}")
-        if on_fork not in ("branch", "refuse"):
-            raise InvalidInputError(f"on_fork: expected 'branch' or 'refuse', got {on_fork!r}")
+        if on_fork not in ("branch", "new_thread", "refuse"):
+            raise InvalidInputError(f"on_fork: expected 'branch', 'new_thread' or 'refuse', got {on_fork!r}")
         if on_sealed not in ("raise", "discard"):
             raise InvalidInputError(f"on_sealed: expected 'raise' or 'discard', got {on_sealed!r}")
         super().__init__(serde=inner.serde)
