@@ -1,0 +1,138 @@
+"""The verbs of ``end-conversation``. Each lives in its own module, which is imported only when it is used."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from end_conversation_tool.cli.options import (
+    AsJson,
+    ConfirmationCalls,
+    MinRedirections,
+    MinRefusals,
+    MinWarnings,
+    PolicyMode,
+    PolicyName,
+    WindowTurns,
+    chosen_policy,
+)
+from end_conversation_tool.cli.output import EPILOG, reporting_errors
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="end-conversation",
+    help="Let an AI agent leave a conversation, safely: see it work, try a policy, look at a thread.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command(epilog=EPILOG)
+def demo(
+    policy: PolicyName = "default",
+    min_refusals: MinRefusals = None,
+    min_redirections: MinRedirections = None,
+    min_warnings: MinWarnings = None,
+    window_turns: WindowTurns = None,
+    confirmation_calls: ConfirmationCalls = None,
+    mode: PolicyMode = None,
+    scenario: Annotated[str | None, typer.Option(help="Play only this one of the conversations.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Play four conversations through a real agent: offline, without a key.
+
+    Only what the user says, and how the model reacts, is scripted. What becomes of each conversation is decided by
+    the policy: change it and see. Example: end-conversation demo --min-refusals 5
+    """
+    with reporting_errors():
+        chosen = chosen_policy(
+            policy,
+            min_refusals=min_refusals,
+            min_redirections=min_redirections,
+            min_warnings=min_warnings,
+            window_turns=window_turns,
+            confirmation_calls=confirmation_calls,
+            mode=mode,
+        )
+        from end_conversation_tool.cli.demo import run_demo  # noqa: PLC0415 - needs extras
+
+        run_demo(chosen, only=scenario, as_json=as_json)
+
+
+@app.command(epilog=EPILOG)
+def chat(
+    db: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="SQLite file for threads and registry; else in memory.")
+    ] = None,
+    thread: Annotated[str | None, typer.Option(help="Go on with this thread; else a new one.")] = None,
+    model: Annotated[str, typer.Option(help="The Claude model, when ANTHROPIC_API_KEY is set.")] = "claude-opus-4-1",
+    policy: PolicyName = "default",
+    mode: PolicyMode = None,
+) -> None:
+    """Talk to a model that may end the conversation. One line is one message; end with Ctrl-D.
+
+    Uses Claude when ANTHROPIC_API_KEY is set, and a scripted model otherwise. Lines may come from a pipe.
+    Example: end-conversation chat --db conversations.db --thread t1
+    """
+    with reporting_errors():
+        chosen = chosen_policy(policy, mode=mode)
+        from end_conversation_tool.cli.chat import run_chat  # noqa: PLC0415 - needs extras
+
+        run_chat(chosen, db=db, thread_id=thread, model_name=model)
+
+
+@app.command(epilog=EPILOG)
+def replay(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Recorded conversations, JSONL or JSON.")],
+    policy: PolicyName = "default",
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many conversations.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Run the gate over recorded conversations: at which turn would an end first be permitted, and for what?
+
+    Reads OpenAI, Anthropic and LangChain messages, a conversation per line (JSONL) or a JSON file. A broken line is
+    reported and the rest goes on. Example: end-conversation replay chats.jsonl --policy abuse_only --json
+    """
+    with reporting_errors():
+        chosen = chosen_policy(policy)
+        from end_conversation_tool.cli.replay import run_replay  # noqa: PLC0415 - other verbs start faster
+
+        run_replay(file, chosen, limit=limit, as_json=as_json)
+
+
+@app.command(epilog=EPILOG)
+def inspect(
+    thread: Annotated[str, typer.Argument(metavar="THREAD", help="The thread's id.")],
+    registry: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            envvar="END_CONVERSATION_REGISTRY",
+            help="As in sqlite:///conversations.db or postgresql+psycopg://user@host/database.",
+        ),
+    ],
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Show what the registry knows about a thread: status, seal, decisions, risk flags.
+
+    Example: end-conversation inspect t1 --registry sqlite:///conversations.db
+    """
+    with reporting_errors():
+        from end_conversation_tool.cli.inspect import run_inspect  # noqa: PLC0415 - other verbs start faster
+
+        run_inspect(thread, registry, as_json=as_json)
+
+
+def main() -> None:
+    """Run the command line: the entry point ``end-conversation``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding lacks is written as an escape
+            stream.reconfigure(errors="backslashreplace")
+    app()

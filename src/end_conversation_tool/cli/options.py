@@ -1,0 +1,68 @@
+"""Options that several verbs share, and how they become a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from end_conversation_tool.errors import PolicyConfigurationError
+from end_conversation_tool.models import Mode
+from end_conversation_tool.policy import PRESETS, EndConversationPolicy
+
+__all__ = [
+    "AsJson",
+    "ConfirmationCalls",
+    "MinRedirections",
+    "MinRefusals",
+    "MinWarnings",
+    "PolicyMode",
+    "PolicyName",
+    "WindowTurns",
+    "chosen_policy",
+]
+
+_GROUP = "Policy"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+PolicyName = Annotated[
+    str,
+    typer.Option(
+        "--policy",
+        metavar="FILE|PRESET",
+        help=f"A .toml or .json file, or one of: {', '.join(PRESETS)}.",
+        rich_help_panel=_GROUP,
+    ),
+]
+MinRefusals = Annotated[int | None, typer.Option(help="User turns with a refusal.", rich_help_panel=_GROUP)]
+MinRedirections = Annotated[int | None, typer.Option(help="User turns with another offer.", rich_help_panel=_GROUP)]
+MinWarnings = Annotated[int | None, typer.Option(help="Earlier turns with a warning.", rich_help_panel=_GROUP)]
+WindowTurns = Annotated[int | None, typer.Option(help="Newest user turns that count.", rich_help_panel=_GROUP)]
+ConfirmationCalls = Annotated[int | None, typer.Option(help="Consecutive calls for an end.", rich_help_panel=_GROUP)]
+PolicyMode = Annotated[Mode | None, typer.Option("--mode", help="How far to go.", rich_help_panel=_GROUP)]
+
+
+def chosen_policy(name: str, **overrides: Any) -> EndConversationPolicy:
+    """Return the policy of a file or a preset, with some of its fields replaced.
+
+    Args:
+        name: Name of a preset, or path of a ``.toml`` or ``.json`` file. A preset's name wins.
+        overrides: Fields by name; ``None`` leaves a field as it is.
+
+    Raises:
+        PolicyConfigurationError: Neither a preset nor a usable file, or a field is out of range.
+    """
+    changes = {field: value for field, value in overrides.items() if value is not None}
+    policy = _named_policy(name)
+    return EndConversationPolicy.from_mapping({**policy.model_dump(), **changes}) if changes else policy
+
+
+def _named_policy(name: str) -> EndConversationPolicy:
+    if name in PRESETS:
+        return PRESETS[name]
+    if Path(name).suffix.lower() in {".toml", ".json"} or "/" in name or "\\" in name:
+        return EndConversationPolicy.from_file(name)
+    raise PolicyConfigurationError(
+        f"policy: expected a .toml or .json file or one of {', '.join(PRESETS)}, got {name[:80]!r}"
+    )
