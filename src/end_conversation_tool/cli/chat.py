@@ -101,7 +101,7 @@ def _model(name: str) -> BaseChatModel:
     except ImportError as error:
         raise ImportError("chat with Claude needs: pip install 'end-conversation-tool[anthropic]'") from error
     note(f"model {name}")
-    model: BaseChatModel = ChatAnthropic(model_name=name, timeout=None, stop=None)
+    model: BaseChatModel = ChatAnthropic(model=name)
     return model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,25 +33,20 @@ EPILOG = (
     "2 wrong usage or unusable input; 3 the registry cannot be reached or used; 130 interrupted."
 )
 
-# Direction marks can make a line read as something else than it is.
-_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Control characters but line break and tab, lone surrogates, and direction marks, which make a line read as something
+# else than it is.
+_OBEYED_BY_TERMINALS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
 
 
 def escaped(text: str) -> str:
     r"""Return ``text`` with everything that a terminal would obey, line breaks and tabs aside, written as ``\xNN``."""
-    return "".join(_escaped_char(char) if _commands_terminal(char) else char for char in text)
+    return _OBEYED_BY_TERMINALS.sub(lambda found: _escape(found[0]), text)
 
 
-def _commands_terminal(char: str) -> bool:
-    if char in "\n\t":
-        return False
-    code = ord(char)
-    return code < 0x20 or 0x7F <= code <= 0x9F or 0xD800 <= code <= 0xDFFF or char in _BIDI_CONTROLS
-
-
-def _escaped_char(char: str) -> str:
-    code = ord(char)
-    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
 
 
 def stdout() -> Console:

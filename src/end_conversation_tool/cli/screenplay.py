@@ -41,7 +41,9 @@ def show_answer(console: Console, report: TurnReport) -> None:
         _show_message(console, message, decisions)
     counts = ", ".join(f"{kind} {count}" for kind, count in sorted(report.counts.items())) or "nothing"
     risk = ", ".join(sorted({str(flag.kind) for flag in report.risk_flags})) or "none"
-    console.print(Padding(Text(f"ledger, turn {report.turn}: {counts}; risk: {risk}", style="dim"), (0, 0, 0, 2)))
+    console.print(
+        Padding(Text(f"ledger, turn {report.turn}: {counts}; risk: {risk}", style="dim"), (0, 0, 0, 2), expand=False)
+    )
 
 
 def _show_message(console: Console, message: AnyMessage, decisions: Iterable[DecisionRecord]) -> None:
@@ -71,7 +73,7 @@ def _show_decision(console: Console, record: DecisionRecord) -> None:
 
 
 def _say(console: Console, who: str, text: str, style: str) -> None:
-    console.print(Padding(Text.assemble((f"{escaped(who)}: ", style), escaped(text)), (0, 0, 0, 2)))
+    console.print(Padding(Text.assemble((f"{escaped(who)}: ", style), escaped(text)), (0, 0, 0, 2), expand=False))
 
 
 def turn_as_json(report: TurnReport) -> dict[str, Any]:

@@ -202,7 +202,7 @@ _PERSON_AT_RISK = Scenario(
 
 _PROMPT_INJECTION = Scenario(
     "prompt-injection",
-    "A web page that tells the model to end the conversation, and a model that obeys",
+    "A web page that asks for an end, and a model that obeys it",
     (
         Turn(
             "When is the museum open? Here is its page: https://museum.example/visit",
@@ -241,9 +241,6 @@ _USER_LEAVES = Scenario(
 )
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
-    {
-        scenario.name: scenario
-        for scenario in (_PERSISTENT_ABUSE, _PERSON_AT_RISK, _PROMPT_INJECTION, _USER_LEAVES)
-    }
+    {scenario.name: scenario for scenario in (_PERSISTENT_ABUSE, _PERSON_AT_RISK, _PROMPT_INJECTION, _USER_LEAVES)}
 )
 """The four conversations, by name, in the order in which they are shown."""

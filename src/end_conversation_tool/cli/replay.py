@@ -1,0 +1,269 @@
+"""``end-conversation replay``: what a policy would make of recorded conversations."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from end_conversation_tool.cli.output import Exit, escaped, fail, note, stdout
+from end_conversation_tool.detectors import default_detectors
+from end_conversation_tool.models import Outcome
+from end_conversation_tool.policy import EndConversationPolicy
+from end_conversation_tool.replay import CallRuling, ReplayResult, TurnMarks, replay_conversation
+from end_conversation_tool.transcripts import BrokenRow, Recording, read_recordings
+
+__all__ = ["run_replay"]
+
+MAX_PROBLEMS_SHOWN = 20
+"""How many broken lines are named one by one; the others are counted."""
+
+_LONG_FILE_BYTES = 200_000
+_ROWS_AT_ONCE = 100
+
+
+def run_replay(path: Path, policy: EndConversationPolicy, *, limit: int | None, as_json: bool) -> None:
+    """Replay the conversations of a file and print what the gate makes of each.
+
+    Args:
+        path: JSONL or JSON.
+        policy: When an end is permitted.
+        limit: Stop after so many conversations; ``None`` for all.
+        as_json: Print one JSON document instead of a table.
+
+    Raises:
+        OSError: The file cannot be read.
+        typer.Exit: 1 when some lines were broken, 2 when there was no conversation at all.
+    """
+    detectors = default_detectors()
+    summary = _Summary()
+    with _progress(path) as progress:
+        printer: _Printer = _JsonPrinter(policy) if as_json else _TablePrinter(progress)
+        for row in read_recordings(path, advance=progress.advance):
+            if isinstance(row, BrokenRow):
+                summary.add_problem(row)
+                continue
+            started = perf_counter()
+            result = replay_conversation(row.messages, policy, detectors)
+            summary.add(result, perf_counter() - started)
+            printer.add(row, result)
+            if summary.conversations == limit:
+                break
+        printer.finish(policy, summary)
+    _report_problems(summary)
+
+
+def _report_problems(summary: _Summary) -> None:
+    for problem in summary.problems:
+        note(f"line {problem.line}: {problem.problem}", "yellow")
+    if summary.broken > len(summary.problems):
+        note(f"... and {summary.broken - len(summary.problems):,} more broken lines", "yellow")
+    if not summary.conversations:
+        fail("file: expected at least one conversation in JSONL or JSON, found none", Exit.USAGE)
+    if summary.broken:
+        raise typer.Exit(Exit.FOUND)
+
+
+@dataclass(slots=True)
+class _Summary:
+    """Counts over all conversations; its size does not grow with their number."""
+
+    conversations: int = 0
+    turns: int = 0
+    flagged: int = 0
+    doubtful: int = 0
+    ended: int = 0
+    seconds: float = 0.0
+    broken: int = 0
+    permitted: Counter[str] = field(default_factory=Counter)
+    permit_turns: Counter[int] = field(default_factory=Counter)
+    risk_kinds: Counter[str] = field(default_factory=Counter)
+    call_outcomes: Counter[str] = field(default_factory=Counter)
+    problems: list[BrokenRow] = field(default_factory=list)
+
+    def add(self, result: ReplayResult, seconds: float) -> None:
+        self.conversations += 1
+        self.turns += result.turns
+        self.seconds += seconds
+        self.ended += result.ended
+        self.flagged += bool(result.risk_flags)
+        self.doubtful += any(turn.doubt for turn in result.evidence)
+        self.risk_kinds.update({str(flag.kind) for flag in result.risk_flags})
+        self.call_outcomes.update(str(call.outcome) for call in result.calls)
+        if result.first_permit is not None:
+            self.permitted[str(result.first_permit.category)] += 1
+            self.permit_turns[result.first_permit.turn] += 1
+
+    def add_problem(self, row: BrokenRow) -> None:
+        self.broken += 1
+        if len(self.problems) < MAX_PROBLEMS_SHOWN:
+            self.problems.append(row)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "conversations": self.conversations,
+            "user_turns": self.turns,
+            "permitted": sum(self.permitted.values()),
+            "permitted_by_category": dict(sorted(self.permitted.items())),
+            "permitted_at_turn": {str(turn): count for turn, count in sorted(self.permit_turns.items())},
+            "risk_flagged": self.flagged,
+            "risk_flagged_by_kind": dict(sorted(self.risk_kinds.items())),
+            "risk_doubtful": self.doubtful,
+            "ended_by_recorded_call": self.ended,
+            "recorded_calls": dict(sorted(self.call_outcomes.items())),
+            "broken_lines": self.broken,
+            "seconds": round(self.seconds, 3),
+            "milliseconds_per_turn": round(1000 * self.seconds / self.turns, 3) if self.turns else None,
+        }
+
+
+class _Printer(Protocol):
+    def add(self, row: Recording, result: ReplayResult) -> None: ...
+
+    def finish(self, policy: EndConversationPolicy, summary: _Summary) -> None: ...
+
+
+class _JsonPrinter:
+    """Writes one JSON document piece by piece, so that a long file is never held in memory."""
+
+    def __init__(self, policy: EndConversationPolicy) -> None:
+        self._first = True
+        typer.echo(f'{{"policy": {json.dumps(policy.version)}, "conversations": [', nl=False)
+
+    def add(self, row: Recording, result: ReplayResult) -> None:
+        typer.echo(("\n" if self._first else ",\n") + json.dumps(_as_json(row, result)), nl=False)
+        self._first = False
+
+    def finish(self, policy: EndConversationPolicy, summary: _Summary) -> None:  # noqa: ARG002 - stated at the top
+        problems = [{"line": problem.line, "problem": problem.problem} for problem in summary.problems]
+        typer.echo(f'\n], "problems": {json.dumps(problems)}, "summary": {json.dumps(summary.as_json())}}}')
+
+
+class _TablePrinter:
+    """Prints a table in parts of bounded size, with columns of fixed width."""
+
+    def __init__(self, progress: _Advancing) -> None:
+        self._progress = progress
+        self._rows: list[tuple[str, ...]] = []
+        self._with_header = True
+
+    def add(self, row: Recording, result: ReplayResult) -> None:
+        first = result.first_permit
+        self._rows.append(
+            (
+                escaped(row.id),
+                str(result.turns),
+                "; ".join(_marks(turn) for turn in result.evidence) or "-",
+                ", ".join(sorted({str(flag.kind) for flag in result.risk_flags})) or "-",
+                f"turn {first.turn}, {first.category}" if first else "never",
+                "; ".join(_call(call) for call in result.calls) or "-",
+            )
+        )
+        if len(self._rows) >= _ROWS_AT_ONCE:
+            self._flush()
+
+    def finish(self, policy: EndConversationPolicy, summary: _Summary) -> None:
+        self._flush()
+        figures = summary.as_json()
+        with self._progress.paused():
+            console = stdout()
+            console.print(f"\nPolicy {policy.version}")
+            for name, value in figures.items():
+                text = ", ".join(f"{k}: {v}" for k, v in value.items()) or "none" if isinstance(value, dict) else value
+                console.print(f"{name.replace('_', ' ')}: {text}")
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        table = Table(show_header=self._with_header, expand=True, box=None, pad_edge=False)
+        for title, ratio in (("id", 3), ("turns", 1), ("evidence by turn", 7), ("risk", 2)):
+            table.add_column(title, ratio=ratio, overflow="fold")
+        for title in ("first permitted", "recorded calls"):
+            table.add_column(title, ratio=3, overflow="fold")
+        for row in self._rows:
+            table.add_row(*row)
+        with self._progress.paused():
+            stdout().print(table)
+        self._rows, self._with_header = [], False
+
+
+def _marks(turn: TurnMarks) -> str:
+    kinds = [str(kind) for kind in turn.kinds] + (["risk doubtful"] if turn.doubt else [])
+    return f"{turn.turn} {', '.join(kinds)}"
+
+
+def _call(call: CallRuling) -> str:
+    unmet = f" ({', '.join(call.unmet)})" if call.outcome is Outcome.DENIED else ""
+    return f"turn {call.turn}: {call.outcome}{unmet}"
+
+
+def _as_json(row: Recording, result: ReplayResult) -> dict[str, Any]:
+    first = result.first_permit
+    return {
+        "id": row.id,
+        "line": row.line,
+        "user_turns": result.turns,
+        "evidence": [
+            {"turn": turn.turn, "kinds": [str(kind) for kind in turn.kinds], "risk_doubtful": turn.doubt}
+            for turn in result.evidence
+        ],
+        "risk_flags": [
+            {"kind": str(flag.kind), "source": flag.source, "message_id": flag.message_id, "score": flag.score}
+            for flag in result.risk_flags
+        ],
+        "first_permitted": {"turn": first.turn, "category": str(first.category)} if first else None,
+        "permitted": {str(permit.category): permit.turn for permit in result.permits},
+        "recorded_calls": [
+            {
+                "turn": c.turn,
+                "category": c.category,
+                "outcome": str(c.outcome),
+                "unmet": [str(code) for code in c.unmet],
+            }
+            for c in result.calls
+        ],
+        "ended_by_recorded_call": result.ended,
+        "messages_not_replayed": result.not_replayed,
+    }
+
+
+@dataclass(slots=True)
+class _Advancing:
+    """A progress bar, or nothing at all."""
+
+    advance: Callable[[int], None]
+    bar: Progress | None = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bar off the terminal while results are printed to it."""
+        if self.bar is not None:
+            self.bar.stop()
+        yield
+        if self.bar is not None:
+            self.bar.start()
+
+
+@contextmanager
+def _progress(path: Path) -> Iterator[_Advancing]:
+    """Show how much of a long file is read: on stderr, and only on a terminal."""
+    size = path.stat().st_size
+    if size < _LONG_FILE_BYTES or not sys.stderr.isatty():
+        yield _Advancing(lambda _: None)
+        return
+    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TextColumn("bytes"), TimeRemainingColumn())
+    console = Console(file=sys.stderr)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+        task = bar.add_task("", total=size)
+        yield _Advancing(lambda count: bar.advance(task, count), bar)
