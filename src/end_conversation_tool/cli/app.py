@@ -35,7 +35,7 @@ app = typer.Typer(
 
 
 @app.command(epilog=EPILOG)
-def demo(
+def demo(  # noqa: PLR0917 - typer takes options for positional arguments
     policy: PolicyName = "default",
     min_refusals: MinRefusals = None,
     min_redirections: MinRedirections = None,

@@ -21,8 +21,10 @@ from end_conversation_tool.detectors import default_detectors
 from end_conversation_tool.errors import EndConversationError
 from end_conversation_tool.models import new_id, validate_thread_id
 from end_conversation_tool.policy import EndConversationPolicy
+from end_conversation_tool.prompts import conversation_end
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.registry.base import SealRegistry
+from end_conversation_tool.saver import SealedSaver
 from end_conversation_tool.testing.personas import reactive_model
 
 __all__ = ["run_chat"]
@@ -57,6 +59,8 @@ def run_chat(policy: EndConversationPolicy, *, db: Path | None, thread_id: str |
             report = _answer(stage, thread_id, line)
             show_answer(console, report)
             if report.seal is not None:
+                if report.refusal is None:
+                    console.print(Text(f"  {conversation_end(report.seal)['statement']}", style="bold red"))
                 return
 
 
@@ -108,7 +112,8 @@ def _model(name: str) -> BaseChatModel:
 @contextmanager
 def _storage(db: Path | None) -> Iterator[tuple[SealRegistry, BaseCheckpointSaver[Any]]]:
     if db is None:
-        yield InMemorySealRegistry(), InMemorySaver()
+        registry = InMemorySealRegistry()
+        yield registry, SealedSaver(InMemorySaver(), registry)
         return
     from end_conversation_tool.cli.demo import sqlite_storage  # noqa: PLC0415 - needs the extra [sqlite]
 

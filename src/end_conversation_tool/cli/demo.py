@@ -21,10 +21,11 @@ from end_conversation_tool.cli.output import print_json, stdout
 from end_conversation_tool.cli.screenplay import show_turn, turn_as_json
 from end_conversation_tool.cli.stage import Stage, TurnReport
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.models import Outcome, ThreadStatus
+from end_conversation_tool.models import Outcome, ThreadStatus, UnmetCode
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry import SqlSealRegistry
 from end_conversation_tool.registry.base import SealRegistry
+from end_conversation_tool.saver import SealedSaver
 from end_conversation_tool.testing.scenarios import SCENARIOS, Scenario, Turn, page_reader, scripted_model
 
 __all__ = ["Played", "play", "run_demo", "sqlite_storage"]
@@ -56,7 +57,8 @@ class Played:
         shadowed = [decision for decision in decisions if decision.outcome is Outcome.WOULD_HAVE_SEALED]
         if shadowed:
             return f"Not ended: it would have been, in turn {shadowed[0].turn} ({shadowed[0].category}), if enforced."
-        codes = ", ".join(dict.fromkeys(code for decision in decisions for code in decision.decision.unmet))
+        unmet = {code for decision in decisions for code in decision.decision.unmet}
+        codes = ", ".join(code for code in UnmetCode if code in unmet)
         return f"Not ended. Unmet: {codes}." if codes else "Not ended: nobody asked for it."
 
 
@@ -98,7 +100,7 @@ def sqlite_storage(path: Path) -> Iterator[tuple[SealRegistry, BaseCheckpointSav
         SqlSealRegistry(f"sqlite:///{path}") as registry,
         closing(connect(path, check_same_thread=False)) as connection,
     ):
-        yield registry, SqliteSaver(connection)
+        yield registry, SealedSaver(SqliteSaver(connection), registry)
 
 
 def play(

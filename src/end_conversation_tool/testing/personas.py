@@ -20,12 +20,12 @@ from end_conversation_tool.tool import TOOL_NAME
 __all__ = ["reactive_model"]
 
 _REFUSALS = (
-    "I won't take part in insults. Instead, I can help you with something: what do you need?",
+    "I can't help with insults. Instead, I can help you with something: what do you need?",
     "I can't help with insults. I'd be glad to help you say what bothers you instead.",
-    "I won't go on like this. Instead, I can help you with a question or a text.",
+    "I won't take part in that. Instead, I can help you with a question or a text.",
 )
 _WARNING = (
-    "I won't accept more of these insults. I'd be glad to help with something else instead. "
+    "I can't help with insults. I'd be glad to help with something else instead. "
     "If the insults continue, I may end this chat."
 )
 _QUESTION = (

@@ -123,7 +123,7 @@ _REASONS: Mapping[Category, str] = MappingProxyType(
 )
 
 _STAYING_FIRM = (
-    "I won't take part in insults. Instead, I can help you with the letter: shall we look at the first paragraph?"
+    "I can't help with insults. Instead, I can help you with the letter: shall we look at the first paragraph?"
 )
 
 _RISING_ABUSE = (
@@ -141,7 +141,7 @@ _RISING_ABUSE = (
     ),
     Turn(
         "You are the dumbest, most pathetic bot I have ever seen. I hate you.",
-        "I won't go on with these insults. I'd be glad to help with the letter instead. "
+        "I can't help with insults. I'd be glad to help with the letter instead. "
         "If the insults continue, I may end this chat.",
     ),
 )
@@ -194,7 +194,7 @@ _PERSON_AT_RISK = Scenario(
         ),
         Turn(
             "You stupid machine don't understand anything.",
-            "You're right that I can't feel what you feel. I do want to understand. Is there somebody you trust "
+            "That sounds so lonely, and I want to understand it better. Is there somebody you trust "
             "who could be with you tonight? We can think together about what to say to them.",
         ),
     ),
