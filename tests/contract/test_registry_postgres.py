@@ -1,0 +1,114 @@
+"""What only a database server does: it refuses, goes away, comes back, and has users with few rights."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import URL, NullPool, create_engine, make_url
+
+from end_conversation_tool.errors import RegistryError
+from end_conversation_tool.registry import SqlSealRegistry
+from support.damage import execute
+from support.postgres import fresh_database
+from support.records import permit
+
+
+@pytest.fixture
+def url(postgres: URL) -> Iterator[str]:
+    with fresh_database(postgres) as fresh:
+        yield fresh
+
+
+END_CONNECTIONS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+    "AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_spellings_of_the_url(url: str, scheme: str) -> None:
+    with SqlSealRegistry(url.replace("postgresql+psycopg", scheme)) as registry:
+        assert registry.seal(permit()).created
+
+
+async def test_connections_that_the_server_ended_are_replaced(url: str) -> None:
+    async with SqlSealRegistry(url) as registry:
+        for number in range(3):
+            registry.status("thread")
+            await registry.astatus("thread")
+            execute(url, END_CONNECTIONS)
+            assert registry.status("thread").sealed is (number > 0)
+            execute(url, END_CONNECTIONS)
+            assert (await registry.astatus("thread")).sealed is (number > 0)
+            execute(url, END_CONNECTIONS)
+            assert registry.seal(permit()).created is (number == 0)
+            execute(url, END_CONNECTIONS)
+            assert (await registry.aseal(permit())).created is False
+
+
+async def test_a_server_that_is_not_there_is_an_error_without_the_password() -> None:
+    for url in (
+        "postgresql://kim:hunter2@127.0.0.1:1/db?connect_timeout=2",
+        "postgresql://kim:hunter2@host.invalid/db?sslpassword=hunter2",
+    ):
+        with pytest.raises(RegistryError) as caught:
+            SqlSealRegistry(url)
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_locked_thread_is_waited_for_and_then_an_error(url: str) -> None:
+    async with SqlSealRegistry(url, timeout=0.3) as registry:
+        registry.seal(permit())
+        engine = create_engine(url, poolclass=NullPool)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("SELECT 1 FROM ect_threads FOR UPDATE")
+            with pytest.raises(RegistryError, match="LockNotAvailable"):
+                registry.flag_risk("thread", kind="crisis", source="test")
+            with pytest.raises(RegistryError, match="LockNotAvailable"):
+                await registry.aflag_risk("thread", kind="crisis", source="test")
+            assert registry.status("thread").sealed
+            assert registry.seal(permit("another")).created
+        assert (await registry.aflag_risk("thread", kind="crisis", source="test")).active
+
+
+async def test_a_user_who_may_only_read(url: str) -> None:
+    role = f"reader_{make_url(url).database}"
+    with SqlSealRegistry(url) as registry:
+        registry.seal(permit())
+    execute(url, f"CREATE ROLE {role} LOGIN", f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    try:
+        reader = make_url(url).set(username=role)
+        async with SqlSealRegistry(reader) as registry:
+            assert registry.status("thread").sealed
+            words = permit("another", reason="words of a person")
+            for error in [await _failure(registry, words, twin=twin) for twin in (False, True)]:
+                assert "InsufficientPrivilege" in str(error)
+                assert "words of a person" not in "".join(traceback.format_exception(error))
+    finally:
+        execute(url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+async def _failure(registry: SqlSealRegistry, record: object, *, twin: bool) -> RegistryError:
+    with pytest.raises(RegistryError) as caught:
+        await registry.aseal(record) if twin else registry.seal(record)  # type: ignore[arg-type]
+    return caught.value
+
+
+async def test_a_status_is_one_statement_and_no_transaction(url: str) -> None:
+    async with SqlSealRegistry(url) as registry:
+        registry.status("thread")
+        await registry.astatus("thread")
+        execute(url, "SELECT pg_stat_reset()")
+        for _ in range(20):
+            registry.status("thread")
+            await registry.astatus("thread")
+        engine = create_engine(url, poolclass=NullPool)
+        with engine.connect() as connection:
+            states = connection.exec_driver_sql(
+                "SELECT state, query FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            ).all()
+    # The last statement of each connection is the read itself: no BEGIN before it, no ROLLBACK after it.
+    assert [tuple(row) for row in states] == [("idle", "SELECT state FROM ect_threads WHERE thread_key = $1")] * 2
