@@ -41,6 +41,8 @@ def assert_consistent(registry: SealRegistry, thread_id: str, *, attempts: int) 
 
 def test_threads_that_seal_at_once_make_one_seal(registry: SealRegistry) -> None:
     barrier = Barrier(WORKERS)
+    registry.flag_risk("thread", kind="other", source="earlier")
+    registry.clear_risk("thread", operator="Kim", reason="looked")
 
     def attempt(_: int) -> SealOutcome:
         barrier.wait()
@@ -144,13 +146,17 @@ def test_processes_that_flag_and_seal_at_once(url: str) -> None:
     assert sealed == sum(one.get("created", 0) for one in told)
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["new thread", "known thread"])
 @pytest.mark.parametrize("first", ["flag", "seal"])
-def test_who_comes_second_waits_for_the_first(url: str, first: str) -> None:
+def test_who_comes_second_waits_for_the_first(url: str, first: str, *, known: bool) -> None:
     """Forced: the first has changed the thread but not committed when the second begins."""
     flag = RaisingFlag(new_flag(kind="crisis", source="test"))
     record = permit()
     seal = Sealing(record=record, held_sequence=None, checkpoint_id=None, run_token=None, now=utc_now())
     with SqlSealRegistry(url) as registry, ThreadPoolExecutor(1) as pool:
+        if known:
+            registry.flag_risk("thread", kind="other", source="earlier")
+            registry.clear_risk("thread", operator="Kim", reason="looked")
 
         def changing_while_the_other_waits() -> Flow[Future[Any]]:
             change: Transition[Any] = flag if first == "flag" else seal
