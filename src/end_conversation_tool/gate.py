@@ -129,6 +129,13 @@ class Gate:
         """Async twin of ``rule``."""
         return await arun_flow(self._ruling(visit, reply, history))
 
+    def ledger_of(self, state: object, thread_id: str) -> Ledger:
+        """Return the ledger that graph state holds; an empty one when there is none that this registry signed."""
+        ledger = Ledger.load(state, self.registry.signing_key, thread_id)
+        if ledger is None and state is not None:
+            _log.warning("a ledger that this registry did not sign was ignored")
+        return ledger or Ledger()
+
     def dump(self, visit: Visit) -> dict[str, Any]:
         """Return the visit's ledger as graph state holds it."""
         return visit.ledger.dump(self.registry.signing_key, visit.context.thread_id or "")
@@ -141,10 +148,7 @@ class Gate:
             status = yield Ask(self.registry.status, self.registry.astatus, (thread_id,))
             status, context = yield from self._entering(status, context)
             branch = context.fence.branch if context.fence else status.branch
-        ledger = Ledger.load(ledger_state, self.registry.signing_key, context.thread_id or "")
-        if ledger is None and ledger_state is not None:
-            _log.warning("a ledger that this registry did not sign was ignored")
-        return Visit(context, status, branch, ledger or Ledger())
+        return Visit(context, status, branch, self.ledger_of(ledger_state, context.thread_id or ""))
 
     def _entering(self, status: ThreadStatus, context: RunContext) -> Flow[tuple[ThreadStatus, RunContext]]:
         """Find the branch that the run continues, opening it when the run edits and retries; refuse a sealed one."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
-from langchain_core.messages.utils import convert_to_messages
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from end_conversation_tool.detectors.base import ObservedMessage
 from end_conversation_tool.detectors.native import is_native_refusal
@@ -16,7 +15,23 @@ from end_conversation_tool.prompts import not_run_text
 from end_conversation_tool.tool import TOOL_NAME
 from end_conversation_tool.visit import Call, Reply, Ruling
 
-__all__ = ["new_user_messages", "reply_of", "text_of", "tool_results", "user_messages", "with_id"]
+__all__ = [
+    "END_KEY",
+    "LEDGER_KEY",
+    "arrived_after",
+    "new_user_messages",
+    "reply_of",
+    "text_of",
+    "tool_results",
+    "user_messages",
+    "with_id",
+]
+
+LEDGER_KEY = "end_conversation_ledger"
+"""The private state channel that holds the signed ledger."""
+
+END_KEY = "conversation_end"
+"""The public output channel that tells readers of an end."""
 
 _MAX_ID_CHARS = 128
 
@@ -82,17 +97,19 @@ def with_id(message: AIMessage) -> AIMessage:
 def tool_results(message: AIMessage, ruling: Ruling) -> list[ToolMessage]:
     """Return the results that a ruled reply needs to stay valid for every provider (R9).
 
-    After an honoured call every call of the reply has a result and none is run. After a denied one only the calls of
-    ``end_conversation`` have: their siblings are run as usual.
+    After an honoured call, and after one denial too many, every call of the reply has a result and none is run. After
+    another denied one only the calls of ``end_conversation`` have: their siblings are run as usual.
     """
     results: list[ToolMessage] = []
     for call in [*message.tool_calls, *message.invalid_tool_calls]:
         ours = call["name"] == TOOL_NAME
-        if not ours and ruling.seal is None:
+        if not ours and not ruling.ends_run:
             continue
         results.append(
             ToolMessage(
-                content=ruling.text if ours else not_run_text(call["name"] or "the tool"),
+                content=ruling.text
+                if ours
+                else not_run_text(call["name"] or "the tool", ended=ruling.seal is not None),
                 name=call["name"],
                 tool_call_id=call["id"] or "",
                 status="success" if ours and ruling.seal is not None else "error",
@@ -102,9 +119,17 @@ def tool_results(message: AIMessage, ruling: Ruling) -> list[ToolMessage]:
     return results
 
 
-def as_messages(value: Any) -> list[BaseMessage]:
-    """Return whatever a ``messages`` channel holds as a list of messages."""
-    return convert_to_messages(value if isinstance(value, list | tuple) else [value])
+def arrived_after(messages: Sequence[AnyMessage], ledger: Ledger) -> list[str]:
+    """Return the ids of the messages that came in after the honoured call.
+
+    Where its result is gone from the thread, only what the user said since can be told from the rest.
+    """
+    arrived: list[str] = []
+    for message in reversed(messages):
+        if message.id == ledger.last_message:
+            return arrived
+        arrived.append(message.id or "")
+    return [message.message_id for message in new_user_messages(messages, ledger)]
 
 
 def _observed(message: HumanMessage) -> ObservedMessage:

@@ -26,15 +26,17 @@ except ImportError as error:  # pragma: no cover - shown by the test that instal
     raise ImportError(
         "end_conversation_tool.middleware needs LangChain: pip install 'end-conversation-tool[langchain]'"
     ) from error
-from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, RemoveMessage, SystemMessage, ToolMessage
 from langgraph.types import Command
 
 from end_conversation_tool.detectors import default_detectors
 from end_conversation_tool.detectors.base import DetectorSuite
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.gate import Gate
-from end_conversation_tool.ledger import Ledger
 from end_conversation_tool.messages import (
+    END_KEY,
+    LEDGER_KEY,
+    arrived_after,
     new_user_messages,
     reply_of,
     tool_results,
@@ -50,8 +52,6 @@ from end_conversation_tool.tool import TOOL_NAME, create_end_conversation_tool
 from end_conversation_tool.visit import Ruling, Visit
 
 __all__ = ["EndConversationMiddleware", "EndConversationState"]
-
-LEDGER_KEY = "end_conversation_ledger"
 
 
 class EndConversationState(AgentState[Any]):
@@ -193,8 +193,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         visit = visit.leaving(results[-1].id or "") if ruling.seal else visit
         update: dict[str, Any] = {LEDGER_KEY: self._gate.dump(visit)}
         if ruling.seal is not None:
-            update["conversation_end"] = conversation_end(ruling.seal)
-        if ruling.seal is not None or ruling.cut_off:
+            update[END_KEY] = conversation_end(ruling.seal)
+        if ruling.ends_run:
             update["jump_to"] = "end"
         answered = ModelResponse(result=[*response.result, *results], structured_response=response.structured_response)
         return ExtendedModelResponse(answered, Command(update=update))
@@ -203,10 +203,9 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         """Raise, or end the run at once with nothing kept of what came in after the seal."""
         if self._on_sealed == "raise":
             raise error
-        key, thread_id = self._gate.registry.signing_key, error.thread_id
-        ledger = Ledger.load(request.state.get(LEDGER_KEY), key, thread_id) or Ledger()
-        removals = [RemoveMessage(id=id_) for id_ in _arrived_after(request.state["messages"], ledger)]
-        update = {"messages": removals, "conversation_end": error.conversation_end, "jump_to": "end"}
+        ledger = self._gate.ledger_of(request.state.get(LEDGER_KEY), error.thread_id)
+        removals = [RemoveMessage(id=id_) for id_ in arrived_after(request.state["messages"], ledger)]
+        update = {"messages": removals, END_KEY: error.conversation_end, "jump_to": "end"}
         return ExtendedModelResponse(ModelResponse(result=[]), Command(update=update))
 
     def _refuse_tool(self, request: ToolCallRequest, error: ThreadSealedError) -> ToolMessage:
@@ -234,16 +233,3 @@ def _stray_call(request: ToolCallRequest) -> ToolMessage:
     call = request.tool_call
     text = denial_text([UnmetCode.NOT_MAIN_AGENT])
     return ToolMessage(text, name=call["name"], tool_call_id=call["id"] or "", status="error")
-
-
-def _arrived_after(messages: list[AnyMessage], ledger: Ledger) -> list[str]:
-    """Return the ids of the messages that came in after the honoured call.
-
-    Where its result is gone from the thread, only what the user said since can be told from the rest.
-    """
-    arrived: list[str] = []
-    for message in reversed(messages):
-        if message.id == ledger.last_message:
-            return arrived
-        arrived.append(message.id or "")
-    return [message.message_id for message in new_user_messages(messages, ledger)]

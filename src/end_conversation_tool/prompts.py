@@ -143,9 +143,10 @@ def ended_text() -> str:
     return "The conversation has ended. No further message will be exchanged."
 
 
-def not_run_text(tool_name: str) -> str:
-    """Return the tool result for a sibling call of an honoured one."""
-    return f"{tool_name} was not run: the conversation has ended."
+def not_run_text(tool_name: str, *, ended: bool = True) -> str:
+    """Return the tool result for a call that was not run: a sibling of an honoured one, or of one too many."""
+    why = "the conversation has ended" if ended else "end_conversation was asked for too often; answer the user first"
+    return f"{tool_name} was not run: {why}."
 
 
 def not_enforced_text() -> str:

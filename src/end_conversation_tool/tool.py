@@ -5,19 +5,24 @@ Called with nothing round it, it says so, instead of letting the model believe t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import ValidationError
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.models import MAX_REASON_CHARS, Category, EndRequest, UnmetCode
 from end_conversation_tool.prompts import TOOL_DESCRIPTION, denial_text, not_enforced_text
 
-__all__ = ["TOOL_NAME", "anthropic_tool", "create_end_conversation_tool", "openai_tool", "parse_request"]
+__all__ = ["TOOL_NAME", "anthropic_tool", "create_end_conversation_tool", "openai_tool", "parse_request", "tool_answer"]
 
 TOOL_NAME = "end_conversation"
 """The name that models know."""
+
+tool_answer: ContextVar[Callable[[EndRequest], str] | None] = ContextVar("end_conversation_tool_answer", default=None)
+"""Set by a door that lets calls reach the tool: gives the answer to a call that was not honoured."""
 
 
 def create_end_conversation_tool() -> BaseTool:
@@ -34,6 +39,7 @@ def create_end_conversation_tool() -> BaseTool:
         name=TOOL_NAME,
         description=TOOL_DESCRIPTION,
         args_schema=EndRequest,
+        handle_tool_error=True,
         handle_validation_error=lambda _error: denial_text([UnmetCode.INVALID_ARGUMENTS]),
     )
 
@@ -80,8 +86,11 @@ def parse_request(arguments: object) -> EndRequest:
         raise InvalidInputError(f"{TOOL_NAME}: {problems}") from error
 
 
-def _run(category: Category, reason: str) -> str:  # noqa: ARG001 - the schema, not the body, is the tool
-    return not_enforced_text()
+def _run(category: Category, reason: str) -> str:
+    answer = tool_answer.get()
+    if answer is None:
+        return not_enforced_text()
+    raise ToolException(answer(EndRequest(category=category, reason=reason)))
 
 
 def _parameters(*, strict: bool) -> dict[str, Any]:

@@ -100,3 +100,8 @@ class Ruling:
     text: str
     seal: Seal | None = None
     cut_off: bool = False
+
+    @property
+    def ends_run(self) -> bool:
+        """Whether the run stops here: the end was honoured, or the attempts are used up."""
+        return self.seal is not None or self.cut_off

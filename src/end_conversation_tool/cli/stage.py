@@ -22,7 +22,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.ledger import Ledger
-from end_conversation_tool.middleware import LEDGER_KEY, EndConversationMiddleware
+from end_conversation_tool.messages import LEDGER_KEY
+from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.models import DecisionRecord, RiskFlag, Seal, new_id
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry.base import SealRegistry
