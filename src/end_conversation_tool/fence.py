@@ -4,15 +4,15 @@ A run that read a thread before it was sealed must not write after it. So ``Seal
 loads its checkpoint, and asks for it back whenever the run writes:
 
 * in the config that LangGraph hands from ``get_tuple`` to ``put`` and ``put_writes`` of the same run;
-* in a context variable, for the nodes of the run, which do not see that config.
+* in a table of the runs that are going on (``running.py``), for the nodes of the run, which do not see that config.
 
-Also here: the pure rules on who may write where. They know the registry's status and the fence, and nothing else.
+Here: the fence itself, and the pure rules on who may write where. They know the registry's status and the fence, and
+nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,21 +25,17 @@ from end_conversation_tool.registry.base import SealRegistry
 __all__ = [
     "FENCE_KEY",
     "Fence",
-    "belongs_to_run",
     "branch_to_write",
     "can_fork",
     "check_write",
-    "current_fence",
     "moved_to",
     "new_fence",
     "open_branch",
-    "set_current_fence",
 ]
 
-FENCE_KEY = "__end_conversation_fence"
-"""Key in ``configurable``. Keys that start with two underscores are not copied into checkpoint metadata."""
-
-_RUNTIME_KEY = "__pregel_runtime"
+FENCE_KEY = "__pregel_end_conversation_fence"
+"""Key in ``configurable``. Keys that start with two underscores are not copied into checkpoint metadata, and those that
+start with ``__pregel_`` are not streamed: the token of a run is nobody else's business."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,51 +70,6 @@ class Fence:
             return cls(str(configurable["thread_id"]), int(sequence), int(branch), token, fork or None)
         except (ValueError, KeyError):
             return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Present:
-    """The fence of the run that this context belongs to, and the runtime object by which that run is known."""
-
-    fence: Fence
-    runtime: object
-    scope: object
-
-
-_present: ContextVar[_Present | None] = ContextVar("end_conversation_fence", default=None)
-
-
-def current_fence(thread_id: str, scope: object) -> Fence | None:
-    """Return the fence of the present run, if a saver of this scope gave it for this thread."""
-    present = _present.get()
-    if present is None or present.scope is not scope or present.fence.thread_id != thread_id:
-        return None
-    return present.fence
-
-
-def set_current_fence(fence: Fence, configurable: Mapping[str, Any], scope: object) -> bool:
-    """Make ``fence`` the one of the present run, when a run and not a mere reader is loading.
-
-    LangGraph loads a forked run's checkpoint, and then the thread's newest one, to compare. The second look belongs to
-    the same run and must not hide the first.
-
-    Returns:
-        Whether a run is starting here.
-    """
-    runtime = configurable.get(_RUNTIME_KEY)
-    if runtime is None or configurable.get("checkpoint_ns"):
-        return False
-    present = _present.get()
-    second_look = "checkpoint_id" in configurable and not configurable["checkpoint_id"]
-    if second_look and present is not None and present.runtime is runtime:
-        return False
-    _present.set(_Present(fence, runtime, scope))
-    return True
-
-
-def belongs_to_run(configurable: Mapping[str, Any]) -> bool:
-    """Whether a config comes from a run, and not from ``get_state``, ``update_state`` or the like."""
-    return configurable.get(_RUNTIME_KEY) is not None
 
 
 def new_fence(status: ThreadStatus, branch: int, fork: str | None = None) -> Fence:

@@ -6,7 +6,7 @@ from typing import Any
 
 from langgraph.config import get_config
 
-from end_conversation_tool.fence import current_fence
+from end_conversation_tool.running import current_fence
 from end_conversation_tool.visit import RunContext
 
 __all__ = ["model_name", "run_context"]
@@ -34,7 +34,7 @@ def run_context(runtime: Any, model: Any) -> RunContext:
         model=model_name(model),
         nested=_NAMESPACE_SEPARATOR in namespace,
         checkpoint_id=None if info is None else info.checkpoint_id,
-        fence=None if scope is None or thread_id is None else current_fence(str(thread_id), scope),
+        fence=None if scope is None or thread_id is None else current_fence(configurable, str(thread_id), scope),
     )
 
 

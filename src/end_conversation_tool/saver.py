@@ -39,21 +39,12 @@ from end_conversation_tool.checkpoint_marks import (
     without_marks,
 )
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
-from end_conversation_tool.fence import (
-    Fence,
-    belongs_to_run,
-    branch_to_write,
-    can_fork,
-    check_write,
-    current_fence,
-    new_fence,
-    open_branch,
-    set_current_fence,
-)
+from end_conversation_tool.fence import Fence, branch_to_write, can_fork, check_write, new_fence, open_branch
 from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
 from end_conversation_tool.models import Seal, ThreadStatus, validate_thread_id
 from end_conversation_tool.prompts import conversation_end
 from end_conversation_tool.registry.base import SealRegistry
+from end_conversation_tool.running import belongs_to_run, current_fence, set_current_fence
 
 __all__ = ["SealedSaver"]
 
@@ -285,8 +276,9 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         return branch.branch
 
     def _fence_of(self, config: RunnableConfig) -> Fence | None:
-        """Return the writer's fence: from its config, or, on a thread that had no checkpoint, from its context."""
-        return Fence.of_config(config["configurable"]) or current_fence(_thread_of(config), self.fence_scope)
+        """Return the writer's fence: that of its run, or, for a writer that is none, the one of its config."""
+        configurable = config["configurable"]
+        return current_fence(configurable, _thread_of(config), self.fence_scope) or Fence.of_config(configurable)
 
     # Whole threads
 
