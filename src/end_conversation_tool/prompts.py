@@ -106,6 +106,8 @@ def denial_text(unmet: Iterable[UnmetCode], *, last_attempt: bool = False) -> st
         last_attempt: Whether further calls in this turn will not be considered.
     """
     codes = tuple(unmet)
+    # While anything else is missing, "call again" would be an invitation to try once more.
+    codes = tuple(code for code in codes if code is not UnmetCode.CONFIRMATION_CALL_REQUIRED) or codes
     advice = "Go on with the conversation."
     if {UnmetCode.RISK_FLAGGED, UnmetCode.RISK_UNCERTAIN, UnmetCode.RISK_CHECK_FAILED}.intersection(codes):
         advice = (
