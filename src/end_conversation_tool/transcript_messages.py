@@ -124,8 +124,6 @@ def _role(fields: Mapping[str, Any], place: str) -> str:
 
 def _content(value: Any, place: str) -> str | list[Any]:
     """Return content as LangChain keeps it: a string, or a list of strings and blocks."""
-    if value is None:
-        return ""
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
@@ -157,7 +155,8 @@ def _tool_result(content: Any, call_id: Any, name: Any) -> ToolMessage:
 
 
 def _assistant(fields: Mapping[str, Any], place: str) -> AIMessage:
-    content = _content(fields.get("content"), place)
+    # Providers leave the content out, or null, beside calls and refusals.
+    content = "" if fields.get("content") is None else _content(fields["content"], place)
     calls: list[dict[str, Any]] = []
     invalid: list[dict[str, Any]] = []
     for call, where in _recorded_calls(fields, content, place):
@@ -165,6 +164,8 @@ def _assistant(fields: Mapping[str, Any], place: str) -> AIMessage:
     reported = {name: fields[name] for name in _REPORTED if fields.get(name) is not None}
     extra = _mapping(fields.get("additional_kwargs"))
     refusal = fields.get("refusal") or extra.get("refusal")
+    if "content" not in fields and not (calls or invalid or refusal):
+        raise InvalidInputError(f"{place}.content: expected a str or a list of parts, got nothing")
     return AIMessage(
         content,
         id=_id(fields),

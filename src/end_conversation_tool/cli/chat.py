@@ -85,7 +85,8 @@ def _lines() -> Iterator[str]:
             stdout().print("you> ", end="")
         try:
             line = sys.stdin.readline(MAX_LINE_CHARS + 1)
-        except UnicodeDecodeError:
+            line.encode()  # some locales let bytes that are no text through, as lone surrogates
+        except UnicodeError:
             fail("stdin: expected text in UTF-8", Exit.USAGE)
         if not line:
             return

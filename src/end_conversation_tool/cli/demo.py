@@ -16,6 +16,7 @@ except ImportError as error:
     raise ImportError("this needs threads on SQLite: pip install 'end-conversation-tool[langchain,sqlite]'") from error
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from rich.text import Text
+from sqlalchemy import URL
 
 from end_conversation_tool.cli.output import print_json, stdout
 from end_conversation_tool.cli.screenplay import show_turn, turn_as_json
@@ -96,8 +97,9 @@ def sqlite_storage(path: Path) -> Iterator[tuple[SealRegistry, BaseCheckpointSav
     Raises:
         RegistryError: The file cannot be opened or holds something else.
     """
+    path = path.absolute()
     with (
-        SqlSealRegistry(f"sqlite:///{path}") as registry,
+        SqlSealRegistry(URL.create("sqlite", database=str(path))) as registry,
         closing(connect(path, check_same_thread=False)) as connection,
     ):
         yield registry, SealedSaver(SqliteSaver(connection), registry)

@@ -44,7 +44,7 @@ def run_inspect(thread_id: str, url: str, *, as_json: bool) -> None:
 
 
 def _show(status: ThreadStatus, decisions: Sequence[DecisionRecord]) -> None:
-    console = stdout()
+    console = stdout(wrap=False)
     state = "sealed" if status.sealed else "open"
     console.print(Text(f"thread {_quoted(status.thread_id)}: {state}", style="bold"))
     console.print(f"branch {status.branch}, sequence {status.sequence}")

@@ -49,9 +49,15 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
-def stdout() -> Console:
-    """Return the console for results; made anew, so that it follows a redirected ``sys.stdout``."""
-    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+def stdout(*, width: int | None = None, wrap: bool = True) -> Console:
+    """Return the console for results; made anew, so that it follows a redirected ``sys.stdout``.
+
+    Args:
+        width: Columns to use where stdout is no terminal; ``None`` for the usual 80.
+        wrap: Whether to break long lines; ``False`` leaves that to the terminal, and lines whole for other programs.
+    """
+    columns = None if sys.stdout.isatty() else width
+    return Console(file=sys.stdout, width=columns, soft_wrap=not wrap, highlight=False, markup=False, emoji=False)
 
 
 def note(text: str, style: str = "dim") -> None:
@@ -82,7 +88,7 @@ def reporting_errors() -> Iterator[None]:
     try:
         yield
     except RegistryError as error:
-        fail(f"registry: {error}", Exit.REGISTRY)
+        fail(str(error), Exit.REGISTRY)
     except (EndConversationError, ImportError) as error:
         fail(str(error), Exit.USAGE)
     except BrokenPipeError:

@@ -31,6 +31,7 @@ MAX_PROBLEMS_SHOWN = 20
 
 _LONG_FILE_BYTES = 200_000
 _ROWS_AT_ONCE = 100
+_WIDTH_OF_FILES = 160
 
 
 def run_replay(path: Path, policy: EndConversationPolicy, *, limit: int | None, as_json: bool) -> None:
@@ -49,7 +50,7 @@ def run_replay(path: Path, policy: EndConversationPolicy, *, limit: int | None, 
     detectors = default_detectors()
     summary = _Summary()
     with _progress(path) as progress:
-        printer: _Printer = _JsonPrinter(policy) if as_json else _TablePrinter(progress)
+        printer: _Printer = _JsonPrinter(policy) if as_json else _TablePrinter(policy, progress)
         for row in read_recordings(path, advance=progress.advance):
             if isinstance(row, BrokenRow):
                 summary.add_problem(row)
@@ -60,7 +61,7 @@ def run_replay(path: Path, policy: EndConversationPolicy, *, limit: int | None, 
             printer.add(row, result)
             if summary.conversations == limit:
                 break
-        printer.finish(policy, summary)
+        printer.finish(summary)
     _report_problems(summary)
 
 
@@ -131,30 +132,31 @@ class _Summary:
 class _Printer(Protocol):
     def add(self, row: Recording, result: ReplayResult) -> None: ...
 
-    def finish(self, policy: EndConversationPolicy, summary: _Summary) -> None: ...
+    def finish(self, summary: _Summary) -> None: ...
 
 
 class _JsonPrinter:
     """Writes one JSON document piece by piece, so that a long file is never held in memory."""
 
     def __init__(self, policy: EndConversationPolicy) -> None:
-        self._first = True
-        typer.echo(f'{{"policy": {json.dumps(policy.version)}, "conversations": [', nl=False)
+        # Written with the first row, so that a file that cannot be read leaves no half of a document behind.
+        self._before = f'{{"policy": {json.dumps(policy.version)}, "conversations": [\n'
 
     def add(self, row: Recording, result: ReplayResult) -> None:
-        typer.echo(("\n" if self._first else ",\n") + json.dumps(_as_json(row, result)), nl=False)
-        self._first = False
+        typer.echo(self._before + json.dumps(_as_json(row, result)), nl=False)
+        self._before = ",\n"
 
-    def finish(self, policy: EndConversationPolicy, summary: _Summary) -> None:  # noqa: ARG002 - stated at the top
+    def finish(self, summary: _Summary) -> None:
+        opening = "" if summary.conversations else self._before
         problems = [{"line": problem.line, "problem": problem.problem} for problem in summary.problems]
-        typer.echo(f'\n], "problems": {json.dumps(problems)}, "summary": {json.dumps(summary.as_json())}}}')
+        typer.echo(f'{opening}\n], "problems": {json.dumps(problems)}, "summary": {json.dumps(summary.as_json())}}}')
 
 
 class _TablePrinter:
     """Prints a table in parts of bounded size, with columns of fixed width."""
 
-    def __init__(self, progress: _Advancing) -> None:
-        self._progress = progress
+    def __init__(self, policy: EndConversationPolicy, progress: _Advancing) -> None:
+        self._policy, self._progress = policy, progress
         self._rows: list[tuple[str, ...]] = []
         self._with_header = True
 
@@ -173,12 +175,12 @@ class _TablePrinter:
         if len(self._rows) >= _ROWS_AT_ONCE:
             self._flush()
 
-    def finish(self, policy: EndConversationPolicy, summary: _Summary) -> None:
+    def finish(self, summary: _Summary) -> None:
         self._flush()
         figures = summary.as_json()
         with self._progress.paused():
             console = stdout()
-            console.print(f"\nPolicy {policy.version}")
+            console.print(f"\nPolicy {self._policy.version}")
             for name, value in figures.items():
                 text = ", ".join(f"{k}: {v}" for k, v in value.items()) or "none" if isinstance(value, dict) else value
                 console.print(f"{name.replace('_', ' ')}: {text}")
@@ -194,7 +196,7 @@ class _TablePrinter:
         for row in self._rows:
             table.add_row(*row)
         with self._progress.paused():
-            stdout().print(table)
+            stdout(width=_WIDTH_OF_FILES).print(table)
         self._rows, self._with_header = [], False
 
 
