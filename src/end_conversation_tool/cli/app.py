@@ -48,8 +48,10 @@ def demo(  # noqa: PLR0917 - typer takes options for positional arguments
 ) -> None:
     """Play four conversations through a real agent: offline, without a key.
 
-    Only what the user says, and how the model reacts, is scripted. What becomes of each conversation is decided by
-    the policy: change it and see. Example: end-conversation demo --min-refusals 5
+    What the user says and how the model reacts is scripted; what becomes
+    of each conversation is decided by the policy. Change it and see.
+
+    Example: end-conversation demo --min-refusals 5
     """
     with reporting_errors():
         chosen = chosen_policy(
@@ -78,7 +80,9 @@ def chat(
 ) -> None:
     """Talk to a model that may end the conversation. One line is one message; end with Ctrl-D.
 
-    Uses Claude when ANTHROPIC_API_KEY is set, and a scripted model otherwise. Lines may come from a pipe.
+    Uses Claude when ANTHROPIC_API_KEY is set, and else a scripted model.
+    Lines may come from a pipe.
+
     Example: end-conversation chat --db conversations.db --thread t1
     """
     with reporting_errors():
@@ -97,8 +101,12 @@ def replay(
 ) -> None:
     """Run the gate over recorded conversations: at which turn would an end first be permitted, and for what?
 
-    Reads OpenAI, Anthropic and LangChain messages, a conversation per line (JSONL) or a JSON file. A broken line is
-    reported and the rest goes on. Example: end-conversation replay chats.jsonl --policy abuse_only --json
+    Reads OpenAI, Anthropic and LangChain messages: a conversation per line
+    (JSONL), or one JSON document. A broken line is reported and the rest
+    goes on. An analysis, not enforcement: the recorded assistant messages
+    are taken as made by the model.
+
+    Example: end-conversation replay chats.jsonl --policy abuse_only --json
     """
     with reporting_errors():
         chosen = chosen_policy(policy)
