@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         StaleRunError,
         ThreadSealedError,
     )
+    from end_conversation_tool.graph import create_guarded_graph
     from end_conversation_tool.models import Decision, DecisionRecord, EndRequest, RiskFlag, Seal, ThreadStatus
     from end_conversation_tool.policy import PRESETS, EndConversationPolicy, decide
     from end_conversation_tool.registry import InMemorySealRegistry, SealRegistry, SqlSealRegistry
@@ -45,6 +46,7 @@ _HOMES = {
         "StaleRunError",
         "ThreadSealedError",
     ),
+    "graph": ("create_guarded_graph",),
     "models": ("Decision", "DecisionRecord", "EndRequest", "RiskFlag", "Seal", "ThreadStatus"),
     "policy": ("PRESETS", "EndConversationPolicy", "decide"),
     "registry": ("InMemorySealRegistry", "SealRegistry", "SqlSealRegistry"),
@@ -80,6 +82,7 @@ __all__ = [
     "aedit_and_retry",
     "anthropic_tool",
     "create_end_conversation_tool",
+    "create_guarded_graph",
     "decide",
     "default_detectors",
     "edit_and_retry",
