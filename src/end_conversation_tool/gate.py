@@ -165,7 +165,7 @@ class Gate:
         return status, context if fence is None else replace(context, fence=moved_to(fence, branch))
 
     def _hearing(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Flow[Visit]:
-        heard = hear_user(self.detectors, visit.ledger, messages)
+        heard = hear_user(self.detectors, visit.ledger, messages, visit.status)
         waiting = (FlagRaised(*flag) for flag in visit.ledger.unrecorded_risk)
         return (yield from self._flagging(replace(visit, ledger=heard.ledger), (*waiting, *heard.flags)))
 
@@ -176,7 +176,12 @@ class Gate:
             if visit.context.thread_id is None:
                 unrecorded.setdefault(flag.kind, flag)
                 continue
-            fields = {"kind": flag.kind, "source": flag.source, "message_id": flag.message_id, "score": flag.score}
+            fields = {
+                "kind": flag.kind,
+                "source": flag.source,
+                "message_id": flag.message_id or None,
+                "score": flag.score,
+            }
             try:
                 yield Ask(self.registry.flag_risk, self.registry.aflag_risk, (visit.context.thread_id,), fields)
             except EndConversationError as error:

@@ -5,7 +5,7 @@ Each takes a ledger and what was just seen, and returns a new ledger, with the r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from end_conversation_tool.detectors.base import (
@@ -59,20 +59,29 @@ class Heard:
     flags: tuple[FlagRaised, ...] = field(default=())
 
 
-def hear_user(suite: DetectorSuite, ledger: Ledger, messages: Sequence[ObservedMessage]) -> Heard:
-    """Note the user messages that were not observed yet. However many they are, they are one user turn."""
+def hear_user(
+    suite: DetectorSuite, ledger: Ledger, messages: Sequence[ObservedMessage], status: ThreadStatus | None = None
+) -> Heard:
+    """Note the user messages that were not observed yet. However many they are, they are one user turn.
+
+    Of a yes, only one in the newest message counts: one that something was said after may have been taken back.
+    """
     if not messages:
         return Heard(ledger)
     newest = messages[-1]
     ledger = ledger.begin_turn(newest.message_id, text_digest(newest.text))
+    cleared = _cleared_messages(status)
     flags: list[FlagRaised] = []
     for message in messages:
         signals = suite.observe(message)
-        ledger = _mark_evidence(ledger, message, signals.values())
-        flags += _risk_flags(message, signals)
-        doubts = [signals[kind] for kind in RISK_KINDS if kind in signals and signals[kind].answer is Answer.UNKNOWN]
+        kept = [signal for signal in signals.values() if signal.kind is not SignalKind.CONFIRMS_END]
+        ledger = _mark_evidence(ledger, message, signals.values() if message is newest else kept)
+        flags += _risk_flags(message, signals, cleared)
+        doubts = _doubts(signals)
         if doubts or not suite.checks_risk:
             ledger = ledger.mark_doubt()
+        if not _looked_at(suite, doubts):
+            ledger = ledger.note_unchecked(text_digest(message.text))
         ledger = replace(ledger, weak_risk=ledger.weak_risk + sum(signal.score or 0.0 for signal in doubts))
     if ledger.weak_risk >= WEAK_RISK_LIMIT:
         flags.append(FlagRaised(RiskKind.CRISIS, "accumulated/1", newest.message_id))
@@ -105,7 +114,8 @@ def assess_risk(
     """Look at risk over the whole conversation, when an end is asked for.
 
     Every user message still there is looked at again, so that a detector that was broken or older at the time cannot
-    have hidden anything. A message whose flag the host has cleared stays cleared.
+    have hidden anything; one that nobody could look at then, and that is gone now, stays a failed check. A message
+    whose flag the host has cleared stays cleared.
 
     Args:
         suite: The detectors.
@@ -118,27 +128,54 @@ def assess_risk(
         The assessment, and the flags that are new.
     """
     known = status.risk_flags if status else ()
-    cleared = {flag.message_id for flag in known if not flag.active and flag.message_id}
+    cleared = _cleared_messages(status)
     flags: list[FlagRaised] = []
     uncertain: list[bool] = []
+    unchecked = set(ledger.unchecked)
     healthy = suite.checks_risk
     for message in history:
+        unchecked.discard(text_digest(message.text))
         if message.message_id in cleared:
             continue
         signals = suite.observe(message)
         flags += _risk_flags(message, signals)
-        doubts = [signals[kind] for kind in RISK_KINDS if kind in signals and signals[kind].answer is Answer.UNKNOWN]
+        doubts = _doubts(signals)
         uncertain.append(bool(doubts))
-        healthy = healthy and all(signal.score is not None for signal in doubts)
+        healthy = healthy and _looked_at(suite, doubts)
+    healthy = healthy and not unchecked
     standing = {flag.kind for flag in known if flag.active}
     standing |= {flag.kind for flag in flags} | {kind for kind, _, _ in ledger.unrecorded_risk}
     assessment = RiskAssessment(flagged=tuple(sorted(standing)), uncertain=any(uncertain[-window:]), healthy=healthy)
     return assessment, tuple(flags)
 
 
-def _risk_flags(message: ObservedMessage, signals: Mapping[SignalKind, Signal]) -> list[FlagRaised]:
+def _cleared_messages(status: ThreadStatus | None) -> frozenset[str]:
+    flags = status.risk_flags if status else ()
+    return frozenset(flag.message_id for flag in flags if not flag.active and flag.message_id)
+
+
+def _doubts(signals: Mapping[SignalKind, Signal]) -> list[Signal]:
+    return [signals[kind] for kind in RISK_KINDS if kind in signals and signals[kind].answer is Answer.UNKNOWN]
+
+
+def _looked_at(suite: DetectorSuite, doubts: Iterable[Signal]) -> bool:
+    """Whether every kind of risk was looked for, with whatever result."""
+    return suite.checks_risk and not any(signal.failed for signal in doubts)
+
+
+def _risk_flags(
+    message: ObservedMessage, signals: Mapping[SignalKind, Signal], cleared: Collection[str] = ()
+) -> list[FlagRaised]:
+    """Return the flags that a message calls for.
+
+    Where a flag of this message id was cleared, and the message is heard anew, it is another text under the same id:
+    it is flagged under an id of its own, since the registry keeps a cleared message cleared.
+    """
+    message_id = message.message_id
+    if message_id in cleared:
+        message_id = f"{message_id}@{text_digest(message.text)}"
     return [
-        FlagRaised(risk, signals[kind].source, message.message_id, signals[kind].score)
+        FlagRaised(risk, signals[kind].source, message_id, signals[kind].score)
         for kind, risk in _RISK_OF_SIGNAL.items()
         if kind in signals and signals[kind].answer is Answer.YES
     ]

@@ -27,6 +27,12 @@ __all__ = ["MAX_TURNS", "Ledger", "Mark", "TurnEvidence", "text_digest"]
 MAX_TURNS = 64
 """How many of the newest user turns a ledger can hold, and so the widest window of a policy."""
 
+MAX_UNCHECKED = 64
+"""How many messages without a working risk check a ledger can tell apart."""
+
+_MORE = "more"
+"""Stands for further messages without a working risk check; no digest is equal to it."""
+
 _FORMAT = 1
 
 
@@ -77,6 +83,7 @@ class Ledger:
         turns: The kept turns that show something, oldest first.
         weak_risk: Sum of the scores of messages that were neither clearly at risk nor clearly not.
         unrecorded_risk: Flags that the registry could not take yet, as (kind, source, message id).
+        unchecked: Digests of the messages in which nobody could look for risk when they came.
         pending: Category and count of the consecutive calls that wait for a confirming one.
         denials: Denied calls since the newest user turn.
         last_message: Id of the last message that an honoured call left on the branch.
@@ -87,6 +94,7 @@ class Ledger:
     turns: tuple[TurnEvidence, ...] = ()
     weak_risk: float = 0.0
     unrecorded_risk: tuple[tuple[RiskKind, str, str], ...] = ()
+    unchecked: tuple[str, ...] = ()
     pending: tuple[Category, int] | None = None
     denials: int = 0
     last_message: str = ""
@@ -109,6 +117,13 @@ class Ledger:
     def mark_doubt(self) -> Ledger:
         """Note that the risk check of the current turn had no definite answer."""
         return self if self.current.doubt else self._with_current(replace(self.current, doubt=True))
+
+    def note_unchecked(self, digest: str) -> Ledger:
+        """Note a message in which nobody could look for risk; beyond ``MAX_UNCHECKED``, that there were more."""
+        kept = self.unchecked
+        if digest in kept or len(kept) > MAX_UNCHECKED:
+            return self
+        return replace(self, unchecked=(*kept, digest if len(kept) < MAX_UNCHECKED else _MORE))
 
     def count_call(self, category: Category) -> Ledger:
         """Note a call that met every condition but the confirming second call."""
@@ -153,6 +168,7 @@ class Ledger:
             "turns": [_dump_turn(evidence) for evidence in self.turns],
             "weak_risk": self.weak_risk,
             "unrecorded_risk": [[str(kind), source, message] for kind, source, message in self.unrecorded_risk],
+            "unchecked": list(self.unchecked),
             "pending": [str(self.pending[0]), self.pending[1]] if self.pending else None,
             "denials": self.denials,
             "last_message": self.last_message,
@@ -209,6 +225,7 @@ def _load_body(body: Mapping[str, Any]) -> Ledger:
         turns=tuple(_load_turn(row) for row in body.get("turns", ())),
         weak_risk=float(body.get("weak_risk", 0.0)),
         unrecorded_risk=tuple((RiskKind(kind), source, msg) for kind, source, msg in body.get("unrecorded_risk", ())),
+        unchecked=tuple(str(digest) for digest in body.get("unchecked", ())),
         pending=(Category(pending[0]), int(pending[1])) if pending else None,
         denials=int(body.get("denials", 0)),
         last_message=str(body.get("last_message", "")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ChatMessage, HumanMessage, ToolMessage
 
 from end_conversation_tool.detectors.base import ObservedMessage
 from end_conversation_tool.detectors.native import is_native_refusal
@@ -37,6 +37,9 @@ _MAX_ID_CHARS = 128
 
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 
+_NOT_USERS = frozenset({"assistant", "ai", "system", "developer", "tool", "function"})
+"""Roles of a ``ChatMessage`` in which no user speaks; whoever has another role may be a person at risk."""
+
 
 def text_of(content: Any) -> str:
     """Return the text of a message's content: a string, or the text parts of a list, joined by newlines."""
@@ -58,7 +61,7 @@ def _part_text(part: Any) -> str:
 
 def user_messages(messages: Sequence[AnyMessage]) -> Iterator[ObservedMessage]:
     """Yield all user messages, oldest first."""
-    return (_observed(message) for message in messages if isinstance(message, HumanMessage))
+    return (_observed(message) for message in messages if _is_user(message))
 
 
 def new_user_messages(messages: Sequence[AnyMessage], ledger: Ledger) -> list[ObservedMessage]:
@@ -69,7 +72,7 @@ def new_user_messages(messages: Sequence[AnyMessage], ledger: Ledger) -> list[Ob
     """
     found: list[ObservedMessage] = []
     for message in reversed(messages):
-        if isinstance(message, HumanMessage):
+        if _is_user(message):
             observed = _observed(message)
             if observed.message_id == ledger.user_message[0] and ledger.saw(
                 observed.message_id, text_digest(observed.text)
@@ -94,16 +97,22 @@ def with_id(message: AIMessage) -> AIMessage:
     return message if message.id else message.model_copy(update={"id": new_id()})
 
 
-def tool_results(message: AIMessage, ruling: Ruling) -> list[ToolMessage]:
+def tool_results(message: AIMessage, ruling: Ruling, answered: Iterable[str] = ()) -> list[ToolMessage]:
     """Return the results that a ruled reply needs to stay valid for every provider (R9).
 
     After an honoured call, and after one denial too many, every call of the reply has a result and none is run. After
     another denied one only the calls of ``end_conversation`` have: their siblings are run as usual.
+
+    Args:
+        message: The reply.
+        ruling: What became of its request.
+        answered: Ids of calls that have a result already, as those of structured output do.
     """
+    answered = frozenset(answered)
     results: list[ToolMessage] = []
     for call in [*message.tool_calls, *message.invalid_tool_calls]:
         ours = call["name"] == TOOL_NAME
-        if not ours and not ruling.ends_run:
+        if call["id"] in answered or not (ours or ruling.ends_run):
             continue
         results.append(
             ToolMessage(
@@ -132,7 +141,13 @@ def arrived_after(messages: Sequence[AnyMessage], ledger: Ledger) -> list[str]:
     return [message.message_id for message in new_user_messages(messages, ledger)]
 
 
-def _observed(message: HumanMessage) -> ObservedMessage:
+def _is_user(message: BaseMessage) -> bool:
+    if isinstance(message, ChatMessage):
+        return message.role.lower() not in _NOT_USERS
+    return isinstance(message, HumanMessage)
+
+
+def _observed(message: BaseMessage) -> ObservedMessage:
     text = text_of(message.content)
     return ObservedMessage("user", text, _evidence_id(message.id or ""), message)
 

@@ -29,6 +29,9 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+MAX_SOURCE_CHARS = 200
+"""Longest ``name/version`` of a detector, in characters: what a registry keeps."""
+
 
 class Answer(StrEnum):
     """What a detector says."""
@@ -84,12 +87,14 @@ class Signal:
         answer: Yes, no or don't know.
         source: ``name/version`` of the detector.
         score: Calibrated score, 0 to 1, where there is one.
+        failed: Whether the detector could not look at all: broken, not merely unsure.
     """
 
     kind: SignalKind
     answer: Answer
     source: str
     score: float | None = None
+    failed: bool = False
 
 
 @runtime_checkable
@@ -149,21 +154,40 @@ def _ask(detector: Detector, message: ObservedMessage) -> Sequence[Signal]:
         return ()
     try:
         signals = tuple(detector.detect(message))
-        if {signal.kind for signal in signals} == wanted and len(signals) == len(wanted):
+        if {signal.kind for signal in signals} != wanted or len(signals) != len(wanted):
+            problem = "did not answer for exactly the kinds it declares"
+        elif not all(map(_makes_sense, signals)):
+            problem = "answered nonsense"
+        else:
             return signals
-        problem = "did not answer for exactly the kinds it declares"
     except Exception as error:  # noqa: BLE001 - a broken detector must count as doubt, whatever broke in it
         problem = f"raised {type(error).__name__}"
     _log.warning("detector %s/%s %s: counted as doubt", detector.name, detector.version, problem)
     source = f"{detector.name}/{detector.version}"
-    return [Signal(kind, Answer.UNKNOWN, source) for kind in sorted(wanted)]
+    return [Signal(kind, Answer.UNKNOWN, source, failed=True) for kind in sorted(wanted)]
+
+
+def _makes_sense(signal: Signal) -> bool:
+    """Whether a signal says what its type promises: nothing else may reach a record or a sum of scores."""
+    return (
+        isinstance(signal.answer, Answer)
+        and isinstance(signal.source, str)
+        and 1 <= len(signal.source) <= MAX_SOURCE_CHARS
+        and (signal.score is None or 0 <= signal.score <= 1)
+    )
 
 
 def _merge(first: Signal, second: Signal) -> Signal:
-    """Merge two answers about one kind: the one that ranks higher, the surer one on a tie (rules 2 and 3)."""
-    ranks = (
-        {Answer.YES: 2, Answer.UNKNOWN: 1, Answer.NO: 0}
-        if first.kind in RISK_KINDS
-        else {Answer.YES: 2, Answer.NO: 1, Answer.UNKNOWN: 0}
+    """Merge two answers about one kind: the one that ranks higher, the surer one on a tie (rules 2 and 3).
+
+    Where it is about risk, a failed detector does not hide behind one that is merely unsure.
+    """
+    if first.kind not in RISK_KINDS:
+        ranks = {Answer.YES: 2, Answer.NO: 1, Answer.UNKNOWN: 0}
+        return max(first, second, key=lambda signal: (ranks[signal.answer], signal.score or 0.0))
+    ranks = {Answer.YES: 2, Answer.UNKNOWN: 1, Answer.NO: 0}
+    return max(
+        first,
+        second,
+        key=lambda signal: (ranks[signal.answer], signal.failed, signal.score or 0.0),
     )
-    return max(first, second, key=lambda signal: (ranks[signal.answer], signal.score or 0.0))

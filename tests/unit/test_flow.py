@@ -1,0 +1,102 @@
+"""Flows: one body, two drivers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
+
+
+def drive(make_flow: Any, how: str) -> Any:
+    return run_flow(make_flow()) if how == "sync" else asyncio.run(arun_flow(make_flow()))
+
+
+both = pytest.mark.parametrize("how", ["sync", "async"])
+
+
+def add(first: int, *, second: int) -> int:
+    return first + second
+
+
+async def aadd(first: int, *, second: int) -> int:
+    await asyncio.sleep(0)
+    return first + second
+
+
+def fail() -> None:
+    raise LookupError("no")
+
+
+async def afail() -> None:
+    raise LookupError("no")
+
+
+@both
+def test_answers_come_back_and_the_result_is_returned(how: str) -> None:
+    def flow() -> Flow[int]:
+        one = yield Ask(add, aadd, (1,), {"second": 2})
+        two = yield Ask(add, aadd, (one,), {"second": 4})
+        return int(two)
+
+    assert drive(flow, how) == 7
+
+
+@both
+def test_a_flow_that_asks_nothing(how: str) -> None:
+    def flow() -> Flow[str]:
+        yield from ()
+        return "done"
+
+    assert drive(flow, how) == "done"
+
+
+@both
+def test_errors_are_thrown_in_at_the_place_of_asking(how: str) -> None:
+    def flow() -> Flow[str]:
+        try:
+            yield Ask(fail, afail)
+        except LookupError as error:
+            total = yield Ask(add, aadd, (1,), {"second": 1})
+            return f"{error} {total}"
+        return "unreachable"
+
+    assert drive(flow, how) == "no 2"
+
+
+@both
+def test_errors_that_the_flow_does_not_handle_come_out(how: str) -> None:
+    def flow() -> Flow[None]:
+        yield Ask(fail, afail)
+
+    with pytest.raises(LookupError, match="no"):
+        drive(flow, how)
+
+
+@both
+def test_errors_of_the_flow_itself_come_out(how: str) -> None:
+    def flow() -> Flow[None]:
+        yield Ask(add, aadd, (1,), {"second": 1})
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        drive(flow, how)
+
+
+@both
+def test_only_the_right_twin_is_called(how: str) -> None:
+    called: list[str] = []
+
+    def sync() -> None:
+        called.append("sync")
+
+    async def twin() -> None:
+        called.append("async")
+
+    def flow() -> Flow[None]:
+        yield Ask(sync, twin)
+
+    drive(flow, how)
+    assert called == [how]

@@ -1,0 +1,484 @@
+"""The policy and the decision: a truth table over every condition, and what makes a policy."""
+
+from __future__ import annotations
+
+import json
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from end_conversation_tool.errors import EndConversationError, PolicyConfigurationError
+from end_conversation_tool.ledger import Ledger
+from end_conversation_tool.models import (
+    Category,
+    Decision,
+    JudgeOpinion,
+    Mode,
+    RiskAssessment,
+    RiskKind,
+    UnmetCode,
+    Verdict,
+)
+from end_conversation_tool.policy import _CONDITIONS, PRESETS, EndConversationPolicy, decide
+from support.ledgers import ASKED, ASKED_IN_TWO_TURNS, FULL, SAFE, ledger_of, request
+
+ABUSE, HARMFUL, USER = Category.ABUSE, Category.HARMFUL_REQUESTS, Category.USER_REQUEST
+RULED_OUT_BY_THE_DOORS = [code for code in UnmetCode if code not in _CONDITIONS]
+
+
+def ruling(
+    turns: str | Ledger = FULL,
+    category: Category | None = ABUSE,
+    *,
+    pending: int = 1,
+    policy: EndConversationPolicy | None = None,
+    risk: RiskAssessment = SAFE,
+    **surroundings: Any,
+) -> Decision:
+    """Decide on a case in which everything holds but what a test takes away."""
+    ledger = turns if isinstance(turns, Ledger) else ledger_of(turns, pending=category, calls=pending)
+    asked = None if category is None else request(category)
+    return decide(policy or EndConversationPolicy(), ledger, asked, risk=risk, **surroundings)
+
+
+def denied_ledger(denials: int) -> Ledger:
+    ledger = ledger_of(FULL)
+    for _ in range(denials):
+        ledger = ledger.count_denial()
+    return ledger.count_call(ABUSE)
+
+
+# Each condition alone unmet
+
+
+@pytest.mark.parametrize(
+    ("turns", "category"), [(FULL, ABUSE), (FULL, HARMFUL), (ASKED, USER), (ASKED_IN_TWO_TURNS, USER)]
+)
+def test_everything_holds(turns: str, category: Category) -> None:
+    decision = ruling(turns, category)
+    assert decision.permitted
+    assert decision.verdict is Verdict.PERMIT
+    assert decision.unmet == ()
+
+
+ALONE: dict[UnmetCode, dict[str, Any]] = {
+    UnmetCode.RISK_FLAGGED: {"risk": RiskAssessment(flagged=(RiskKind.SELF_HARM,))},
+    UnmetCode.RISK_UNCERTAIN: {"risk": RiskAssessment(uncertain=True)},
+    UnmetCode.RISK_CHECK_FAILED: {"risk": RiskAssessment(healthy=False)},
+    UnmetCode.MODE_OFF: {"policy": EndConversationPolicy(mode=Mode.OFF)},
+    UnmetCode.MODEL_NOT_ENABLED: {"policy": EndConversationPolicy(models=frozenset({"a"})), "model": "b"},
+    UnmetCode.INVALID_ARGUMENTS: {"category": None},
+    UnmetCode.TOO_MANY_ATTEMPTS: {"turns": denied_ledger(3)},
+    UnmetCode.CATEGORY_NOT_ALLOWED: {"policy": EndConversationPolicy(categories=frozenset({HARMFUL}))},
+    UnmetCode.POLICY_REQUIRES_NOTHING: {
+        "policy": EndConversationPolicy(min_refusals=0, min_redirections=0, min_warnings=0)
+    },
+    UnmetCode.NO_ABUSE_OBSERVED: {"turns": "rd rd rdw r"},
+    UnmetCode.TOO_FEW_REFUSALS: {"turns": "ard ard adw a"},
+    UnmetCode.TOO_FEW_REDIRECTIONS: {"turns": "ar ard arw a"},
+    UnmetCode.WARNING_NOT_ANSWERED: {"turns": "ard ard ardw", "policy": EndConversationPolicy(min_persistent_turns=0)},
+    UnmetCode.NO_PERSISTENCE: {"turns": "ard ard ardw -"},
+    UnmetCode.USER_DID_NOT_ASK: {"turns": "q y", "category": USER},
+    UnmetCode.USER_NOT_QUESTIONED: {"turns": "k y", "category": USER},
+    UnmetCode.USER_DID_NOT_CONFIRM: {"turns": "k q -", "category": USER},
+    UnmetCode.JUDGE_DISAGREES: {"judge": JudgeOpinion.DISAGREES},
+    UnmetCode.JUDGE_FAILED: {"judge": JudgeOpinion.FAILED},
+    UnmetCode.CONFIRMATION_CALL_REQUIRED: {"pending": 0},
+    **{code: {"ruled_out": [code]} for code in RULED_OUT_BY_THE_DOORS},
+}
+IMPLIES = {UnmetCode.NO_WARNING: {UnmetCode.NO_WARNING, UnmetCode.WARNING_NOT_ANSWERED}}
+"""A warning that was never given was never answered either: the one code that cannot stand alone."""
+
+
+@pytest.mark.parametrize("code", [code for code in UnmetCode if code not in IMPLIES])
+def test_each_condition_alone_unmet(code: UnmetCode) -> None:
+    decision = ruling(**ALONE[code])
+    assert decision.verdict is Verdict.DENY
+    assert decision.unmet == (code,)
+    assert not decision.permitted
+
+
+def test_a_missing_warning_is_also_an_unanswered_one() -> None:
+    assert set(ruling("ard ard ard a").unmet) == IMPLIES[UnmetCode.NO_WARNING]
+
+
+def test_every_code_is_in_the_table() -> None:
+    assert set(ALONE) | set(IMPLIES) == set(UnmetCode)
+
+
+@pytest.mark.parametrize("category", [ABUSE, None])
+def test_all_that_can_be_unmet_together_is_reported_in_order(category: Category | None) -> None:
+    ledger = ledger_of("-")
+    for _ in range(3):
+        ledger = ledger.count_denial()
+    nothing = EndConversationPolicy(
+        mode=Mode.OFF, models=frozenset({"a"}), categories=frozenset(), min_refusals=1, min_abusive_turns=1
+    )
+    decision = ruling(
+        ledger,
+        category,
+        policy=nothing,
+        risk=RiskAssessment(flagged=(RiskKind.VIOLENCE,), uncertain=True, healthy=False),
+        ruled_out=reversed(RULED_OUT_BY_THE_DOORS),
+        judge=JudgeOpinion.FAILED,
+    )
+    on_request = {UnmetCode.USER_DID_NOT_ASK, UnmetCode.USER_NOT_QUESTIONED, UnmetCode.USER_DID_NOT_CONFIRM}
+    left_out = {*on_request, UnmetCode.POLICY_REQUIRES_NOTHING, UnmetCode.JUDGE_DISAGREES}
+    if category is None:
+        left_out |= {
+            UnmetCode.CATEGORY_NOT_ALLOWED,
+            UnmetCode.NO_ABUSE_OBSERVED,
+            UnmetCode.CONFIRMATION_CALL_REQUIRED,
+        }
+    else:
+        left_out |= {UnmetCode.INVALID_ARGUMENTS}
+    assert decision.unmet == tuple(code for code in UnmetCode if code not in left_out)
+
+
+def test_the_codes_of_the_user_path_are_reported_together() -> None:
+    decision = ruling("-", USER, pending=0, judge=JudgeOpinion.DISAGREES)
+    assert decision.unmet == (
+        UnmetCode.USER_DID_NOT_ASK,
+        UnmetCode.USER_NOT_QUESTIONED,
+        UnmetCode.USER_DID_NOT_CONFIRM,
+        UnmetCode.JUDGE_DISAGREES,
+    )
+
+
+# Evidence for conduct
+
+
+@pytest.mark.parametrize(
+    ("turns", "unmet"),
+    [
+        ("ardw ard ard -", (UnmetCode.NO_PERSISTENCE,)),
+        ("ardw ard ard a", ()),
+        ("ardw ard ard r", ()),
+        ("ardw ard ard c", ()),
+        ("ardw ard ard q", (UnmetCode.NO_PERSISTENCE,)),
+        ("ardw ard ardw", ()),  # the newest turn holds a second warning; the first one was answered
+        ("aaaa rrrr dddd wwww a", (UnmetCode.TOO_FEW_REFUSALS, UnmetCode.TOO_FEW_REDIRECTIONS)),
+    ],
+)
+def test_ladders(turns: str, unmet: tuple[UnmetCode, ...]) -> None:
+    assert ruling(turns).unmet == unmet
+
+
+def test_evidence_outside_the_window_does_not_count() -> None:
+    policy = EndConversationPolicy(window_turns=4)
+    assert ruling(FULL, policy=policy).permitted
+    late = ruling(f"{FULL} a", policy=policy)
+    assert late.unmet == (UnmetCode.TOO_FEW_REFUSALS,)
+    assert min(record.turn for record in late.evidence) == 2
+
+
+def test_a_doubt_counts_within_the_window_only() -> None:
+    policy = EndConversationPolicy(window_turns=4)
+    assert ruling(f"?{FULL}", policy=policy).unmet == (UnmetCode.RISK_UNCERTAIN,)
+    assert ruling(f"? {FULL}", policy=policy).permitted
+
+
+def test_persistence_is_counted_after_the_required_warning() -> None:
+    policy = EndConversationPolicy(min_warnings=2, min_persistent_turns=2)
+    assert ruling("ardw ardw ard a", policy=policy).permitted
+    assert ruling("ardw ard ardw a", policy=policy).unmet == (UnmetCode.NO_PERSISTENCE,)
+    assert ruling("ard ard ardw a", policy=policy).unmet == (
+        UnmetCode.NO_WARNING,
+        UnmetCode.WARNING_NOT_ANSWERED,
+    )
+
+
+def test_without_a_required_warning_any_bad_turn_persists() -> None:
+    policy = EndConversationPolicy(min_warnings=0)
+    assert ruling("ard ard ar", policy=policy).permitted
+    assert ruling("ard ard ar -", policy=policy).unmet == (UnmetCode.NO_PERSISTENCE,)
+
+
+def test_the_evidence_of_a_decision_is_what_the_window_holds() -> None:
+    decision = ruling()
+    assert [(record.turn, str(record.kind)) for record in decision.evidence][:3] == [
+        (1, "abuse"),
+        (1, "refusal"),
+        (1, "redirection"),
+    ]
+    assert len(decision.evidence) == 11
+    assert all(record.source == "test/1" and record.message_id for record in decision.evidence)
+
+
+# The user's own request
+
+
+@pytest.mark.parametrize("order", sorted({" ".join(order) for order in permutations("kqy-")}))
+def test_only_ask_question_yes_in_this_order_ends(order: str) -> None:
+    permitted = ruling(order, USER, pending=0).permitted
+    assert permitted == (order in {"- k q y", "k - q y"})
+
+
+@pytest.mark.parametrize(
+    ("turns", "permitted"),
+    [
+        ("k q y", True),
+        ("kq y", True),  # asked and questioned in one turn
+        ("kqy", False),  # all at once: nobody waited for an answer
+        ("k qy", False),  # the yes came before the question
+        ("k q - y", False),  # the yes answers something else by now
+        ("k q y -", False),  # went on after the yes
+        ("q ky", False),  # asked only after the question
+        ("kq -", False),
+        ("k y", False),
+        ("kq q y", True),  # questioned again
+        ("kq y y", False),  # the question is not the turn before any more
+        ("kq y q y", True),
+        ("", False),
+    ],
+)
+def test_the_user_path_across_turns(turns: str, permitted: bool) -> None:  # noqa: FBT001 - a table
+    assert ruling(turns, USER, pending=0).permitted is permitted
+
+
+def test_a_users_yes_needs_no_second_call_and_no_bad_conduct() -> None:
+    assert ruling(ASKED, USER, pending=0).permitted
+    assert ruling(ASKED, ABUSE).unmet[:1] == (UnmetCode.NO_ABUSE_OBSERVED,)
+
+
+def test_an_ask_outside_the_window_is_forgotten() -> None:
+    policy = EndConversationPolicy(window_turns=2)
+    assert ruling("k q y", USER, policy=policy).unmet == (UnmetCode.USER_DID_NOT_ASK,)
+    assert ruling("kq y", USER, policy=policy).permitted
+
+
+# Confirmation, judge, models, attempts
+
+
+@pytest.mark.parametrize(("calls", "needed"), [(0, 1), (1, 2), (4, 5)])
+def test_the_last_of_the_consecutive_calls_ends(calls: int, needed: int) -> None:
+    policy = EndConversationPolicy(confirmation_calls=needed)
+    assert ruling(pending=calls, policy=policy).permitted
+    more = EndConversationPolicy(confirmation_calls=min(needed + 1, 5))
+    assert ruling(pending=calls, policy=more).permitted is (needed == 5)
+
+
+def test_a_call_of_another_category_confirms_nothing() -> None:
+    ledger = ledger_of(FULL, pending=ABUSE)
+    assert ruling(ledger, HARMFUL).unmet == (UnmetCode.CONFIRMATION_CALL_REQUIRED,)
+
+
+@pytest.mark.parametrize(
+    ("require", "judge", "unmet"),
+    [
+        (True, None, (UnmetCode.JUDGE_FAILED,)),
+        (True, JudgeOpinion.AGREES, ()),
+        (False, JudgeOpinion.AGREES, ()),
+        (False, None, ()),
+        (True, JudgeOpinion.DISAGREES, (UnmetCode.JUDGE_DISAGREES,)),
+    ],
+)
+def test_the_judge(require: bool, judge: JudgeOpinion | None, unmet: tuple[UnmetCode, ...]) -> None:  # noqa: FBT001
+    assert ruling(policy=EndConversationPolicy(require_judge=require), judge=judge).unmet == unmet
+
+
+@pytest.mark.parametrize(("model", "permitted"), [("a", True), ("b", False), (None, False), ("A", False)])
+def test_the_allow_list_of_models(model: str | None, permitted: bool) -> None:  # noqa: FBT001
+    policy = EndConversationPolicy(models=frozenset({"a"}))
+    assert ruling(policy=policy, model=model).permitted is permitted
+    assert not ruling(policy=EndConversationPolicy(models=frozenset()), model=model).permitted
+
+
+def test_two_denials_leave_one_attempt() -> None:
+    assert ruling(denied_ledger(2)).permitted
+
+
+@pytest.mark.parametrize("category", [ABUSE, HARMFUL])
+@pytest.mark.parametrize("turns", ["", "-", FULL])
+def test_a_policy_that_requires_nothing_permits_nothing(turns: str, category: Category) -> None:
+    policy = EndConversationPolicy(
+        min_refusals=0,
+        min_redirections=0,
+        min_warnings=0,
+        min_abusive_turns=0,
+        min_persistent_turns=0,
+        confirmation_calls=1,
+    )
+    assert not policy.requires_something
+    assert ruling(turns, category, policy=policy).unmet == (UnmetCode.POLICY_REQUIRES_NOTHING,)
+
+
+@pytest.mark.parametrize("field", ["min_refusals", "min_redirections", "min_warnings"])
+def test_any_single_requirement_is_something(field: str) -> None:
+    policy = EndConversationPolicy(**{"min_refusals": 0, "min_redirections": 0, "min_warnings": 0, field: 1})
+    assert policy.requires_something
+    assert not ruling("a", policy=policy).permitted
+
+
+# Presets, version
+
+
+def test_presets() -> None:
+    assert set(PRESETS) == {"default", "abuse_only", "single_warning", "user_request_only", "strict"}
+    assert all(PRESETS[name] is EndConversationPolicy.preset(name) and PRESETS[name].name == name for name in PRESETS)
+    assert PRESETS["default"] == EndConversationPolicy()
+    with pytest.raises(PolicyConfigurationError, match=r"expected one of default, abuse_only.*'lenient'"):
+        EndConversationPolicy.preset("lenient")
+
+
+@pytest.mark.parametrize(
+    ("preset", "turns", "category", "permitted"),
+    [
+        ("default", "ard ardw a", ABUSE, False),
+        ("single_warning", "ardw a", ABUSE, True),
+        ("single_warning", "ard a", ABUSE, False),
+        ("abuse_only", "rd rd rdw r", HARMFUL, False),
+        ("abuse_only", "ard rd rdw r", ABUSE, False),
+        ("abuse_only", FULL, ABUSE, True),
+        ("abuse_only", ASKED, USER, True),
+        ("user_request_only", FULL, ABUSE, False),
+        ("user_request_only", ASKED, USER, True),
+        ("strict", FULL, ABUSE, False),
+    ],
+)
+def test_what_presets_permit(preset: str, turns: str, category: Category, permitted: bool) -> None:  # noqa: FBT001
+    assert ruling(turns, category, policy=EndConversationPolicy.preset(preset)).permitted is permitted
+
+
+OTHER_VALUES: dict[str, Any] = {
+    "categories": frozenset({ABUSE}),
+    "min_refusals": 4,
+    "min_redirections": 3,
+    "min_warnings": 2,
+    "min_abusive_turns": 2,
+    "min_persistent_turns": 2,
+    "window_turns": 21,
+    "confirmation_calls": 3,
+    "max_denials": 4,
+    "require_judge": True,
+    "models": frozenset({"a"}),
+}
+
+
+def test_the_version_tells_apart_what_bears_on_a_decision() -> None:
+    versions = {EndConversationPolicy(**{field: value}).version for field, value in OTHER_VALUES.items()}
+    assert len(versions | {EndConversationPolicy().version}) == len(OTHER_VALUES) + 1
+    assert {*OTHER_VALUES, "name", "mode"} == set(EndConversationPolicy.model_fields)
+
+
+def test_the_version_leaves_out_the_mode_and_shows_the_name() -> None:
+    plain = EndConversationPolicy().version
+    assert EndConversationPolicy(mode=Mode.SHADOW).version == plain
+    assert EndConversationPolicy(name="other").version == plain.replace("default-", "other-")
+    assert plain.startswith("default-")
+    assert len(plain) == len("default-") + 12
+
+
+def test_the_version_is_stable_over_processes() -> None:
+    many = EndConversationPolicy(models=frozenset({"c", "a", "b"}))
+    assert many.version == EndConversationPolicy(models=frozenset({"b", "c", "a"})).version
+    assert ruling().policy_version == EndConversationPolicy().version
+
+
+# Making one
+
+
+def test_a_policy_is_frozen() -> None:
+    policy = EndConversationPolicy()
+    with pytest.raises(ValidationError, match="frozen"):
+        policy.min_refusals = 0
+    assert policy.min_refusals == 3
+    assert hash(policy) == hash(EndConversationPolicy())
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"min_refusal": 3}, "min_refusal: Extra inputs are not permitted (got int)"),
+        ({"min_refusals": True}, "min_refusals: Input should be a valid integer (got bool)"),
+        ({"min_refusals": "3"}, "min_refusals: Input should be a valid integer (got str)"),
+        ({"min_refusals": 3.0}, "min_refusals: Input should be a valid integer (got float)"),
+        ({"min_refusals": -1}, "min_refusals: Input should be greater than or equal to 0 (got int)"),
+        ({"min_refusals": 65}, "min_refusals: Input should be less than or equal to 64 (got int)"),
+        ({"window_turns": 0}, "window_turns: Input should be greater than or equal to 1 (got int)"),
+        ({"window_turns": 65}, "window_turns: Input should be less than or equal to 64 (got int)"),
+        ({"window_turns": True}, "window_turns: Input should be a valid integer (got bool)"),
+        ({"confirmation_calls": 0}, "confirmation_calls: Input should be greater than or equal to 1 (got int)"),
+        ({"confirmation_calls": 6}, "confirmation_calls: Input should be less than or equal to 5 (got int)"),
+        ({"max_denials": 11}, "max_denials: Input should be less than or equal to 10 (got int)"),
+        ({"require_judge": 1}, "require_judge: Input should be a valid boolean (got int)"),
+        ({"mode": "on"}, "mode: Input should be 'enforce', 'shadow' or 'off' (got str)"),
+        ({"name": " "}, "name: String should have at least 1 character (got str)"),
+        ({"models": ["a", ""]}, "models.1: String should have at least 1 character (got str)"),
+        ({"models": "a"}, "models: Input should be a valid frozenset (got str)"),
+        ({"categories": ["rudeness"]}, "categories.0: Input should be 'abuse', 'harmful_requests' or 'user_request'"),
+        ({"min_warnings": None}, "min_warnings: Input should be a valid integer (got NoneType)"),
+    ],
+)
+def test_a_bad_field_is_named_with_its_type_and_what_is_allowed(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(PolicyConfigurationError) as caught:
+        EndConversationPolicy.from_mapping(fields)
+    assert said in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, EndConversationError)
+
+
+def test_every_bad_field_is_named() -> None:
+    with pytest.raises(PolicyConfigurationError, match=r"min_refusals: .*; window_turns: .*; colour: "):
+        EndConversationPolicy(min_refusals=-1, window_turns=0, colour="red")
+
+
+@pytest.mark.parametrize("fields", [None, [], "name", 3, [("name", "a")]])
+def test_a_policy_is_made_from_a_mapping(fields: Any) -> None:
+    with pytest.raises(PolicyConfigurationError, match=f"expected a mapping of fields, got {type(fields).__name__}"):
+        EndConversationPolicy.from_mapping(fields)
+
+
+def test_keys_that_are_no_text_are_unknown_fields() -> None:
+    with pytest.raises(PolicyConfigurationError, match="^3: Extra inputs"):
+        EndConversationPolicy.from_mapping({3: 4})  # type: ignore[dict-item]
+
+
+FIELDS: dict[str, Any] = {"name": "mine", "min_refusals": 5, "categories": ["abuse"], "mode": "shadow"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("policy.toml", 'name = "mine"\nmin_refusals = 5\ncategories = ["abuse"]\nmode = "shadow"\n'),
+        ("policy.JSON", json.dumps(FIELDS)),
+    ],
+)
+def test_from_file(tmp_path: Path, file: str, text: str) -> None:
+    path = tmp_path / file
+    path.write_text(text, encoding="utf-8")
+    assert EndConversationPolicy.from_file(path) == EndConversationPolicy.from_mapping(FIELDS)
+    assert EndConversationPolicy.from_file(str(path)).mode is Mode.SHADOW
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("policy.yaml", "name: mine", "policy.yaml: expected a .toml or .json file"),
+        ("policy", "", "policy: expected a .toml or .json file"),
+        ("policy.json", "{", "policy.json: Expecting property name"),
+        ("policy.json", "[]", "policy.json: policy: expected a mapping of fields, got list"),
+        ("policy.json", "null", "policy.json: policy: expected a mapping of fields, got NoneType"),
+        ("policy.json", '{"min_refusals": true}', "policy.json: min_refusals: Input should be a valid integer"),
+        ("policy.json", "[" * 100_000, "policy.json: "),
+        ("policy.toml", "name = ", "policy.toml: Invalid value"),
+        ("policy.toml", "colour = 1", "policy.toml: colour: Extra inputs are not permitted"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, file: str, text: str, said: str) -> None:
+    path = tmp_path / file
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PolicyConfigurationError) as caught:
+        EndConversationPolicy.from_file(path)
+    assert f"policy file {said}" in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(PolicyConfigurationError, match=r"policy file missing.toml: "):
+        EndConversationPolicy.from_file(tmp_path / "missing.toml")
+    (tmp_path / "latin.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(PolicyConfigurationError, match=r"policy file latin.json: "):
+        EndConversationPolicy.from_file(tmp_path / "latin.json")
