@@ -126,9 +126,13 @@ class Ledger:
         return replace(self, unchecked=(*kept, digest if len(kept) < MAX_UNCHECKED else _MORE))
 
     def count_call(self, category: Category) -> Ledger:
-        """Note a call that met every condition but the confirming second call."""
-        before = self.calls_pending(category)
-        return replace(self, pending=(category, before + 1))
+        """Note a call that met every condition but the confirming second call.
+
+        One that names another category than the call that waits confirms nothing, and uses up an attempt: a model
+        that changes its mind at every call would else never be done.
+        """
+        changed = self.pending is not None and self.pending[0] != category
+        return replace(self, pending=(category, self.calls_pending(category) + 1), denials=self.denials + changed)
 
     def count_denial(self) -> Ledger:
         """Note a denied call; it breaks a row of consecutive calls."""

@@ -90,6 +90,7 @@ def test_consecutive_calls() -> None:
     assert twice.calls_pending(Category.ABUSE) == 2
     other = twice.count_call(Category.USER_REQUEST)
     assert (other.calls_pending(Category.ABUSE), other.calls_pending(Category.USER_REQUEST)) == (0, 1)
+    assert (twice.denials, other.denials) == (0, 1)
     assert twice.break_row().calls_pending(Category.ABUSE) == 0
     assert Ledger().break_row() == Ledger()
 

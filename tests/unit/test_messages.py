@@ -68,10 +68,13 @@ def test_user_messages_are_all_that_users_say() -> None:
         AIMessage("a"),
         ToolMessage("t", tool_call_id="c"),
         HumanMessageChunk(content="two", id="2"),
-        ChatMessage("three", role="user", id="3"),
-        ChatMessage("four", role="Human", id="4"),
-        ChatMessage("five", role="speaker", id="5"),
-        *(ChatMessage("x", role=role) for role in ("assistant", "ai", "system", "developer", "tool", "function")),
+        ChatMessage(content="three", role="user", id="3"),
+        ChatMessage(content="four", role="Human", id="4"),
+        ChatMessage(content="five", role="speaker", id="5"),
+        *(
+            ChatMessage(content="x", role=role)
+            for role in ("assistant", "ai", "system", "developer", "tool", "function")
+        ),
         HumanMessage("six"),
     ]
     seen = [(message.role, message.text, message.message_id) for message in user_messages(messages)]

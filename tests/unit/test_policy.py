@@ -384,7 +384,7 @@ def test_the_version_is_stable_over_processes() -> None:
 def test_a_policy_is_frozen() -> None:
     policy = EndConversationPolicy()
     with pytest.raises(ValidationError, match="frozen"):
-        policy.min_refusals = 0
+        policy.min_refusals = 0  # type: ignore[misc]
     assert policy.min_refusals == 3
     assert hash(policy) == hash(EndConversationPolicy())
 
@@ -433,7 +433,7 @@ def test_a_policy_is_made_from_a_mapping(fields: Any) -> None:
 
 
 def test_keys_that_are_no_text_are_unknown_fields() -> None:
-    with pytest.raises(PolicyConfigurationError, match="^3: Extra inputs"):
+    with pytest.raises(PolicyConfigurationError, match=r"^3: Extra inputs"):
         EndConversationPolicy.from_mapping({3: 4})  # type: ignore[dict-item]
 
 
