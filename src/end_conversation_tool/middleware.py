@@ -43,11 +43,17 @@ from end_conversation_tool.messages import (
     user_messages,
     with_id,
 )
-from end_conversation_tool.models import Mode, UnmetCode
+from end_conversation_tool.models import Mode, UnmetCode, new_id
 from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.prompts import PROMPT_SECTION, conversation_end, denial_text, not_run_text
+from end_conversation_tool.prompts import (
+    PROMPT_SECTION,
+    conversation_end,
+    denial_text,
+    not_run_text,
+    still_here_text,
+)
 from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.run_context import run_context
+from end_conversation_tool.run_context import hooks_follow, run_context
 from end_conversation_tool.tool import TOOL_NAME, create_end_conversation_tool
 from end_conversation_tool.visit import Ruling, Visit
 
@@ -145,25 +151,21 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
         """Refuse tools of a sealed thread, and calls of ``end_conversation`` that got past the model's own node."""
-        if request.tool_call["name"] == TOOL_NAME:
-            return _stray_call(request)
         try:
             self._gate.admit(run_context(request.runtime, None))
         except ThreadSealedError as error:
             return self._refuse_tool(request, error)
-        return handler(request)
+        return _stray_call(request) if request.tool_call["name"] == TOOL_NAME else handler(request)
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
         """Async twin of ``wrap_tool_call``."""
-        if request.tool_call["name"] == TOOL_NAME:
-            return _stray_call(request)
         try:
             await self._gate.aadmit(run_context(request.runtime, None))
         except ThreadSealedError as error:
             return self._refuse_tool(request, error)
-        return await handler(request)
+        return _stray_call(request) if request.tool_call["name"] == TOOL_NAME else await handler(request)
 
     def _with_section(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         """Add the prompt section: the same bytes in every call, so that prompt caches and bound thinking hold."""
@@ -189,14 +191,18 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         """Put the ledger, the tool results and the end of the run into one answer of the node."""
         if reply is None or ruling is None:
             return ExtendedModelResponse(response, Command(update={LEDGER_KEY: self._gate.dump(visit)}))
-        results = tool_results(reply, ruling)
-        visit = visit.leaving(results[-1].id or "") if ruling.seal else visit
-        update: dict[str, Any] = {LEDGER_KEY: self._gate.dump(visit)}
+        result: list[Any] = [*response.result, *tool_results(reply, ruling, _answered(response))]
+        update: dict[str, Any] = {}
+        if ruling.ends_run:
+            result += _last_words(ruling)
+            update["jump_to"] = "end"
+        elif not reply.tool_calls:
+            update["jump_to"] = "model"  # LangChain ends the loop after a reply with malformed JSON only
         if ruling.seal is not None:
             update[END_KEY] = conversation_end(ruling.seal)
-        if ruling.ends_run:
-            update["jump_to"] = "end"
-        answered = ModelResponse(result=[*response.result, *results], structured_response=response.structured_response)
+            visit = visit.leaving(result[-1].id or "")
+        update[LEDGER_KEY] = self._gate.dump(visit)
+        answered = ModelResponse(result=result, structured_response=response.structured_response)
         return ExtendedModelResponse(answered, Command(update=update))
 
     def _answer_sealed(self, request: ModelRequest[Any], error: ThreadSealedError) -> ExtendedModelResponse[Any]:
@@ -204,9 +210,13 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         if self._on_sealed == "raise":
             raise error
         ledger = self._gate.ledger_of(request.state.get(LEDGER_KEY), error.thread_id)
-        removals = [RemoveMessage(id=id_) for id_ in arrived_after(request.state["messages"], ledger)]
-        update = {"messages": removals, END_KEY: error.conversation_end, "jump_to": "end"}
-        return ExtendedModelResponse(ModelResponse(result=[]), Command(update=update))
+        messages = request.state["messages"]
+        gone = arrived_after(messages, ledger)
+        update = {"messages": [RemoveMessage(id=id_) for id_ in gone], END_KEY: error.conversation_end}
+        kept = [message for message in messages if isinstance(message, AIMessage) and message.id not in gone]
+        loops = bool(kept and kept[-1].tool_calls) and hooks_follow()
+        result: list[Any] = [AIMessage(error.statement, id=new_id())] if loops else []
+        return ExtendedModelResponse(ModelResponse(result=result), Command(update={**update, "jump_to": "end"}))
 
     def _refuse_tool(self, request: ToolCallRequest, error: ThreadSealedError) -> ToolMessage:
         if self._on_sealed == "raise":
@@ -226,6 +236,22 @@ def _speech(response: Any) -> tuple[ModelResponse[Any], AIMessage | None]:
             result[index] = named = with_id(message)
             return ModelResponse(result=result, structured_response=response.structured_response), named
     return response, None
+
+
+def _answered(response: ModelResponse[Any]) -> list[str]:
+    """Return the ids of the calls that have a result already: those of structured output."""
+    return [message.tool_call_id for message in response.result if isinstance(message, ToolMessage)]
+
+
+def _last_words(ruling: Ruling) -> list[AIMessage]:
+    """Return the message by which the loop ends where ``jump_to`` alone does not, or the user would get no answer.
+
+    With ``after_model`` hooks in the agent only a last message without tool calls ends the loop. Nothing in it is the
+    model's: after an end it is the statement to the user.
+    """
+    if ruling.seal is not None and hooks_follow():
+        return [AIMessage(conversation_end(ruling.seal)["statement"], id=new_id())]
+    return [AIMessage(still_here_text(), id=new_id())] if ruling.cut_off else []
 
 
 def _stray_call(request: ToolCallRequest) -> ToolMessage:

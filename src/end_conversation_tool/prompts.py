@@ -24,6 +24,7 @@ __all__ = [
     "not_run_text",
     "shadow_text",
     "statement",
+    "still_here_text",
 ]
 
 PROMPT_VERSION = "1"
@@ -149,6 +150,11 @@ def not_run_text(tool_name: str, *, ended: bool = True) -> str:
     """Return the tool result for a call that was not run: a sibling of an honoured one, or of one too many."""
     why = "the conversation has ended" if ended else "end_conversation was asked for too often; answer the user first"
     return f"{tool_name} was not run: {why}."
+
+
+def still_here_text() -> str:
+    """Return what the user reads when a turn ended with too many requests to end: nobody is left without an answer."""
+    return "I am still here. Please go on."
 
 
 def not_enforced_text() -> str:

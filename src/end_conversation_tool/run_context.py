@@ -9,9 +9,10 @@ from langgraph.config import get_config
 from end_conversation_tool.running import current_fence
 from end_conversation_tool.visit import RunContext
 
-__all__ = ["model_name", "run_context"]
+__all__ = ["hooks_follow", "model_name", "run_context"]
 
 _CHECKPOINTER = "__pregel_checkpointer"
+_READ = "__pregel_read"
 _NAMESPACE_SEPARATOR = "|"
 
 
@@ -36,6 +37,20 @@ def run_context(runtime: Any, model: Any) -> RunContext:
         checkpoint_id=None if info is None else info.checkpoint_id,
         fence=None if scope is None or thread_id is None else current_fence(configurable, str(thread_id), scope),
     )
+
+
+def hooks_follow() -> bool:
+    """Whether ``after_model`` hooks of other middlewares run between the model's node and the end of the loop.
+
+    Each of them is a node, and LangGraph forgets ``jump_to`` after one step: the loop would go on where the model's
+    node ended it. ``True`` when it cannot be told.
+    """
+    read: Any = get_config().get("configurable", {}).get(_READ)
+    try:
+        channels = read.args[1]
+        return any(name.endswith(".after_model") for name in channels)
+    except (AttributeError, IndexError, TypeError):
+        return True
 
 
 def model_name(model: Any) -> str | None:
