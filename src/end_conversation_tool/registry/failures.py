@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from end_conversation_tool.errors import EndConversationError, RegistryError, RegistrySchemaError
 
-__all__ = ["translated"]
+__all__ = ["raise_translated", "translated"]
 
 _SQLITE_SCHEMA = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SQLITE_SCHEMA_WORDS = ("no such table", "no such column", "malformed database schema")
@@ -31,14 +32,17 @@ def translated(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except EndConversationError:
-        raise
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise _translation(name, error) from error
-    except Exception as error:
-        if type(error).__module__.split(".")[0] != "psycopg":  # an extra: cannot be named here
-            raise
-        raise _translation(name, error) from error
+    except Exception as error:  # noqa: BLE001 - raised again
+        raise_translated(name, error)
+
+
+def raise_translated(name: str, error: Exception) -> NoReturn:
+    """Raise what ``translated`` makes of ``error``; an error that is no failure of the database is raised as it is."""
+    known = isinstance(error, (SQLAlchemyError, sqlite3.Error, OSError))
+    # psycopg is an extra: its classes cannot be named here.
+    if isinstance(error, EndConversationError) or not (known or type(error).__module__.startswith("psycopg")):
+        raise error
+    raise _translation(name, error) from error
 
 
 def _translation(name: str, error: BaseException) -> RegistryError:

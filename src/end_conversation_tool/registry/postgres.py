@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from threading import Lock
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Executable, create_engine, event
+from sqlalchemy import URL, Executable, create_engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from end_conversation_tool.registry.driver import Flow, Rows, adrive
 from end_conversation_tool.registry.failures import translated
+from end_conversation_tool.registry.loops import LoopConnections
 from end_conversation_tool.registry.schema import TABLE_NAMES
 from end_conversation_tool.registry.stores import Store, rows_of
 
@@ -35,11 +36,11 @@ class PostgresStore(Store):
     creation_lock = "SELECT pg_advisory_xact_lock(6015379240177)"  # any number that nobody else is likely to use
 
     def __init__(self, url: URL, *, timeout: float, pool_size: int) -> None:
-        self._url = url
+        self._url, self._timeout, self._size = url, timeout, pool_size
         self._options: dict[str, Any] = {
             "isolation_level": "AUTOCOMMIT",
             "pool_size": pool_size,
-            "max_overflow": pool_size,
+            "max_overflow": 0,
             "pool_timeout": timeout,
             "hide_parameters": True,
             "connect_args": _connect_args(url, timeout),
@@ -47,7 +48,7 @@ class PostgresStore(Store):
         self.begin = (
             f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {math.ceil(timeout * 1000)}"
         )
-        self._loops: dict[asyncio.AbstractEventLoop, _LoopEngine] = {}
+        self._loops: dict[asyncio.AbstractEventLoop, LoopConnections] = {}
         self._lock = Lock()
         super().__init__(f"the registry {_public(url)}", create_engine(url, **self._options))
 
@@ -59,8 +60,8 @@ class PostgresStore(Store):
             self._engine.dispose()
             raise
 
-    def _aengine(self) -> _LoopEngine:
-        """Return the engine of the running loop; connections cannot go from one loop to another."""
+    def _in_loop(self) -> LoopConnections:
+        """Return the connections of the running loop; they cannot go from one loop to another."""
         loop = asyncio.get_running_loop()
         known = self._loops.get(loop)
         if known is not None:
@@ -68,29 +69,23 @@ class PostgresStore(Store):
         with self._lock:
             for gone in [other for other in self._loops if other.is_closed()]:
                 self._loops.pop(gone).abandon()
-            return self._loops.setdefault(loop, _LoopEngine(create_async_engine(self._url, **self._options)))
+            engine = create_async_engine(self._url, **self._options)
+            connect_args = self._options["connect_args"]
+            made = LoopConnections(engine, connect_args, size=self._size, timeout=self._timeout)
+            return self._loops.setdefault(loop, made)
 
     async def astate(self, key: str) -> str | None:
         """Async twin of ``state``."""
         with translated(self.name):
             self.check()
-            try:
-                return await self._astate(key)
-            except DBAPIError as error:
-                if not error.connection_invalidated:
-                    raise
-                return await self._astate(key)
-
-    async def _astate(self, key: str) -> str | None:
-        async with self._aengine().engine.connect() as connection:
-            row = (await connection.exec_driver_sql(self._read_state, (key,))).fetchone()
+            row = await self._in_loop().fetch(self._read_state, (key,))
             return None if row is None else str(row[0])
 
     async def aread(self, flow: Flow[T]) -> T:
         """Async twin of ``read``."""
         with translated(self.name):
             self.check()
-            async with self._aengine().engine.connect() as connection:
+            async with self._in_loop().engine.connect() as connection:
                 return await adrive(flow, _executing(connection))
 
     async def awrite(self, flow: Flow[T]) -> T:
@@ -104,7 +99,7 @@ class PostgresStore(Store):
 
     @asynccontextmanager
     async def _abegun(self) -> AsyncIterator[AsyncConnection]:
-        engine = self._aengine().engine
+        engine = self._in_loop().engine
         connection = await engine.connect()
         try:
             try:
@@ -131,27 +126,8 @@ class PostgresStore(Store):
         with self._lock:
             mine = self._loops.pop(asyncio.get_running_loop(), None)
         if mine is not None:
-            await mine.engine.dispose()
+            await mine.close()
         self.close()
-
-
-class _LoopEngine:
-    """The engine of one event loop, and its open connections, so that they can be closed when the loop is gone."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-        self._open: set[Any] = set()
-        event.listen(engine.sync_engine, "connect", lambda connection, _: self._open.add(connection.driver_connection))
-        event.listen(engine.sync_engine, "close", lambda connection, _: self._forget(connection))
-        event.listen(engine.sync_engine, "close_detached", self._forget)
-
-    def _forget(self, connection: Any) -> None:
-        self._open.discard(connection.driver_connection)
-
-    def abandon(self) -> None:
-        """Close the connections without their loop."""
-        while self._open:
-            self._open.pop().pgconn.finish()
 
 
 def _executing(connection: AsyncConnection) -> Callable[[Executable], Awaitable[Rows]]:

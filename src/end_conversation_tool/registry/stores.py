@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from end_conversation_tool.errors import RegistryError
 from end_conversation_tool.registry.driver import Flow, Rows, drive
-from end_conversation_tool.registry.failures import translated
+from end_conversation_tool.registry.failures import raise_translated, translated
 from end_conversation_tool.registry.flows import READ_STATE
 from end_conversation_tool.registry.schema import open_schema
 
@@ -78,9 +78,11 @@ class Store(ABC):
 
     def state(self, key: str) -> str | None:
         """Read the state of one thread: on the path of every turn, so straight to the driver."""
-        with translated(self.name):
+        try:
             self.check()
             return self._state(key)
+        except Exception as error:  # noqa: BLE001 - raised again; ``translated`` would cost a tenth of the read
+            raise_translated(self.name, error)
 
     def _state(self, key: str, *, retry: bool = True) -> str | None:
         connection = self._engine.raw_connection()
