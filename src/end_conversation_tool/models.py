@@ -35,6 +35,7 @@ __all__ = [
     "EvidenceKind",
     "EvidenceRecord",
     "JudgeOpinion",
+    "JudgeReport",
     "Mode",
     "Outcome",
     "RiskAssessment",
@@ -141,6 +142,28 @@ class RiskAssessment(Record):
     healthy: bool = True
 
 
+class JudgeReport(Record):
+    """What the optional judge said of a request. No user text.
+
+    Attributes:
+        opinion: What it comes to.
+        why: The condition that stood in the way, or how the judge failed; empty when it agrees.
+        risk: Whether it saw a sign of risk.
+        risk_message_id: The message that shows it, where one was cited.
+        source: Judge and version, as ``name/version``.
+        input_tokens: Tokens read, cached ones included.
+        output_tokens: Tokens written.
+    """
+
+    opinion: JudgeOpinion
+    why: str = ""
+    risk: bool = False
+    risk_message_id: str | None = None
+    source: str
+    input_tokens: int = Field(default=0, ge=0)
+    output_tokens: int = Field(default=0, ge=0)
+
+
 class Decision(Record):
     """What the policy makes of one request: pure data, without clock or identity.
 
@@ -178,6 +201,7 @@ class DecisionRecord(Record):
         model: Name of the model that called, where it is known.
         prompt_version: Version of the prompt section and of the texts.
         decided_by: Who decided.
+        judge: What the judge said, where one was asked.
         decided_at: UTC.
     """
 
@@ -193,6 +217,7 @@ class DecisionRecord(Record):
     model: str | None
     prompt_version: str
     decided_by: str = "policy"
+    judge: JudgeReport | None = None
     decided_at: AwareDatetime
 
 
