@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -68,6 +72,31 @@ def test_options_replace_fields_of_a_policy() -> None:
     )
     with pytest.raises(PolicyConfigurationError, match="min_refusals"):
         chosen_policy("default", min_refusals=100)
+
+
+def test_the_core_alone_replays_and_inspects_and_names_the_extras_of_the_rest(tmp_path: Path) -> None:
+    chats = tmp_path / "chats.jsonl"
+    chats.write_text('{"messages": [{"role": "user", "content": "hello"}]}\n')
+    extras = ("langchain", "langchain_anthropic", "langgraph.checkpoint.sqlite", "aiosqlite", "psycopg")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({extras})); from end_conversation_tool.cli import main; main()"
+    )
+
+    def run(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-c", code, *arguments]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(
+            command, input="hello\n", capture_output=True, text=True, env=env, timeout=60, check=False
+        )
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stderr
+
+    assert run("replay", str(chats)) == (0, "")
+    assert run("inspect", "t", "--registry", f"sqlite:///{tmp_path}/nope.db")[0] == 3
+    for verb in ("demo", "chat"):
+        returned, said_why = run(verb)
+        assert returned == 2
+        assert "pip install 'end-conversation-tool[langchain" in said_why
 
 
 def test_errors_of_the_project_itself_are_not_hidden() -> None:

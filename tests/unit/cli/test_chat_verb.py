@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from end_conversation_tool.cli import app
 from end_conversation_tool.cli import chat as chat_module
+from end_conversation_tool.testing.messages_api import ErrorReply, MessagesApiServer
 from end_conversation_tool.testing.scenarios import SCENARIOS
 from end_conversation_tool.testing.scripted import ScriptedChatModel
 
@@ -142,6 +144,20 @@ def test_with_a_key_claude_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [{"model": "some-model"}]
     assert "I am not scripted." in result.stdout
     assert "scripted model answers" not in result.stderr
+    assert "sk-test" not in result.output
+
+
+def test_claude_over_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    with MessagesApiServer(["Hello from the wire.", ErrorReply(401)], strict_prefix=True) as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.base_url)
+        result = chat("hello", "again")
+    assert server.errors == []
+    assert server.requests[0].body["model"] == "claude-opus-4-1"
+    assert [tool["name"] for tool in server.requests[0].body["tools"]] == ["end_conversation"]
+    assert "assistant: Hello from the wire." in result.stdout
+    assert result.exit_code == 1
+    assert re.search(r"the model could not be asked: \w*AuthenticationError: ", result.stderr)
     assert "sk-test" not in result.output
 
 
