@@ -15,40 +15,35 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from end_conversation_tool.detectors.base import DetectorSuite, ObservedMessage
-from end_conversation_tool.errors import EndConversationError, InvalidInputError, ThreadSealedError
+from end_conversation_tool.errors import EndConversationError, ThreadSealedError
 from end_conversation_tool.fence import branch_to_write, check_write, moved_to, open_branch
 from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
+from end_conversation_tool.judge.base import Judge, JudgeCase, failed
+from end_conversation_tool.judge.prompt import lines_of
 from end_conversation_tool.judgement import FlagRaised, assess_risk, hear_user, note_reply
 from end_conversation_tool.ledger import Ledger
 from end_conversation_tool.models import (
-    Decision,
     DecisionRecord,
-    EndRequest,
-    Mode,
+    JudgeOpinion,
+    JudgeReport,
     Outcome,
     RiskKind,
     SealOutcome,
     ThreadStatus,
     UnmetCode,
-    Verdict,
-    new_id,
     utc_now,
     validate_thread_id,
 )
 from end_conversation_tool.policy import EndConversationPolicy, decide
 from end_conversation_tool.prompts import (
-    PROMPT_VERSION,
-    confirmation_text,
     conversation_end,
-    denial_text,
-    ended_text,
-    shadow_text,
 )
 from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.tool import parse_request
+from end_conversation_tool.ruling import conclude, denied, record_of, request_of, ruled_out
 from end_conversation_tool.visit import Reply, Ruling, RunContext, Visit
 
 __all__ = ["Gate", "Ruling", "RunContext", "Visit"]
@@ -56,7 +51,7 @@ __all__ = ["Gate", "Ruling", "RunContext", "Visit"]
 _log = logging.getLogger(__name__)
 
 History = Callable[[], Iterable[ObservedMessage]]
-"""Gives all user messages of a branch, oldest first."""
+"""Gives all user and assistant messages of a branch, oldest first."""
 
 
 class Gate:
@@ -66,6 +61,7 @@ class Gate:
         policy: When an end is permitted.
         registry: The truth about threads.
         detectors: What is seen in messages.
+        judge: Asked about an end that everything else permits; ``None`` for none.
         clock: Gives the present moment, UTC.
     """
 
@@ -75,9 +71,11 @@ class Gate:
         policy: EndConversationPolicy,
         registry: SealRegistry,
         detectors: DetectorSuite,
+        judge: Judge | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self.policy, self.registry, self.detectors, self._clock = policy, registry, detectors, clock
+        self.policy, self.registry, self.detectors, self.judge = policy, registry, detectors, judge
+        self._clock = clock
 
     def admit(self, context: RunContext, ledger_state: object = None) -> Visit:
         """Let a run into its thread.
@@ -118,7 +116,7 @@ class Gate:
         Args:
             visit: The admitted run, after ``hear``.
             reply: The reply.
-            history: Gives all user messages of the branch; asked only when an end is requested.
+            history: Gives all user and assistant messages of the branch; asked only when an end is requested.
 
         Returns:
             The visit with the new ledger, and the ruling; no ruling when nothing was requested.
@@ -196,43 +194,47 @@ class Gate:
         visit = replace(visit, ledger=note_reply(self.detectors, visit.ledger, reply))
         if not reply.end_calls:
             return visit, None
-        record, flags = self._decide(visit, reply, history)
+        record, flags = yield from self._deciding(visit, reply, history)
         waiting = (FlagRaised(*flag) for flag in visit.ledger.unrecorded_risk)
         visit = yield from self._flagging(visit, (*waiting, *flags))
         try:
             sealing = yield from self._committing(visit.context, record)
         except EndConversationError as error:
             _log.error("the registry could not be written, the end is denied: %s", type(error).__name__)
-            record, sealing = _denied(record, UnmetCode.REGISTRY_UNAVAILABLE), None
-        return self._conclude(visit, record, sealing)
+            record, sealing = denied(record, UnmetCode.REGISTRY_UNAVAILABLE), None
+        return conclude(visit, record, sealing, max_denials=self.policy.max_denials)
 
-    def _decide(self, visit: Visit, reply: Reply, history: History) -> tuple[DecisionRecord, tuple[FlagRaised, ...]]:
-        """Decide on the request, and say what should become of it."""
-        request = _request_of(reply)
-        risk, flags = assess_risk(self.detectors, visit.ledger, visit.status, history(), self.policy.window_turns)
-        decision = decide(
+    def _deciding(
+        self, visit: Visit, reply: Reply, history: History
+    ) -> Flow[tuple[DecisionRecord, tuple[FlagRaised, ...]]]:
+        """Decide on the request, and say what should become of it. The judge is asked only if all else permits."""
+        request, said = request_of(reply), tuple(history())
+        risk, flags = assess_risk(self.detectors, visit.ledger, visit.status, said, self.policy.window_turns)
+        decided = partial(
+            decide,
             self.policy,
             visit.ledger,
             request,
-            risk=risk,
-            ruled_out=_ruled_out(visit, reply),
+            ruled_out=ruled_out(visit, reply),
             model=visit.context.model,
         )
-        record = DecisionRecord(
-            id=new_id(),
-            thread_id=visit.context.thread_id or "",
-            branch=visit.branch,
-            turn=visit.ledger.turn,
-            category=request.category if request else None,
-            reason=request.reason if request else "",
-            decision=decision,
-            outcome=_outcome(decision, self.policy.mode),
-            mode=self.policy.mode,
-            model=visit.context.model,
-            prompt_version=PROMPT_VERSION,
-            decided_at=self._clock(),
-        )
-        return record, flags
+        report: JudgeReport | None = None
+        hopeful = decided(risk=risk, judge=JudgeOpinion.AGREES)
+        if self.judge is not None and request is not None and hopeful.permitted:
+            report = yield from self._judging(self.judge, JudgeCase(request, lines_of(said), hopeful.evidence))
+            if report.risk:
+                risk = risk.model_copy(update={"flagged": (*risk.flagged, RiskKind.OTHER)})
+                flags = (*flags, FlagRaised(RiskKind.OTHER, report.source, report.risk_message_id or ""))
+        decision = decided(risk=risk, judge=report.opinion if report else None)
+        mode, now = self.policy.mode, self._clock()
+        return record_of(visit, request, decision, mode=mode, judge=report, decided_at=now), flags
+
+    def _judging(self, judge: Judge, case: JudgeCase) -> Flow[JudgeReport]:
+        try:
+            report: JudgeReport = yield Ask(judge.opine, judge.aopine, (case,))
+        except Exception as error:  # noqa: BLE001 - a judge that raises has failed, whatever broke in it
+            return failed(type(error).__name__, type(judge).__name__)
+        return report
 
     def _committing(self, context: RunContext, record: DecisionRecord) -> Flow[SealOutcome | None]:
         """Write the decision, and the seal if there is one, before anybody hears of it."""
@@ -248,59 +250,3 @@ class Gate:
         }
         sealing: SealOutcome = yield Ask(self.registry.seal, self.registry.aseal, (record,), fence)
         return sealing
-
-    def _conclude(self, visit: Visit, record: DecisionRecord, sealing: SealOutcome | None) -> tuple[Visit, Ruling]:
-        """Turn what was written into the new ledger and the answer to the model."""
-        if sealing is not None and sealing.refusal is not None:
-            record = _denied(record, sealing.refusal)
-        _log.info("end requested: %s, unmet: %s", record.outcome, ", ".join(record.decision.unmet) or "none")
-        if record.outcome is Outcome.SEALED and sealing is not None:
-            return visit, Ruling(record, ended_text(), sealing.seal)
-        if record.outcome is Outcome.AWAITING_CONFIRMATION and record.category is not None:
-            ledger = visit.ledger.count_call(record.category)
-            return replace(visit, ledger=ledger), Ruling(record, confirmation_text())
-        cut_off = visit.ledger.denials >= self.policy.max_denials
-        ledger = visit.ledger.count_denial()
-        last = ledger.denials >= self.policy.max_denials
-        shadowed = record.outcome is Outcome.WOULD_HAVE_SEALED
-        text = shadow_text() if shadowed else denial_text(record.decision.unmet, last_attempt=last)
-        return replace(visit, ledger=ledger), Ruling(record, text, cut_off=cut_off)
-
-
-def _request_of(reply: Reply) -> EndRequest | None:
-    """Read the request; of several calls in one reply the first that is well-formed counts."""
-    for call in reply.end_calls:
-        try:
-            return parse_request(call.arguments)
-        except InvalidInputError:
-            continue
-    return None
-
-
-def _ruled_out(visit: Visit, reply: Reply) -> set[UnmetCode]:
-    """Return the conditions that the surroundings fail."""
-    context = visit.context
-    found = {
-        UnmetCode.NO_THREAD_ID: context.thread_id is None,
-        UnmetCode.NO_CHECKPOINTER: not context.persisted,
-        UnmetCode.NOT_MAIN_AGENT: context.nested,
-        UnmetCode.REFUSED_REPLY: reply.refused,
-    }
-    return {code for code, fails in found.items() if fails}
-
-
-def _outcome(decision: Decision, mode: Mode) -> Outcome:
-    if decision.permitted:
-        return Outcome.SEALED if mode is Mode.ENFORCE else Outcome.WOULD_HAVE_SEALED
-    if decision.unmet == (UnmetCode.CONFIRMATION_CALL_REQUIRED,):
-        return Outcome.AWAITING_CONFIRMATION
-    return Outcome.DENIED
-
-
-def _denied(record: DecisionRecord, code: UnmetCode) -> DecisionRecord:
-    """Return the record as denied after all."""
-    unmet = {*record.decision.unmet, code}
-    decision = record.decision.model_copy(
-        update={"verdict": Verdict.DENY, "unmet": tuple(known for known in UnmetCode if known in unmet)}
-    )
-    return record.model_copy(update={"decision": decision, "outcome": Outcome.DENIED})

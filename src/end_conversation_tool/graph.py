@@ -30,6 +30,7 @@ from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.gate import Gate
 from end_conversation_tool.graph_session import AsyncRule, Rule, Session, Verdict, Watch, is_hand_off
 from end_conversation_tool.graph_stream import GuardedGraph
+from end_conversation_tool.judge.base import Judge
 from end_conversation_tool.messages import END_KEY, LEDGER_KEY, arrived_after, new_user_messages, tool_results
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.prompts import conversation_end
@@ -52,6 +53,7 @@ def create_guarded_graph(
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     policy: EndConversationPolicy | None = None,
     detectors: DetectorSuite | None = None,
+    judge: Judge | None = None,
     on_sealed: Literal["raise", "respond"] = "raise",
     speakers: Iterable[str] = (),
     name: str | None = None,
@@ -66,6 +68,7 @@ def create_guarded_graph(
             is run without a checkpointer of its own.
         policy: When an end is permitted.
         detectors: What is seen in messages; ``None`` for the offline detectors of this package.
+        judge: A second model that is asked about an end which everything else permits; it can only deny.
         on_sealed: What a message to a sealed thread gets: ``raise`` a ``ThreadSealedError``, or ``respond`` with
             ``conversation_end``, the message not kept.
         speakers: Names of nested agents that speak with the user themselves, as in a swarm. The calls of all others are
@@ -84,7 +87,7 @@ def create_guarded_graph(
     if not isinstance(registry, SealRegistry):
         raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}")
     policy = policy if policy is not None else EndConversationPolicy()
-    gate = Gate(policy=policy, registry=registry, detectors=detectors or default_detectors())
+    gate = Gate(policy=policy, registry=registry, detectors=detectors or default_detectors(), judge=judge)
     node = _GuardNode(gate, inner, on_sealed=on_sealed, speakers=frozenset(speakers))
     builder = StateGraph(
         _schema(agent.builder.state_schema, "GuardedState", private=True),

@@ -29,7 +29,7 @@ from langgraph.types import Command
 
 from end_conversation_tool.gate import Gate
 from end_conversation_tool.judgement import note_reply
-from end_conversation_tool.messages import reply_of, user_messages, with_id
+from end_conversation_tool.messages import reply_of, said_messages, with_id
 from end_conversation_tool.models import EndRequest
 from end_conversation_tool.prompts import denial_text
 from end_conversation_tool.tool import TOOL_NAME
@@ -110,8 +110,8 @@ class Session:
         return any(verdict.step == place.step for verdict in self.verdicts)
 
     def history(self) -> Any:
-        """All user messages, for the gate."""
-        return user_messages(self.messages)
+        """All that was said, for the gate."""
+        return said_messages(self.messages)
 
     def answer(self, request: EndRequest) -> str:
         """Return the tool's answer to a call that was not honoured; leave the wrapped graph at one that was."""

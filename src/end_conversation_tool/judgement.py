@@ -121,7 +121,7 @@ def assess_risk(
         suite: The detectors.
         ledger: The branch's ledger.
         status: The registry's view of the thread; ``None`` when there is none.
-        history: All user messages of the branch, oldest first.
+        history: All messages of the branch, oldest first.
         window: How many of the newest messages an uncertain answer counts for.
 
     Returns:
@@ -133,7 +133,7 @@ def assess_risk(
     uncertain: list[bool] = []
     unchecked = set(ledger.unchecked)
     healthy = suite.checks_risk
-    for message in history:
+    for message in (said for said in history if said.role == "user"):
         unchecked.discard(text_digest(message.text))
         if message.message_id in cleared:
             continue

@@ -21,6 +21,7 @@ __all__ = [
     "arrived_after",
     "new_user_messages",
     "reply_of",
+    "said_messages",
     "text_of",
     "tool_results",
     "user_messages",
@@ -62,6 +63,15 @@ def _part_text(part: Any) -> str:
 def user_messages(messages: Sequence[AnyMessage]) -> Iterator[ObservedMessage]:
     """Yield all user messages, oldest first."""
     return (_observed(message) for message in messages if _is_user(message))
+
+
+def said_messages(messages: Sequence[AnyMessage]) -> Iterator[ObservedMessage]:
+    """Yield all user and assistant messages, oldest first."""
+    for message in messages:
+        if _is_user(message):
+            yield _observed(message)
+        elif isinstance(message, AIMessage):
+            yield reply_of(message).message
 
 
 def new_user_messages(messages: Sequence[AnyMessage], ledger: Ledger) -> list[ObservedMessage]:

@@ -33,14 +33,15 @@ from end_conversation_tool.detectors import default_detectors
 from end_conversation_tool.detectors.base import DetectorSuite
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.gate import Gate
+from end_conversation_tool.judge.base import Judge
 from end_conversation_tool.messages import (
     END_KEY,
     LEDGER_KEY,
     arrived_after,
     new_user_messages,
     reply_of,
+    said_messages,
     tool_results,
-    user_messages,
     with_id,
 )
 from end_conversation_tool.models import Mode, UnmetCode, new_id
@@ -80,6 +81,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         registry: The truth about threads; share one between all agents that share threads.
         policy: When an end is permitted.
         detectors: What is seen in messages; ``None`` for the offline detectors of this package.
+        judge: A second model that is asked about an end which everything else permits; it can only deny.
         on_sealed: What a message to a sealed thread gets: ``raise`` a ``ThreadSealedError``, or ``respond`` with
             ``conversation_end``, the message not kept.
         mode: Overrides ``policy.mode``; ``None`` leaves it.
@@ -98,6 +100,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         registry: SealRegistry,
         policy: EndConversationPolicy | None = None,
         detectors: DetectorSuite | None = None,
+        judge: Judge | None = None,
         on_sealed: Literal["raise", "respond"] = "raise",
         mode: Mode | Literal["enforce", "shadow", "off"] | None = None,
         prompt_section: str | None = PROMPT_SECTION,
@@ -111,7 +114,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         if mode is not None:
             policy = EndConversationPolicy.from_mapping({**policy.model_dump(), "mode": mode})
         self.tools = [create_end_conversation_tool()]
-        self._gate = Gate(policy=policy, registry=registry, detectors=detectors or default_detectors())
+        self._gate = Gate(policy=policy, registry=registry, detectors=detectors or default_detectors(), judge=judge)
         self._on_sealed = on_sealed
         self._prompt_section = prompt_section
 
@@ -128,7 +131,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         response, reply = _speech(handler(self._with_section(request)))
         if reply is None:
             return self._respond(response, visit)
-        visit, ruling = self._gate.rule(visit, reply_of(reply), lambda: user_messages(messages))
+        visit, ruling = self._gate.rule(visit, reply_of(reply), lambda: said_messages(messages))
         return self._respond(response, visit, reply, ruling)
 
     async def awrap_model_call(
@@ -144,7 +147,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         response, reply = _speech(await handler(self._with_section(request)))
         if reply is None:
             return self._respond(response, visit)
-        visit, ruling = await self._gate.arule(visit, reply_of(reply), lambda: user_messages(messages))
+        visit, ruling = await self._gate.arule(visit, reply_of(reply), lambda: said_messages(messages))
         return self._respond(response, visit, reply, ruling)
 
     def wrap_tool_call(

@@ -1,7 +1,23 @@
 """The judge: a second model that reads the transcript when, and only when, an end is asked for."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from end_conversation_tool.judge.base import Judge, JudgeCase
-from end_conversation_tool.judge.chat_model import ChatModelJudge
-from end_conversation_tool.judge.claude import ClaudeJudge
+
+if TYPE_CHECKING:
+    from end_conversation_tool.judge.chat_model import ChatModelJudge
+    from end_conversation_tool.judge.claude import ClaudeJudge
 
 __all__ = ["ChatModelJudge", "ClaudeJudge", "Judge", "JudgeCase"]
+
+_HOME_OF = {"ChatModelJudge": "chat_model", "ClaudeJudge": "claude"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a judge when it is first used: most programs need none."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

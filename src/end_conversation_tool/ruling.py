@@ -1,0 +1,105 @@
+"""Between the gate and the decision: what a request is, what is recorded of it, and what the model is told. Pure."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime
+
+from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.models import Decision, DecisionRecord, EndRequest, JudgeReport, SealOutcome, new_id
+from end_conversation_tool.prompts import PROMPT_VERSION, confirmation_text, denial_text, ended_text, shadow_text
+from end_conversation_tool.tool import parse_request
+from end_conversation_tool.visit import Reply, Ruling, Visit
+from end_conversation_tool.vocabulary import Mode, Outcome, UnmetCode, Verdict
+
+__all__ = ["conclude", "denied", "outcome_of", "record_of", "request_of", "ruled_out"]
+
+_log = logging.getLogger(__name__)
+
+
+def request_of(reply: Reply) -> EndRequest | None:
+    """Read the request; of several calls in one reply the first that is well-formed counts."""
+    for call in reply.end_calls:
+        try:
+            return parse_request(call.arguments)
+        except InvalidInputError:
+            continue
+    return None
+
+
+def ruled_out(visit: Visit, reply: Reply) -> set[UnmetCode]:
+    """Return the conditions that the surroundings fail."""
+    context = visit.context
+    found = {
+        UnmetCode.NO_THREAD_ID: context.thread_id is None,
+        UnmetCode.NO_CHECKPOINTER: not context.persisted,
+        UnmetCode.NOT_MAIN_AGENT: context.nested,
+        UnmetCode.REFUSED_REPLY: reply.refused,
+    }
+    return {code for code, fails in found.items() if fails}
+
+
+def outcome_of(decision: Decision, mode: Mode) -> Outcome:
+    """Return what is to become of a call."""
+    if decision.permitted:
+        return Outcome.SEALED if mode is Mode.ENFORCE else Outcome.WOULD_HAVE_SEALED
+    if decision.unmet == (UnmetCode.CONFIRMATION_CALL_REQUIRED,):
+        return Outcome.AWAITING_CONFIRMATION
+    return Outcome.DENIED
+
+
+def denied(record: DecisionRecord, code: UnmetCode) -> DecisionRecord:
+    """Return the record as denied after all."""
+    unmet = {*record.decision.unmet, code}
+    decision = record.decision.model_copy(
+        update={"verdict": Verdict.DENY, "unmet": tuple(known for known in UnmetCode if known in unmet)}
+    )
+    return record.model_copy(update={"decision": decision, "outcome": Outcome.DENIED})
+
+
+def record_of(
+    visit: Visit,
+    request: EndRequest | None,
+    decision: Decision,
+    *,
+    mode: Mode,
+    judge: JudgeReport | None,
+    decided_at: datetime,
+) -> DecisionRecord:
+    """Return the record of a call."""
+    return DecisionRecord(
+        id=new_id(),
+        thread_id=visit.context.thread_id or "",
+        branch=visit.branch,
+        turn=visit.ledger.turn,
+        category=request.category if request else None,
+        reason=request.reason if request else "",
+        decision=decision,
+        outcome=outcome_of(decision, mode),
+        mode=mode,
+        model=visit.context.model,
+        prompt_version=PROMPT_VERSION,
+        decided_at=decided_at,
+        judge=judge,
+    )
+
+
+def conclude(
+    visit: Visit, record: DecisionRecord, sealing: SealOutcome | None, *, max_denials: int
+) -> tuple[Visit, Ruling]:
+    """Turn what was written into the new ledger and the answer to the model."""
+    if sealing is not None and sealing.refusal is not None:
+        record = denied(record, sealing.refusal)
+    _log.info("end requested: %s, unmet: %s", record.outcome, ", ".join(record.decision.unmet) or "none")
+    if record.outcome is Outcome.SEALED and sealing is not None:
+        return visit, Ruling(record, ended_text(), sealing.seal)
+    if record.outcome is Outcome.AWAITING_CONFIRMATION and record.category is not None:
+        ledger = visit.ledger.count_call(record.category)
+        return replace(visit, ledger=ledger), Ruling(record, confirmation_text())
+    cut_off = visit.ledger.denials >= max_denials
+    ledger = visit.ledger.count_denial()
+    last = ledger.denials >= max_denials
+    shadowed = record.outcome is Outcome.WOULD_HAVE_SEALED
+    text = shadow_text() if shadowed else denial_text(record.decision.unmet, last_attempt=last)
+    return replace(visit, ledger=ledger), Ruling(record, text, cut_off=cut_off)
