@@ -15,14 +15,14 @@ Each method has an async twin with the prefix ``a``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from pydantic import AwareDatetime, Field
 
 from end_conversation_tool.models import DecisionRecord, Record, RiskFlag, RiskKind, Seal, SealOutcome, ThreadStatus
 from end_conversation_tool.vocabulary import EventKind
 
-__all__ = ["SealRegistry", "ThreadEvent"]
+__all__ = ["LedgerStore", "SealRegistry", "StoredLedger", "ThreadEvent"]
 
 
 class ThreadEvent(Record):
@@ -241,4 +241,53 @@ class SealRegistry(Protocol):
 
     async def acopy_status(self, source: str, target: str, *, seals: bool = True) -> ThreadStatus:
         """Async twin of ``copy_status``."""
+        ...
+
+
+class StoredLedger(NamedTuple):
+    """What a ``LedgerStore`` holds for one thread.
+
+    Attributes:
+        version: Counts the saves of the thread, from 1.
+        body: The text that was saved.
+    """
+
+    version: int
+    body: str
+
+
+@runtime_checkable
+class LedgerStore(Protocol):
+    """Ledgers of conversations that no LangGraph checkpoint keeps. Every registry of this package is one.
+
+    A ledger holds ids, codes and digests, never a user's words. Losing one loses evidence, and so permits nothing.
+    """
+
+    def load_ledger(self, thread_id: str) -> StoredLedger | None:
+        """Return the ledger of a thread; ``None`` when none was saved."""
+        ...
+
+    async def aload_ledger(self, thread_id: str) -> StoredLedger | None:
+        """Async twin of ``load_ledger``."""
+        ...
+
+    def save_ledger(self, thread_id: str, body: str, *, replaces: int) -> bool:
+        """Save the ledger of a thread, if nobody else has saved it meanwhile.
+
+        Args:
+            thread_id: The thread.
+            body: At most 1,000,000 characters.
+            replaces: The version that it was made from; 0 when there was none.
+
+        Returns:
+            Whether it was saved. ``False``: another version stands, nothing was changed.
+
+        Raises:
+            ThreadSealedError: The thread is sealed. Nothing was changed.
+            InvalidInputError: An argument is not usable.
+        """
+        ...
+
+    async def asave_ledger(self, thread_id: str, body: str, *, replaces: int) -> bool:
+        """Async twin of ``save_ledger``."""
         ...

@@ -10,19 +10,29 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.models import (
     DecisionRecord,
     Mode,
     Outcome,
     RiskFlag,
     RiskKind,
+    ThreadStatus,
     is_storable,
     utc_now,
     validate_thread_id,
 )
+from end_conversation_tool.prompts import conversation_end
 
-__all__ = ["check_count", "check_record", "check_sealing_record", "check_text", "check_thread_id", "new_flag"]
+__all__ = [
+    "check_count",
+    "check_open",
+    "check_record",
+    "check_sealing_record",
+    "check_text",
+    "check_thread_id",
+    "new_flag",
+]
 
 MAX_NAME_CHARS = 200
 """Longest name, in characters: an operator, a source, a model, a version, the id of a record."""
@@ -35,6 +45,9 @@ MAX_WORDS_CHARS = 2_000
 
 MAX_RECORD_BYTES = 1_000_000
 """Largest decision record, in bytes of JSON."""
+
+MAX_LEDGER_CHARS = 1_000_000
+"""Largest saved ledger, in characters."""
 
 check_thread_id = validate_thread_id
 
@@ -64,6 +77,12 @@ def check_count(field: str, value: Any) -> int:
     if not 0 <= value < 2**31:
         raise InvalidInputError(f"{field}: expected an int from 0 to 2**31 - 1, got one outside of it")
     return value
+
+
+def check_open(status: ThreadStatus) -> None:
+    """Raise ``ThreadSealedError`` if the thread takes no further message."""
+    if status.seal is not None:
+        raise ThreadSealedError(status.thread_id, conversation_end(status.seal))
 
 
 def check_record(record: Any) -> DecisionRecord:

@@ -11,9 +11,10 @@ from typing import TypeVar
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.models import DecisionRecord, RiskFlag, RiskKind, Seal, SealOutcome, ThreadStatus, utc_now
-from end_conversation_tool.registry.base import ThreadEvent
+from end_conversation_tool.registry.base import StoredLedger, ThreadEvent
 from end_conversation_tool.registry.checks import (
     MAX_ID_CHARS,
+    MAX_LEDGER_CHARS,
     MAX_NAME_CHARS,
     MAX_WORDS_CHARS,
     check_count,
@@ -72,6 +73,18 @@ class StoredRegistry(ABC):
 
     @abstractmethod
     async def _ahistory(self, thread_id: str) -> Sequence[ThreadEvent]: ...
+
+    @abstractmethod
+    def _ledger(self, thread_id: str) -> StoredLedger | None: ...
+
+    @abstractmethod
+    async def _aledger(self, thread_id: str) -> StoredLedger | None: ...
+
+    @abstractmethod
+    def _keep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool: ...
+
+    @abstractmethod
+    async def _akeep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool: ...
 
     def status(self, thread_id: str) -> ThreadStatus:
         """Return the state of a thread."""
@@ -200,6 +213,26 @@ class StoredRegistry(ABC):
         """Async twin of ``copy_status``."""
         target = _other_thread(source, target)
         return await self._aapply(target, Copying(await self.astatus(source), seals, utc_now()))
+
+    def load_ledger(self, thread_id: str) -> StoredLedger | None:
+        """Return the ledger of a thread; see ``LedgerStore``."""
+        return self._ledger(check_thread_id(thread_id))
+
+    async def aload_ledger(self, thread_id: str) -> StoredLedger | None:
+        """Async twin of ``load_ledger``."""
+        return await self._aledger(check_thread_id(thread_id))
+
+    def save_ledger(self, thread_id: str, body: str, *, replaces: int) -> bool:
+        """Save the ledger of an open thread, unless another was saved meanwhile; see ``LedgerStore``."""
+        return self._keep_ledger(check_thread_id(thread_id), _next_ledger(body, replaces))
+
+    async def asave_ledger(self, thread_id: str, body: str, *, replaces: int) -> bool:
+        """Async twin of ``save_ledger``."""
+        return await self._akeep_ledger(check_thread_id(thread_id), _next_ledger(body, replaces))
+
+
+def _next_ledger(body: str, replaces: int) -> StoredLedger:
+    return StoredLedger(check_count("replaces", replaces) + 1, check_text("body", body, limit=MAX_LEDGER_CHARS))
 
 
 def _other_thread(source: str, target: str) -> str:

@@ -16,12 +16,22 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from end_conversation_tool.errors import InvalidInputError, RegistrySchemaError
 from end_conversation_tool.models import DecisionRecord, Record, ThreadStatus
-from end_conversation_tool.registry.base import ThreadEvent
+from end_conversation_tool.registry.base import StoredLedger, ThreadEvent
+from end_conversation_tool.registry.checks import check_open
 from end_conversation_tool.registry.driver import Flow
-from end_conversation_tool.registry.schema import decisions, events, thread_key, threads
+from end_conversation_tool.registry.schema import decisions, events, ledgers, thread_key, threads
 from end_conversation_tool.registry.transitions import Transition
 
-__all__ = ["READ_STATE", "change_thread", "keep_decision", "kept_decisions", "load_status", "past_events"]
+__all__ = [
+    "READ_STATE",
+    "change_thread",
+    "keep_decision",
+    "keep_ledger",
+    "kept_decisions",
+    "kept_ledger",
+    "load_status",
+    "past_events",
+]
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -93,6 +103,30 @@ def past_events(thread_id: str) -> Flow[Sequence[ThreadEvent]]:
     mine = events.c.thread_key == thread_key(thread_id)
     rows = yield select(events.c.event).where(mine).order_by(events.c.number)
     return tuple(_load(ThreadEvent, row[0]) for row in rows)
+
+
+def keep_ledger(dialect: str, thread_id: str, ledger: StoredLedger) -> Flow[bool]:
+    """Save a ledger in place of the version before it, and return whether that one still stood.
+
+    Raises:
+        ThreadSealedError: The thread is sealed.
+        RegistrySchemaError: The state of the thread cannot be read.
+    """
+    key = thread_key(thread_id)
+    rows = yield select(threads.c.state).where(threads.c.thread_key == key).with_for_update()
+    check_open(load_status(thread_id, rows[0][0] if rows else None))
+    values = {"version": ledger.version, "body": ledger.body}
+    if ledger.version == 1:
+        put = _insert_unless_there(dialect, ledgers, {"thread_key": key, **values})
+        return bool((yield put.returning(ledgers.c.version)))
+    before = (ledgers.c.thread_key == key) & (ledgers.c.version == ledger.version - 1)
+    return bool((yield update(ledgers).where(before).values(**values).returning(ledgers.c.version)))
+
+
+def kept_ledger(thread_id: str) -> Flow[StoredLedger | None]:
+    """Return the ledger of a thread; ``None`` when none was saved."""
+    rows = yield select(ledgers.c.version, ledgers.c.body).where(ledgers.c.thread_key == thread_key(thread_id))
+    return StoredLedger(int(rows[0][0]), str(rows[0][1])) if rows else None
 
 
 def load_status(thread_id: str, state: str | None) -> ThreadStatus:

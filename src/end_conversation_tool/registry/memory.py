@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.models import DecisionRecord, ThreadStatus
-from end_conversation_tool.registry.base import ThreadEvent
+from end_conversation_tool.registry.base import StoredLedger, ThreadEvent
+from end_conversation_tool.registry.checks import check_open
 from end_conversation_tool.registry.common import StoredRegistry
 from end_conversation_tool.registry.transitions import Transition
 
@@ -27,6 +28,7 @@ class InMemorySealRegistry(StoredRegistry):
         self._threads: dict[str, ThreadStatus] = {}
         self._records: dict[str, DecisionRecord] = {}
         self._events: list[ThreadEvent] = []
+        self._ledgers: dict[str, StoredLedger] = {}
 
     @property
     def signing_key(self) -> bytes:
@@ -63,6 +65,18 @@ class InMemorySealRegistry(StoredRegistry):
         with self._lock:
             return tuple(event for event in self._events if event.thread_id == thread_id)
 
+    def _ledger(self, thread_id: str) -> StoredLedger | None:
+        return self._ledgers.get(thread_id)
+
+    def _keep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool:
+        with self._lock:
+            check_open(self._read(thread_id))
+            standing = self._ledgers.get(thread_id)
+            if (standing.version if standing else 0) != ledger.version - 1:
+                return False
+            self._ledgers[thread_id] = ledger
+            return True
+
     async def _aread(self, thread_id: str) -> ThreadStatus:
         return self._read(thread_id)
 
@@ -77,3 +91,9 @@ class InMemorySealRegistry(StoredRegistry):
 
     async def _ahistory(self, thread_id: str) -> Sequence[ThreadEvent]:
         return self._history(thread_id)
+
+    async def _aledger(self, thread_id: str) -> StoredLedger | None:
+        return self._ledger(thread_id)
+
+    async def _akeep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool:
+        return self._keep_ledger(thread_id, ledger)

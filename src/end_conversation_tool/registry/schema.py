@@ -7,6 +7,7 @@ table             one row is
 ``ect_threads``   a thread that was ever sealed, flagged or branched: its state as JSON, and copies for queries
 ``ect_decisions`` one call of the tool: the complete record as JSON, and the columns that rates are made of
 ``ect_events``    one change of a thread's state; rows are only ever added
+``ect_ledgers``   the evidence of a conversation that no checkpointer keeps: ids, codes and digests, as JSON
 ================  ==========================================================================================
 
 A thread's state is ONE value in ONE row, so that an ordinary thread, which has none, costs one look into the primary
@@ -40,7 +41,17 @@ from end_conversation_tool.errors import RegistryError, RegistrySchemaError
 from end_conversation_tool.models import utc_now
 from end_conversation_tool.registry.driver import Flow
 
-__all__ = ["SCHEMA_VERSION", "TABLE_NAMES", "decisions", "events", "meta", "open_schema", "thread_key", "threads"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "TABLE_NAMES",
+    "decisions",
+    "events",
+    "ledgers",
+    "meta",
+    "open_schema",
+    "thread_key",
+    "threads",
+]
 
 SCHEMA_VERSION = 1
 
@@ -95,6 +106,14 @@ events = Table(
     Column("event", Text, nullable=False),
     Index("ect_events_thread", "thread_key", "number"),
     Index("ect_events_time", "at", "kind"),
+)
+
+ledgers = Table(
+    "ect_ledgers",
+    _metadata,
+    Column("thread_key", String(64), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("body", Text, nullable=False),
 )
 
 _TABLES = _metadata.sorted_tables

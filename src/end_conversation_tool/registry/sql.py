@@ -15,12 +15,14 @@ from sqlalchemy.exc import ArgumentError
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.models import DecisionRecord, ThreadStatus
-from end_conversation_tool.registry.base import ThreadEvent
+from end_conversation_tool.registry.base import StoredLedger, ThreadEvent
 from end_conversation_tool.registry.common import StoredRegistry
 from end_conversation_tool.registry.flows import (
     change_thread,
     keep_decision,
+    keep_ledger,
     kept_decisions,
+    kept_ledger,
     load_status,
     past_events,
 )
@@ -94,6 +96,18 @@ class SqlSealRegistry(StoredRegistry):
 
     async def _ahistory(self, thread_id: str) -> Sequence[ThreadEvent]:
         return await self._store.aread(past_events(thread_id))
+
+    def _ledger(self, thread_id: str) -> StoredLedger | None:
+        return self._store.read(kept_ledger(thread_id))
+
+    async def _aledger(self, thread_id: str) -> StoredLedger | None:
+        return await self._store.aread(kept_ledger(thread_id))
+
+    def _keep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool:
+        return self._store.write(keep_ledger(self._store.dialect, thread_id, ledger))
+
+    async def _akeep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool:
+        return await self._store.awrite(keep_ledger(self._store.dialect, thread_id, ledger))
 
     def close(self) -> None:
         """Close every connection. From then on each use is a ``RegistryError``; closing twice is harmless."""
