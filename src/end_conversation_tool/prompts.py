@@ -20,6 +20,7 @@ __all__ = [
     "conversation_end",
     "denial_text",
     "ended_text",
+    "no_further_step_text",
     "not_enforced_text",
     "not_run_text",
     "shadow_text",
@@ -155,6 +156,11 @@ def not_run_text(tool_name: str, *, ended: bool = True) -> str:
 def still_here_text() -> str:
     """Return what the user reads when a turn ended with too many requests to end: nobody is left without an answer."""
     return "I am still here. Please go on."
+
+
+def no_further_step_text(tool_name: str) -> str:
+    """Return the tool result for a call that is not run because this turn goes no further."""
+    return f"{tool_name} was not run: this turn goes no further."
 
 
 def not_enforced_text() -> str:

@@ -126,7 +126,7 @@ def keep_ledger(dialect: str, thread_id: str, ledger: StoredLedger) -> Flow[bool
 def kept_ledger(thread_id: str) -> Flow[StoredLedger | None]:
     """Return the ledger of a thread; ``None`` when none was saved."""
     rows = yield select(ledgers.c.version, ledgers.c.body).where(ledgers.c.thread_key == thread_key(thread_id))
-    return StoredLedger(int(rows[0][0]), str(rows[0][1])) if rows else None
+    return StoredLedger(rows[0].version, rows[0].body) if rows else None
 
 
 def load_status(thread_id: str, state: str | None) -> ThreadStatus:
