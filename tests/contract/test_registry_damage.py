@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import NullPool, create_engine, make_url
 
 from end_conversation_tool.errors import InvalidInputError, RegistryError, RegistrySchemaError
 from end_conversation_tool.registry import SqlSealRegistry
+from end_conversation_tool.registry.flows import READ_STATE
 from support.damage import both_ways_fail, everything_fails, execute
 from support.records import permit
 
@@ -144,3 +145,25 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ImportError, match=r"end-conversation-tool\[postgres\]"):
         SqlSealRegistry("postgresql://localhost/db")
+
+
+def test_no_read_scans_a_table(url: str) -> None:
+    dialect = make_url(url).get_backend_name()
+    with SqlSealRegistry(url) as registry:
+        registry.seal(permit())
+    engine = create_engine(url, poolclass=NullPool)
+    explain = "EXPLAIN QUERY PLAN " if dialect == "sqlite" else "EXPLAIN "
+    with engine.connect() as connection:
+        if dialect == "postgresql":
+            connection.exec_driver_sql("SET enable_seqscan = off")  # the tables are small: a scan would be chosen
+        for statement in (
+            READ_STATE + "'key'",
+            "SELECT record FROM ect_decisions WHERE thread_key = 'key' ORDER BY number",
+            "SELECT event FROM ect_events WHERE thread_key = 'key' ORDER BY number",
+            "SELECT outcome FROM ect_decisions WHERE decided_at >= 5",
+            "SELECT kind FROM ect_events WHERE at >= 5",
+        ):
+            plan = " ".join(str(row) for row in connection.exec_driver_sql(explain + statement))
+            assert "Index" in plan or "USING INDEX" in plan or "USING COVERING INDEX" in plan
+            assert "SCAN" not in plan
+            assert "Seq Scan" not in plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Iterator
 
@@ -112,3 +113,26 @@ async def test_a_status_is_one_statement_and_no_transaction(url: str) -> None:
             ).all()
     # The last statement of each connection is the read itself: no BEGIN before it, no ROLLBACK after it.
     assert [tuple(row) for row in states] == [("idle", "SELECT state FROM ect_threads WHERE thread_key = $1")] * 2
+
+
+async def test_more_callers_than_connections_take_turns(url: str) -> None:
+    async with SqlSealRegistry(url, pool_size=2) as registry:
+        registry.seal(permit())
+        found = await asyncio.gather(*(registry.astatus("thread") for _ in range(100)))
+        assert all(status.sealed for status in found)
+        made = await asyncio.gather(*(registry.aseal(permit(f"thread-{number}")) for number in range(20)))
+        assert all(outcome.created for outcome in made)
+        engine = create_engine(url, poolclass=NullPool)
+        with engine.connect() as connection:
+            mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            assert connection.exec_driver_sql(mine).scalar_one() <= 1 + 3 * 2  # this one; sync, async reads and writes
+
+
+async def test_no_free_connection_is_an_error_in_time(url: str) -> None:
+    async with SqlSealRegistry(url, pool_size=1, timeout=0.3) as registry:
+        await registry.astatus("thread")
+        connections = registry._store._in_loop()  # type: ignore[attr-defined]
+        async with connections._slots:
+            with pytest.raises(RegistryError, match="TimeoutError"):
+                await registry.astatus("thread")
+        assert not (await registry.astatus("thread")).sealed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -179,3 +180,24 @@ def test_who_comes_second_waits_for_the_first(url: str, first: str, *, known: bo
             assert second.active
             assert status.seal is not None
             assert status.seal.record == record
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_registry_in_use_survives_a_fork(url: str) -> None:
+    with SqlSealRegistry(url) as registry:
+        registry.seal(permit("before"))
+        asyncio.run(registry.astatus("before"))
+        child = os.fork()
+        if child == 0:  # pragma: no cover - measured in the parent only
+            failed = True
+            try:
+                failed = not (registry.status("before").sealed and registry.seal(permit("child")).created)
+            finally:
+                os._exit(int(failed))
+        for number in range(20):
+            assert registry.status("before").sealed
+            assert registry.seal(permit(f"parent-{number}")).created
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert registry.status("child").sealed
+        assert registry.status("before").sealed

@@ -114,6 +114,11 @@ class PostgresStore(Store):
         finally:
             await asyncio.shield(connection.close())
 
+    def after_fork(self) -> list[object]:
+        """Let go of the connections of event loops too."""
+        inherited, self._loops, self._lock = self._loops, {}, Lock()
+        return [*super().after_fork(), inherited]
+
     def close(self) -> None:
         """Close every connection, those of event loops too."""
         super().close()

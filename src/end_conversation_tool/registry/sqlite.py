@@ -125,6 +125,11 @@ class SqliteStore(Store):
             while True:
                 self._readers.pop().close()
 
+    def after_fork(self) -> list[object]:
+        """Let go of the connections for reads too."""
+        inherited, self._readers = self._readers, []
+        return [*super().after_fork(), inherited]
+
     def close(self) -> None:
         """Close every connection."""
         super().close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
+from weakref import WeakSet
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable, text
 from sqlalchemy.exc import DBAPIError
@@ -47,6 +49,7 @@ class Store(ABC):
         self._engine = engine
         self._read_state = READ_STATE + self.mark
         self._closed = False
+        _stores.add(self)
 
     def open(self, *, create: bool) -> bytes:
         """Check the database, create what is lacking in an empty one, and return the signing key.
@@ -149,6 +152,12 @@ class Store(ABC):
     async def awrite(self, flow: Flow[T]) -> T:
         """Async twin of ``write``."""
 
+    def after_fork(self) -> list[object]:
+        """Let go of every connection, in the child of a fork, and return them: they are still the parent's."""
+        inherited = self._engine.pool
+        self._engine.dispose(close=False)
+        return [inherited]
+
     def close(self) -> None:
         """Close every connection; closing twice is harmless."""
         self._closed = True
@@ -157,6 +166,20 @@ class Store(ABC):
     async def aclose(self) -> None:
         """Async twin of ``close``."""
         self.close()
+
+
+_stores: WeakSet[Store] = WeakSet()
+_inherited: list[object] = []
+"""Connections of the parent process. Never closed here, not even as garbage: the server would end them for both."""
+
+
+def _after_fork() -> None:
+    for store in list(_stores):
+        _inherited.extend(store.after_fork())
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def rows_of(result: CursorResult[Any]) -> Rows:
