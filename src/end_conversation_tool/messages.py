@@ -141,14 +141,15 @@ def tool_results(message: AIMessage, ruling: Ruling, answered: Iterable[str] = (
 def arrived_after(messages: Sequence[AnyMessage], ledger: Ledger) -> list[str]:
     """Return the ids of the messages that came in after the honoured call.
 
-    Where its result is gone from the thread, only what the user said since can be told from the rest.
+    Where its result is gone from the thread, or the ledger is forged, only what users said last can be told from the
+    rest.
     """
-    arrived: list[str] = []
-    for message in reversed(messages):
-        if message.id == ledger.last_message:
-            return arrived
-        arrived.append(message.id or "")
-    return [message.message_id for message in new_user_messages(messages, ledger)]
+    ids = [message.id or "" for message in messages]
+    kept = ids.index(ledger.last_message) + 1 if ledger.last_message in ids else len(ids)
+    if ledger.last_message not in ids:
+        while kept and _is_user(messages[kept - 1]):
+            kept -= 1
+    return [message_id for message_id in ids[kept:] if message_id]
 
 
 def _is_user(message: BaseMessage) -> bool:
