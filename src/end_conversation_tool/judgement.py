@@ -65,24 +65,27 @@ def hear_user(
     """Note the user messages that were not observed yet. However many they are, they are one user turn.
 
     Of a yes, only one in the newest message counts: one that something was said after may have been taken back.
+    In messages that may not count as evidence only risk is looked for.
     """
     if not messages:
         return Heard(ledger)
-    newest = messages[-1]
-    ledger = ledger.begin_turn(newest.message_id, text_digest(newest.text))
+    own = [message for message in messages if message.evidence]
+    newest = own[-1] if own else messages[-1]
+    if own:
+        ledger = ledger.begin_turn(newest.message_id, text_digest(newest.text))
     cleared = _cleared_messages(status)
     flags: list[FlagRaised] = []
     for message in messages:
         signals = suite.observe(message)
-        kept = [signal for signal in signals.values() if signal.kind is not SignalKind.CONFIRMS_END]
-        ledger = _mark_evidence(ledger, message, signals.values() if message is newest else kept)
         flags += _risk_flags(message, signals, cleared)
         doubts = _doubts(signals)
-        if doubts or not suite.checks_risk:
-            ledger = ledger.mark_doubt()
         if not _looked_at(suite, doubts):
             ledger = ledger.note_unchecked(text_digest(message.text))
-        ledger = replace(ledger, weak_risk=ledger.weak_risk + sum(signal.score or 0.0 for signal in doubts))
+        if message.evidence:
+            kept = [signal for signal in signals.values() if signal.kind is not SignalKind.CONFIRMS_END]
+            ledger = _mark_evidence(ledger, message, signals.values() if message is newest else kept)
+            ledger = ledger.mark_doubt() if doubts or not suite.checks_risk else ledger
+            ledger = replace(ledger, weak_risk=ledger.weak_risk + sum(signal.score or 0.0 for signal in doubts))
     if ledger.weak_risk >= WEAK_RISK_LIMIT:
         flags.append(FlagRaised(RiskKind.CRISIS, "accumulated/1", newest.message_id))
         ledger = replace(ledger, weak_risk=0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ChatMessage, HumanMessage, ToolMessage
@@ -37,6 +38,9 @@ END_KEY = "conversation_end"
 _MAX_ID_CHARS = 128
 
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
+
+_SUMMARY = "summarization"
+"""``lc_source`` of a message in which LangChain sums up what was said: not the user's own words."""
 
 _NOT_USERS = frozenset({"assistant", "ai", "system", "developer", "tool", "function"})
 """Roles of a ``ChatMessage`` in which no user speaks; whoever has another role may be a person at risk."""
@@ -78,17 +82,20 @@ def new_user_messages(messages: Sequence[AnyMessage], ledger: Ledger) -> list[Ob
     """Return the user messages after the newest one that the ledger has seen, oldest first.
 
     Looks back from the end, so that the cost does not grow with the thread. A message that the ledger saw, but with
-    another text now, is new; where the seen one is gone, every user message still there is looked at again.
+    another text now, is new. Where the seen one is gone, the thread was rewritten: every user message still there is
+    looked at again for risk, but only what was said last can be evidence, or old conduct would count twice.
     """
     found: list[ObservedMessage] = []
+    said_last = True
     for message in reversed(messages):
-        if _is_user(message):
-            observed = _observed(message)
-            if observed.message_id == ledger.user_message[0] and ledger.saw(
-                observed.message_id, text_digest(observed.text)
-            ):
-                break
-            found.append(observed)
+        if not _is_user(message):
+            said_last = False
+            continue
+        observed = _observed(message)
+        if ledger.saw(observed.message_id, text_digest(observed.text)) and ledger.turn:
+            return found[::-1]
+        edited = bool(ledger.turn) and observed.message_id == ledger.user_message[0]
+        found.append(observed if said_last or edited else replace(observed, evidence=False))
     return found[::-1]
 
 
@@ -160,7 +167,8 @@ def _is_user(message: BaseMessage) -> bool:
 
 def _observed(message: BaseMessage) -> ObservedMessage:
     text = text_of(message.content)
-    return ObservedMessage("user", text, _evidence_id(message.id or ""), message)
+    own = message.additional_kwargs.get("lc_source") != _SUMMARY
+    return ObservedMessage("user", text, _evidence_id(message.id or ""), message, evidence=own)
 
 
 def _evidence_id(message_id: str) -> str:

@@ -97,6 +97,19 @@ def test_weak_signs_add_up() -> None:
     assert twice.ledger.weak_risk == 0.0
 
 
+def test_in_what_may_not_count_only_risk_is_looked_for() -> None:
+    ledger = hear_user(SUITE, Ledger(), [user("hello", "1")]).ledger
+    old = [replace(user(text, text), evidence=False) for text in ("you idiot", "so tired", "I will kill myself")]
+    heard = hear_user(SUITE, ledger, old)
+    assert heard.ledger == ledger
+    assert [flag.message_id for flag in heard.flags] == ["I will kill myself"]
+    beside = hear_user(SUITE, ledger, [*old, user("yes", "2")]).ledger
+    assert set(beside.current.marks) == {EvidenceKind.CONFIRMS_END}
+    assert (beside.turn, beside.user_message[0]) == (2, "2")
+    broken = hear_user(DetectorSuite([BreakableDetector("")]), ledger, old[:1]).ledger
+    assert broken == ledger.note_unchecked(text_digest("you idiot"))
+
+
 # Replies
 
 

@@ -101,30 +101,45 @@ THREAD: list[AnyMessage] = [
 ]
 
 
+LAST: list[AnyMessage] = [*THREAD, HumanMessage("four", id="4"), HumanMessage("five", id="5")]
+
+
 @pytest.mark.parametrize(
-    ("ledger", "ids"),
+    ("messages", "ledger", "ids", "evidence"),
     [
-        (Ledger(), ["1", "2", "3"]),
-        (ledger_that_saw("1", "one"), ["2", "3"]),
-        (ledger_that_saw("2", "two"), ["3"]),
-        (ledger_that_saw("3", "three"), []),
-        (ledger_that_saw("3", "edited"), ["1", "2", "3"]),  # the newest one was edited in place
-        (ledger_that_saw("gone", "gone"), ["1", "2", "3"]),  # the one that was seen is no longer there
+        (LAST, ledger_that_saw("3", "three"), "45", "45"),
+        (LAST, ledger_that_saw("4", "four"), "5", "5"),
+        (LAST, ledger_that_saw("5", "five"), "", ""),
+        (LAST, ledger_that_saw("5", "edited"), "12345", "45"),  # the newest one was edited in place
+        (THREAD, ledger_that_saw("3", "edited"), "123", "3"),
+        (LAST, ledger_that_saw("gone", "gone"), "12345", "45"),  # the one that was seen is no longer there
+        (THREAD, ledger_that_saw("gone", "gone"), "123", ""),
+        (LAST, Ledger(), "12345", "45"),  # what was said before this package was there
+        (THREAD, ledger_that_saw("1", "one"), "23", ""),  # answered without us
     ],
 )
-def test_new_user_messages(ledger: Ledger, ids: list[str]) -> None:
-    assert [message.message_id for message in new_user_messages(THREAD, ledger)] == ids
+def test_new_user_messages(messages: list[AnyMessage], ledger: Ledger, ids: str, evidence: str) -> None:
+    found = new_user_messages(messages, ledger)
+    assert "".join(message.message_id for message in found) == ids
+    assert "".join(message.message_id for message in found if message.evidence) == evidence
+
+
+def test_a_summary_is_looked_at_for_risk_only() -> None:
+    summary = HumanMessage("a summary", id="s", additional_kwargs={"lc_source": "summarization"})
+    found = new_user_messages([summary, HumanMessage("new", id="9")], ledger_that_saw("3", "three"))
+    assert [(message.message_id, message.evidence) for message in found] == [("s", False), ("9", True)]
 
 
 def test_a_wiped_history_holds_only_what_is_left() -> None:
     assert new_user_messages([], ledger_that_saw("3", "three")) == []
-    left = new_user_messages([HumanMessage("new", id="9")], ledger_that_saw("3", "three"))
-    assert [message.message_id for message in left] == ["9"]
+    (left,) = new_user_messages([HumanMessage("new", id="9")], ledger_that_saw("3", "three"))
+    assert (left.message_id, left.evidence) == ("9", True)
 
 
 def test_messages_without_an_id_are_new_unless_seen() -> None:
-    assert len(new_user_messages([HumanMessage("a"), HumanMessage("b")], ledger_that_saw("", "b"))) == 0
+    assert new_user_messages([HumanMessage("a"), HumanMessage("b")], ledger_that_saw("", "b")) == []
     assert len(new_user_messages([HumanMessage("a"), HumanMessage("c")], ledger_that_saw("", "b"))) == 2
+    assert len(new_user_messages([HumanMessage("")], Ledger())) == 1
 
 
 def test_a_reply_without_calls() -> None:

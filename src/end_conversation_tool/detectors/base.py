@@ -70,12 +70,15 @@ class ObservedMessage:
         text: The text of all its parts, tool calls and tool results left out.
         message_id: Id of the message.
         raw: The framework's own message object, for native provider signals; may be ``None``.
+        evidence: Whether it may count as evidence against the user, and as their turn: their own words, said just now.
+            Risk is looked for in any case.
     """
 
     role: Literal["user", "assistant"]
     text: str
     message_id: str
     raw: Any = None
+    evidence: bool = True
 
 
 @dataclass(frozen=True, slots=True)
