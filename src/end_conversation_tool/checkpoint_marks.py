@@ -1,4 +1,8 @@
-"""What ``SealedSaver`` adds to checkpoints and their configs, and takes off again before anybody else sees them."""
+"""What ``SealedSaver`` adds to checkpoints and their configs, and takes off again before anybody else sees them.
+
+A checkpoint is *stale* when it was written beside a seal: after its branch was sealed, by another run than the one that
+sealed. Where the engine cannot refuse such a write, no reader and no run gets it.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import CheckpointMetadata, CheckpointTuple
+from langgraph.checkpoint.base import CheckpointMetadata, CheckpointTuple, empty_checkpoint
 
 from end_conversation_tool.fence import FENCE_KEY, Fence
 from end_conversation_tool.models import ThreadStatus
 
 __all__ = [
+    "BRANCH_KEY",
+    "RUN_KEY",
+    "SEQUENCE_KEY",
     "branch_of",
+    "copied",
     "fenced",
     "is_stale",
+    "only_end",
     "showing_end",
     "with_fence",
     "with_marks",
@@ -22,51 +31,110 @@ __all__ = [
     "without_marks",
 ]
 
-_BRANCH_KEY = "end_conversation_branch"
-_RUN_KEY = "end_conversation_run"
+BRANCH_KEY = "end_conversation_branch"
+RUN_KEY = "end_conversation_run"
+SEQUENCE_KEY = "end_conversation_sequence"
+_KEYS = (BRANCH_KEY, RUN_KEY, SEQUENCE_KEY)
 
 
-def branch_of(found: CheckpointTuple) -> int:
-    """Return the branch of a checkpoint; one written before the guard was there belongs to branch 0."""
-    branch = found.metadata.get(_BRANCH_KEY, 0)
-    return branch if isinstance(branch, int) else 0
+def branch_of(found: CheckpointTuple, status: ThreadStatus) -> int:
+    """Return the branch of a checkpoint.
+
+    One without a mark was written before the guard was there: it belongs to branch 0. One whose mark the registry does
+    not know belongs to the present branch, so that no foreign mark leads round its seal.
+    """
+    branch = found.metadata.get(BRANCH_KEY, 0)
+    known = branch == 0 or any(known.branch == branch for known in status.branches)
+    return branch if isinstance(branch, int) and known else status.branch
 
 
 def is_stale(found: CheckpointTuple, status: ThreadStatus) -> bool:
-    """Whether a checkpoint was written after its branch was sealed, by another run than the one that sealed it."""
-    seal = status.on_branch(branch_of(found)).seal
-    if seal is None or seal.checkpoint_id is None or found.checkpoint["id"] <= seal.checkpoint_id:
+    """Whether a checkpoint was written beside a seal that stands, or that stood until an operator reopened the branch.
+
+    Ids of checkpoints are ordered by time, so what is newer than the seal's checkpoint and was not written by the run
+    that sealed came too late. After a reopening that still holds for runs that had started before the seal.
+    """
+    branch = status.on_branch(branch_of(found, status))
+    if branch.seal is not None and _beside(found, branch.seal.checkpoint_id, branch.seal.run_token):
+        return True
+    started = found.metadata.get(SEQUENCE_KEY)
+    return isinstance(started, int) and any(
+        started < point.sequence and _beside(found, point.checkpoint_id, point.run_token) for point in branch.past_seals
+    )
+
+
+def _beside(found: CheckpointTuple, checkpoint_id: str | None, run_token: str | None) -> bool:
+    if checkpoint_id is None or found.checkpoint["id"] <= checkpoint_id:
         return False
-    return seal.run_token is None or found.metadata.get(_RUN_KEY) != seal.run_token
+    return run_token is None or found.metadata.get(RUN_KEY) != run_token
 
 
 def showing_end(found: CheckpointTuple, end: Mapping[str, Any]) -> CheckpointTuple:
-    """Return the checkpoint with ``conversation_end`` in it, whether or not the crash came first."""
+    """Return the checkpoint with ``conversation_end`` in it, whether or not the crash came first.
+
+    Nothing is pending on a sealed branch: writes that no checkpoint took up are left out.
+    """
     values = {**found.checkpoint["channel_values"], "conversation_end": dict(end)}
-    return found._replace(checkpoint={**found.checkpoint, "channel_values": values})
+    return found._replace(checkpoint={**found.checkpoint, "channel_values": values}, pending_writes=[])
 
 
-def with_marks(metadata: CheckpointMetadata, branch: int, fence: Fence | None) -> Any:
-    """Return metadata that says which branch and which run a checkpoint belongs to."""
-    return {**metadata, _BRANCH_KEY: branch, _RUN_KEY: fence.run_token if fence else ""}
+def only_end(config: RunnableConfig, end: Mapping[str, Any]) -> CheckpointTuple:
+    """Return what readers of a sealed thread get whose checkpoints are gone: the end, and nothing else."""
+    empty = empty_checkpoint()
+    configurable = {
+        "thread_id": config["configurable"]["thread_id"],
+        "checkpoint_ns": "",
+        "checkpoint_id": empty["id"],
+    }
+    metadata: CheckpointMetadata = {"source": "update", "step": -1, "parents": {}}
+    return showing_end(CheckpointTuple({"configurable": configurable}, empty, metadata, None, []), end)
+
+
+def with_marks(metadata: CheckpointMetadata, branch: int, fence: Fence | None, sequence: int) -> Any:
+    """Return metadata that says which branch a checkpoint belongs to, which run wrote it, and when that run started.
+
+    Args:
+        metadata: As the writer gave it.
+        branch: The branch.
+        fence: The writer's fence; ``None`` for a writer that read nothing.
+        sequence: The thread's sequence number now, for a writer without a fence.
+    """
+    token, started = (fence.run_token, fence.sequence) if fence else ("", sequence)
+    return {**metadata, BRANCH_KEY: branch, RUN_KEY: token, SEQUENCE_KEY: started}
+
+
+def copied(found: CheckpointTuple, status: ThreadStatus) -> CheckpointTuple:
+    """Return a checkpoint as a copied thread holds it.
+
+    What is copied of a sealed branch is written in the name of the run that sealed: nobody else may write there.
+
+    Args:
+        found: The checkpoint, with its marks.
+        status: The copied thread.
+    """
+    seal = status.on_branch(branch_of(found, status)).seal
+    if seal is None:
+        return found
+    metadata: Any = {**found.metadata, BRANCH_KEY: seal.branch, RUN_KEY: seal.run_token}
+    return found._replace(metadata=metadata)
 
 
 def without_marks(found: CheckpointTuple) -> CheckpointTuple:
     """Return the checkpoint with the metadata that its writer gave it."""
-    if _BRANCH_KEY not in found.metadata:
+    if BRANCH_KEY not in found.metadata:
         return found
-    metadata: Any = {key: value for key, value in found.metadata.items() if key not in (_BRANCH_KEY, _RUN_KEY)}
+    metadata: Any = {key: value for key, value in found.metadata.items() if key not in _KEYS}
     return found._replace(metadata=metadata)
 
 
-def with_fence(found: CheckpointTuple, fence: Fence) -> CheckpointTuple:
+def with_fence(found: CheckpointTuple, fence: Fence, key: bytes) -> CheckpointTuple:
     """Return the checkpoint with the fence in its config, from where LangGraph hands it on to the writes."""
-    return found._replace(config=fenced(found.config, fence))
+    return found._replace(config=fenced(found.config, fence, key))
 
 
-def fenced(config: RunnableConfig, fence: Fence) -> RunnableConfig:
-    """Return the config with the fence in it."""
-    return {**config, "configurable": {**config["configurable"], FENCE_KEY: fence.encode()}}
+def fenced(config: RunnableConfig, fence: Fence, key: bytes) -> RunnableConfig:
+    """Return the config with the fence in it, signed with ``key``."""
+    return {**config, "configurable": {**config["configurable"], FENCE_KEY: fence.encode(key)}}
 
 
 def without_fence(config: RunnableConfig) -> RunnableConfig:

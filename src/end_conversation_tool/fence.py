@@ -6,12 +6,16 @@ loads its checkpoint, and asks for it back whenever the run writes:
 * in the config that LangGraph hands from ``get_tuple`` to ``put`` and ``put_writes`` of the same run;
 * in a table of the runs that are going on (``running.py``), for the nodes of the run, which do not see that config.
 
+The config comes from the caller, who may put anything there: a fence in it is signed with the registry's key, and one
+that is not is no fence at all.
+
 Here: the fence itself, and the pure rules on who may write where. They know the registry's status and the fence, and
 nothing else.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,20 +60,27 @@ class Fence:
     run_token: str
     fork: str | None = None
 
-    def encode(self) -> str:
-        """Return the fence as one string, as it travels in a config."""
-        return f"{self.sequence}:{self.branch}:{self.run_token}:{self.fork or ''}"
+    def encode(self, key: bytes) -> str:
+        """Return the fence as one signed string, as it travels in a config."""
+        text = f"{self.sequence}:{self.branch}:{self.run_token}:{self.fork or ''}"
+        return f"{_signature(key, self.thread_id, text)}:{text}"
 
     @classmethod
-    def of_config(cls, configurable: Mapping[str, Any]) -> Fence | None:
-        """Read the fence that ``get_tuple`` put into a config; ``None`` when there is none, or it is malformed."""
-        text = configurable.get(FENCE_KEY)
-        parts = text.split(":", 3) if isinstance(text, str) else []
-        try:
-            sequence, branch, token, fork = parts
-            return cls(str(configurable["thread_id"]), int(sequence), int(branch), token, fork or None)
-        except (ValueError, KeyError):
+    def of_config(cls, configurable: Mapping[str, Any], key: bytes) -> Fence | None:
+        """Read the fence that ``get_tuple`` put into a config; ``None`` when there is none, or it is forged."""
+        signed = configurable.get(FENCE_KEY)
+        thread_id = str(configurable.get("thread_id"))
+        if not isinstance(signed, str) or not signed.isascii():
             return None
+        signature, _, text = signed.partition(":")
+        if not hmac.compare_digest(signature, _signature(key, thread_id, text)):
+            return None
+        sequence, branch, token, fork = text.split(":", 3)
+        return cls(thread_id, int(sequence), int(branch), token, fork or None)
+
+
+def _signature(key: bytes, thread_id: str, text: str) -> str:
+    return hmac.digest(key, f"fence:{text}:{thread_id}".encode(), "sha256").hex()
 
 
 def new_fence(status: ThreadStatus, branch: int, fork: str | None = None) -> Fence:

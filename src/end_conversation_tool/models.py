@@ -43,6 +43,7 @@ __all__ = [
     "RiskKind",
     "Seal",
     "SealOutcome",
+    "SealPoint",
     "ThreadStatus",
     "UnmetCode",
     "Verdict",
@@ -257,6 +258,14 @@ class SealOutcome(Record):
     refusal: Literal[UnmetCode.RISK_FLAGGED, UnmetCode.STALE_RUN] | None = None
 
 
+class SealPoint(Record):
+    """Where a branch was sealed, kept once an operator has reopened it; fields as in ``Seal``."""
+
+    sequence: int = Field(ge=1)
+    checkpoint_id: str | None = None
+    run_token: str | None = None
+
+
 class BranchStatus(Record):
     """The state of one branch of a thread.
 
@@ -267,6 +276,7 @@ class BranchStatus(Record):
         fence: A run may write to an open branch if it started at this sequence number or later.
         run_token: The run that opened the branch; ``None`` for branch 0.
         seal: The end record; ``None`` while the branch is open.
+        past_seals: Where it was sealed before it was reopened: what was written beside a seal stays out for good.
     """
 
     branch: int = Field(default=0, ge=0)
@@ -275,6 +285,7 @@ class BranchStatus(Record):
     fence: int = Field(default=0, ge=0)
     run_token: str | None = None
     seal: Seal | None = None
+    past_seals: tuple[SealPoint, ...] = ()
 
 
 class ThreadStatus(Record):

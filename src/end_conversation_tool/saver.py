@@ -9,6 +9,7 @@ It wraps any checkpoint saver and never evaluates a policy. In this order:
    refused, as configured. The sealed branch stays sealed.
 4. Reads stay open and show the truth: the newest checkpoint of a sealed branch shows ``conversation_end`` even when the
    process died between seal and checkpoint, and a write that slipped in beside the seal is not what readers get.
+   Where checkpoints and registry share a database, ``setup`` has the database itself refuse such a write.
 5. A copy of a sealed thread is sealed. Deleting a thread deletes its checkpoints; its seal stays, and so its id stays
    unusable until an operator reopens it.
 """
@@ -17,6 +18,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from inspect import iscoroutinefunction
+from itertools import islice
 from typing import Any, Literal, Self
 
 from langchain_core.runnables import RunnableConfig
@@ -28,23 +31,14 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 
-from end_conversation_tool.checkpoint_marks import (
-    branch_of,
-    fenced,
-    is_stale,
-    showing_end,
-    with_fence,
-    with_marks,
-    without_fence,
-    without_marks,
-)
+from end_conversation_tool.checkpoint_triggers import afound_in, found_in
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
-from end_conversation_tool.fence import Fence, branch_to_write, can_fork, check_write, new_fence, open_branch
-from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
-from end_conversation_tool.models import Seal, ThreadStatus, validate_thread_id
+from end_conversation_tool.flow import arun_flow, run_flow
+from end_conversation_tool.models import ThreadStatus
 from end_conversation_tool.prompts import conversation_end
 from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.running import belongs_to_run, current_fence, set_current_fence
+from end_conversation_tool.running import set_current_fence
+from end_conversation_tool.saver_flows import Look, SaverFlows
 
 __all__ = ["SealedSaver"]
 
@@ -81,14 +75,50 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         if on_sealed not in ("raise", "discard"):
             raise InvalidInputError(f"on_sealed: expected 'raise' or 'discard', got {on_sealed!r}")
         super().__init__(serde=inner.serde)
-        self.inner, self.registry, self.on_fork, self.on_sealed = inner, registry, on_fork, on_sealed
+        self.registry, self.on_fork, self.on_sealed = registry, on_fork, on_sealed
         self.fence_scope = object()  # shared by the clones that ``with_allowlist`` makes
+        self._wrap(inner)
+
+    def _wrap(self, inner: BaseCheckpointSaver[Any]) -> None:
+        self.inner = inner
+        self._flows = SaverFlows(
+            inner,
+            self.registry,
+            forks=self.on_fork == "branch",
+            discards=self.on_sealed == "discard",
+            scope=self.fence_scope,
+        )
 
     def __getattr__(self, name: str) -> Any:
-        """Give what the inner saver has beyond the base class, such as ``setup`` or ``conn``."""
+        """Give what the inner saver has beyond the base class, such as ``conn``."""
         if name.startswith("__") or name == "inner":
             raise AttributeError(name)
         return getattr(self.inner, name)
+
+    def setup(self) -> Any:
+        """Set up the inner saver, and have its database refuse writes to sealed branches, if it is the registry's too.
+
+        Returns:
+            ``None``, or something to be awaited, as the inner saver's own ``setup`` does.
+
+        Raises:
+            RegistryError: The triggers could not be made.
+        """
+        prepare = getattr(self.inner, "setup", None)
+        if iscoroutinefunction(prepare):
+            return self._asetup(prepare)
+        if prepare is not None:
+            prepare()
+        guard = getattr(self.registry, "guard_checkpoints", None)
+        if guard is not None and found_in(self.inner, self.registry.signing_key):
+            guard()
+        return None
+
+    async def _asetup(self, prepare: Any) -> None:
+        await prepare()
+        guard = getattr(self.registry, "aguard_checkpoints", None)
+        if guard is not None and await afound_in(self.inner, self.registry.signing_key):
+            await guard()
 
     # Reading
 
@@ -108,11 +138,11 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         Raises:
             ThreadSealedError: A run is starting on a sealed branch; mere readers are served.
         """
-        return self._looked(config, *run_flow(self._reading(config)))
+        return self._looked(config, run_flow(self._flows.reading(config)))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Async twin of ``get_tuple``."""
-        return self._looked(config, *await arun_flow(self._reading(config)))
+        return self._looked(config, await arun_flow(self._flows.reading(config)))
 
     def list(
         self,
@@ -122,9 +152,23 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
-        """Yield checkpoints, newest first, as the inner saver has them."""
-        for found in self.inner.list(config, filter=filter, before=before, limit=limit):
-            yield without_marks(found)
+        """Yield checkpoints, newest first, without those that were written beside a seal.
+
+        With no thread given, these are left out of the ``limit`` that the inner saver kept to.
+        """
+        known: dict[str, ThreadStatus] = {}
+        thread_id = _thread_listed(config)
+        sifted = thread_id is not None and run_flow(self._flows.listing(known, thread_id))
+        found = self.inner.list(config, filter=filter, before=before, limit=None if sifted else limit)
+        yield from islice(self._sifted(found, known), limit)
+
+    def _sifted(self, found: Iterator[CheckpointTuple], known: dict[str, ThreadStatus]) -> Iterator[CheckpointTuple]:
+        for one in found:
+            thread_id = str(one.config["configurable"]["thread_id"])
+            run_flow(self._flows.listing(known, thread_id))
+            shown = self._flows.listed(one, known[thread_id])
+            if shown is not None:
+                yield shown
 
     async def alist(
         self,
@@ -135,8 +179,19 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """Async twin of ``list``."""
-        async for found in self.inner.alist(config, filter=filter, before=before, limit=limit):
-            yield without_marks(found)
+        known: dict[str, ThreadStatus] = {}
+        thread_id = _thread_listed(config)
+        sifted = thread_id is not None and await arun_flow(self._flows.listing(known, thread_id))
+        left = limit
+        async for one in self.inner.alist(config, filter=filter, before=before, limit=None if sifted else limit):
+            if left == 0:
+                return
+            thread_id = str(one.config["configurable"]["thread_id"])
+            await arun_flow(self._flows.listing(known, thread_id))
+            shown = self._flows.listed(one, known[thread_id])
+            if shown is not None:
+                left = None if left is None else left - 1
+                yield shown
 
     def get_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, Any]:
         """Return what the inner saver says."""
@@ -146,44 +201,13 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         """Async twin of ``get_delta_channel_history``."""
         return await self.inner.aget_delta_channel_history(config=config, channels=channels)
 
-    def _looked(
-        self, config: RunnableConfig, found: CheckpointTuple | None, fence: Fence, seal: Seal | None
-    ) -> CheckpointTuple | None:
+    def _looked(self, config: RunnableConfig, look: Look) -> CheckpointTuple | None:
         """Hand a checkpoint over; a run that starts on a sealed branch is refused before any of its nodes runs."""
+        found, fence, seal = look
         starts = set_current_fence(fence, config["configurable"], self.fence_scope)
         if starts and seal is not None and self.on_sealed == "raise":
             raise ThreadSealedError(fence.thread_id, conversation_end(seal))
         return found
-
-    def _reading(self, config: RunnableConfig) -> Flow[tuple[CheckpointTuple | None, Fence, Seal | None]]:
-        """Return the checkpoint, the fence for whoever reads it, and the seal that stands in the way of writing."""
-        thread_id = _thread_of(config)
-        status: ThreadStatus = yield Ask(self.registry.status, self.registry.astatus, (thread_id,))
-        found: CheckpointTuple | None = yield Ask(self.inner.get_tuple, self.inner.aget_tuple, (config,))
-        wanted = config["configurable"].get("checkpoint_id")
-        if found is not None and not wanted:
-            found = yield from self._skip_stale(config, found, status)
-        branch = status.branch if found is None else branch_of(found)
-        seal = status.on_branch(branch).seal
-        if found is None:
-            return None, new_fence(status, branch), seal
-        fork = found.checkpoint["id"] if seal and wanted and can_fork(seal, found.checkpoint["id"]) else None
-        if fork and self.on_fork == "branch":
-            seal = None
-        elif seal is not None and not fork:
-            found = showing_end(found, conversation_end(seal))
-        fence = new_fence(status, branch, None if seal else fork)
-        return with_fence(without_marks(found), fence), fence, seal
-
-    def _skip_stale(
-        self, config: RunnableConfig, newest: CheckpointTuple, status: ThreadStatus
-    ) -> Flow[CheckpointTuple | None]:
-        """Return the newest checkpoint that was not written beside a seal."""
-        if not is_stale(newest, status):
-            return newest
-        before: dict[str, Any] = {"before": newest.config}
-        earlier = yield Ask(_listed(self.inner), _alisted(self.inner), (config,), before)
-        return next((found for found in earlier if not is_stale(found, status)), None)
 
     # Writing
 
@@ -201,7 +225,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
             StaleRunError: The run was overtaken.
             RegistryError: The registry cannot be read, so nobody knows. Nothing is written.
         """
-        return run_flow(self._putting(config, checkpoint, metadata, new_versions))
+        return run_flow(self._flows.putting(config, checkpoint, metadata, new_versions))
 
     async def aput(
         self,
@@ -211,74 +235,19 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Async twin of ``put``."""
-        return await arun_flow(self._putting(config, checkpoint, metadata, new_versions))
+        return await arun_flow(self._flows.putting(config, checkpoint, metadata, new_versions))
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Write what a task produced. Raises as ``put`` does."""
-        run_flow(self._putting_writes(config, writes, task_id, task_path))
+        run_flow(self._flows.putting_writes(config, writes, task_id, task_path))
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Async twin of ``put_writes``."""
-        await arun_flow(self._putting_writes(config, writes, task_id, task_path))
-
-    def _putting(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> Flow[RunnableConfig]:
-        fence = self._fence_of(config)
-        try:
-            branch = yield from self._permitting(_thread_of(config), fence)
-        except ThreadSealedError:
-            if not self._discards(config):
-                raise
-            return {**config, "configurable": {**config["configurable"], "checkpoint_id": checkpoint["id"]}}
-        marked = with_marks(metadata, branch, fence)
-        written: RunnableConfig = yield Ask(
-            self.inner.put, self.inner.aput, (without_fence(config), checkpoint, marked, new_versions)
-        )
-        return written if fence is None else fenced(written, fence)
-
-    def _putting_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
-    ) -> Flow[None]:
-        try:
-            yield from self._permitting(_thread_of(config), self._fence_of(config))
-        except ThreadSealedError:
-            if not self._discards(config):
-                raise
-            return
-        arguments = (without_fence(config), writes, task_id, task_path)
-        yield Ask(self.inner.put_writes, self.inner.aput_writes, arguments)
-
-    def _discards(self, config: RunnableConfig) -> bool:
-        """Whether a refused write is dropped without an error: only in a run, whose door answers for it."""
-        return self.on_sealed == "discard" and belongs_to_run(config["configurable"])
-
-    def _permitting(self, thread_id: str, fence: Fence | None) -> Flow[int]:
-        """Return the branch to write, opening it when the run forks; raise when the write comes too late."""
-        status: ThreadStatus = yield Ask(self.registry.status, self.registry.astatus, (thread_id,))
-        if fence is None:
-            branch = status.on_branch(status.branch)
-        else:
-            found = branch_to_write(status, fence)
-            if found is None:
-                status = yield open_branch(self.registry, fence)
-                found = branch_to_write(status, fence)
-            branch = found or status.on_branch(fence.branch)
-        check_write(status, branch, fence)
-        return branch.branch
-
-    def _fence_of(self, config: RunnableConfig) -> Fence | None:
-        """Return the writer's fence: that of its run, or, for a writer that is none, the one of its config."""
-        configurable = config["configurable"]
-        return current_fence(configurable, _thread_of(config), self.fence_scope) or Fence.of_config(configurable)
+        await arun_flow(self._flows.putting_writes(config, writes, task_id, task_path))
 
     # Whole threads
 
@@ -299,30 +268,26 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         await self.inner.adelete_for_runs(run_ids)
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy a thread with its seals and risk flags.
+        """Copy a thread with its seals and risk flags; works over every inner saver.
 
         Raises:
             ThreadSealedError: The target is sealed.
+            StaleRunError: The source was sealed, branched or reopened meanwhile. Nothing was copied; do it again.
+            InvalidInputError: The target is the source, or has checkpoints or branches.
         """
-        run_flow(self._copying(source_thread_id, target_thread_id))
+        run_flow(self._flows.copying(source_thread_id, target_thread_id))
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Async twin of ``copy_thread``."""
-        await arun_flow(self._copying(source_thread_id, target_thread_id))
-
-    def _copying(self, source: str, target: str) -> Flow[None]:
-        """Copy seals and flags first: a crash in between leaves a sealed thread without content, never the reverse."""
-        yield from self._permitting(validate_thread_id(target), None)
-        yield Ask(self.registry.copy_status, self.registry.acopy_status, (source, target))
-        yield Ask(self.inner.copy_thread, self.inner.acopy_thread, (source, target))
+        await arun_flow(self._flows.copying(source_thread_id, target_thread_id))
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Prune checkpoints. Seals stay."""
-        self.inner.prune(thread_ids, strategy=strategy)
+        run_flow(self._flows.pruning(thread_ids, strategy))
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Async twin of ``prune``."""
-        await self.inner.aprune(thread_ids, strategy=strategy)
+        await arun_flow(self._flows.pruning(thread_ids, strategy))
 
     # The rest of the base class
 
@@ -341,23 +306,10 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         if inner is self.inner:
             return self
         clone = copy.copy(self)
-        clone.inner, clone.serde = inner, inner.serde
+        clone.serde = inner.serde
+        clone._wrap(inner)  # noqa: SLF001 - its own kind
         return clone
 
 
-def _thread_of(config: RunnableConfig) -> str:
-    return validate_thread_id(config["configurable"].get("thread_id"))
-
-
-def _listed(inner: BaseCheckpointSaver[Any]) -> Any:
-    def listed(config: RunnableConfig, **options: Any) -> list[CheckpointTuple]:
-        return list(inner.list(config, **options))
-
-    return listed
-
-
-def _alisted(inner: BaseCheckpointSaver[Any]) -> Any:
-    async def listed(config: RunnableConfig, **options: Any) -> list[CheckpointTuple]:
-        return [found async for found in inner.alist(config, **options)]
-
-    return listed
+def _thread_listed(config: RunnableConfig | None) -> str | None:
+    return None if config is None else str(config["configurable"]["thread_id"])

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import URL
 
 from end_conversation_tool.registry import InMemorySealRegistry, SealRegistry, SqlSealRegistry
-from support.postgres import fresh_database, postgres_server
+from support.postgres import fresh_database
 
 
 class Calls:
@@ -27,12 +26,6 @@ class Calls:
             return getattr(self.registry, name)(*args, **kwargs)
 
         return call
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[URL]:
-    with postgres_server() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from sqlalchemy import URL, NullPool, create_engine, make_url
 
-__all__ = ["fresh_database", "postgres_server"]
+__all__ = ["fresh_database", "fresh_schema", "postgres_server"]
 
 
 @contextmanager
@@ -28,11 +28,37 @@ def postgres_server() -> Iterator[URL]:
 
     folder = tempfile.mkdtemp(prefix="registry-postgres-")
     server = get_server(folder)
+    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
     try:
-        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        _hurry(url)
+        yield url
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hurry(server: URL) -> None:
+    """Have a server that is thrown away not wait for the disk: it is clients that crash in tests, never the server."""
+    engine = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.exec_driver_sql(f"ALTER SYSTEM SET {setting} = off")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def fresh_schema(server: URL) -> Iterator[str]:
+    """Yield the URL of an empty schema, which is dropped afterwards: as good as a database, and much quicker."""
+    name = f"schema_{uuid4().hex}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE SCHEMA {name}")
+    try:
+        path = server.update_query_dict({"options": f"-csearch_path={name}"})
+        yield path.render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import Insert, select, update
+from sqlalchemy import Insert, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from end_conversation_tool.checkpoint_triggers import TRIGGERS, TRIGGERS_THERE, advisory_key
 from end_conversation_tool.errors import InvalidInputError, RegistrySchemaError
 from end_conversation_tool.models import DecisionRecord, Record, ThreadStatus
 from end_conversation_tool.registry.base import StoredLedger, ThreadEvent
@@ -25,6 +26,7 @@ from end_conversation_tool.registry.transitions import Transition
 __all__ = [
     "READ_STATE",
     "change_thread",
+    "guard_checkpoints",
     "keep_decision",
     "keep_ledger",
     "kept_decisions",
@@ -50,6 +52,9 @@ def change_thread(dialect: str, thread_id: str, transition: Transition[T]) -> Fl
         RegistrySchemaError: The state of the thread cannot be read.
     """
     key = thread_key(thread_id)
+    if dialect == "postgresql":
+        # The triggers on checkpoints wait for this one: a row lock cannot keep them off a row that is not there yet.
+        yield select(func.pg_advisory_xact_lock(advisory_key(key)))
     yield _insert_unless_there(dialect, threads, {"thread_key": key, **_columns(ThreadStatus(thread_id=thread_id))})
     # FOR UPDATE on PostgreSQL; SQLite ignores it, its transaction has locked the whole file already.
     rows = yield select(threads.c.state).where(threads.c.thread_key == key).with_for_update()
@@ -127,6 +132,15 @@ def kept_ledger(thread_id: str) -> Flow[StoredLedger | None]:
     """Return the ledger of a thread; ``None`` when none was saved."""
     rows = yield select(ledgers.c.version, ledgers.c.body).where(ledgers.c.thread_key == thread_key(thread_id))
     return StoredLedger(rows[0].version, rows[0].body) if rows else None
+
+
+def guard_checkpoints(dialect: str) -> Flow[None]:
+    """Put the triggers on the table ``checkpoints`` of this database, unless they are there."""
+    if dialect == "postgresql":
+        yield text("SELECT pg_advisory_xact_lock(6015379240178)")  # one process after the other
+    if not (yield text(TRIGGERS_THERE[dialect])):
+        for statement in TRIGGERS[dialect]:
+            yield text(statement.replace(":", "\\:"))
 
 
 def load_status(thread_id: str, state: str | None) -> ThreadStatus:

@@ -19,6 +19,7 @@ from end_conversation_tool.registry.base import StoredLedger, ThreadEvent
 from end_conversation_tool.registry.common import StoredRegistry
 from end_conversation_tool.registry.flows import (
     change_thread,
+    guard_checkpoints,
     keep_decision,
     keep_ledger,
     kept_decisions,
@@ -108,6 +109,20 @@ class SqlSealRegistry(StoredRegistry):
 
     async def _akeep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool:
         return await self._store.awrite(keep_ledger(self._store.dialect, thread_id, ledger))
+
+    def guard_checkpoints(self) -> None:
+        """Have this database refuse checkpoints of sealed branches: for a checkpointer that keeps its tables here.
+
+        ``SealedSaver.setup`` calls it. See ``checkpoint_triggers``.
+
+        Raises:
+            RegistryError: There is no table ``checkpoints``, or it is not this user's to alter.
+        """
+        self._store.write(guard_checkpoints(self._store.dialect))
+
+    async def aguard_checkpoints(self) -> None:
+        """Async twin of ``guard_checkpoints``."""
+        await self._store.awrite(guard_checkpoints(self._store.dialect))
 
     def close(self) -> None:
         """Close every connection. From then on each use is a ``RegistryError``; closing twice is harmless."""

@@ -32,6 +32,7 @@ from end_conversation_tool.models import (
     RiskFlag,
     Seal,
     SealOutcome,
+    SealPoint,
     ThreadStatus,
     UnmetCode,
     Verdict,
@@ -43,6 +44,9 @@ __all__ = ["Change", "ClearingFlags", "Copying", "OpeningBranch", "RaisingFlag",
 
 MAX_STANDING_FLAGS = 100
 """Most flags of one kind and source that stand on a thread: one vetoes, and ``status`` reads them all."""
+
+COPIED_RUN = "copied"
+"""The run in whose name a copied seal stands when nobody knows which run sealed the original."""
 
 T = TypeVar("T")
 
@@ -208,9 +212,13 @@ class Reopening:
 
     def __call__(self, status: ThreadStatus) -> Change[ThreadStatus]:
         """Return what becomes of the thread."""
-        if not status.sealed:
+        if status.seal is None:
             raise InvalidInputError("thread_id: expected a sealed thread, got one that is open")
-        opened = status.on_branch(status.branch).model_copy(update={"seal": None, "fence": status.sequence + 1})
+        branch, seal = status.on_branch(status.branch), status.seal
+        point = SealPoint(sequence=seal.sequence, checkpoint_id=seal.checkpoint_id, run_token=seal.run_token)
+        opened = branch.model_copy(
+            update={"seal": None, "fence": status.sequence + 1, "past_seals": (*branch.past_seals, point)}
+        )
         after = _with_branch(status, opened)
         event = _event(after, EventKind.REOPENED, self.now, actor=self.operator, reason=self.reason)
         return Change(after, after, (event,))
@@ -245,7 +253,10 @@ class Copying:
 
     @staticmethod
     def _own(branch: BranchStatus, thread_id: str) -> BranchStatus:
-        seal = branch.seal and branch.seal.model_copy(update={"thread_id": thread_id})
+        """Return the branch as the copy's own. Its seal always names a run, in whose name the content is copied."""
+        seal = branch.seal
+        if seal is not None:
+            seal = seal.model_copy(update={"thread_id": thread_id, "run_token": seal.run_token or COPIED_RUN})
         return branch.model_copy(update={"seal": seal})
 
 

@@ -1,0 +1,155 @@
+"""The seal checked inside the write itself: triggers on the checkpoint table of the registry's own database.
+
+``SealedSaver`` asks the registry, and then writes. Another process can seal between the two. Where the checkpointer
+keeps its ``checkpoints`` table in the registry's database, the database closes that gap:
+
+* PostgreSQL: the trigger takes a shared advisory lock on the thread, and ``seal`` an exclusive one, so that one of them
+  waits for the other to commit; then the trigger looks at the seal.
+* SQLite has one writer at a time, so looking is enough.
+
+A checkpoint says in its metadata which branch it belongs to, which run wrote it and when that run started
+(``checkpoint_marks``). One without these marks, written by somebody who goes round the saver, is refused as soon as the
+thread's present branch is sealed.
+
+What tasks write (``checkpoint_writes``) has no marks; it only counts with a checkpoint that takes it up, and readers of
+a sealed branch are shown none that is pending.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any
+
+__all__ = ["TRIGGERS", "TRIGGERS_THERE", "advisory_key", "afound_in", "found_in", "refused_by_trigger"]
+
+_SQLSTATES = ("ECT01", "ECT02")
+"""Sealed; stale."""
+
+_SQLITE_WORDS = "end_conversation: "
+
+_POSTGRES_FUNCTION = """
+CREATE OR REPLACE FUNCTION ect_guard_checkpoint() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $guard$
+DECLARE
+    thread_hash text := encode(sha256(convert_to(NEW.thread_id, 'UTF8')), 'hex');
+    run text := NEW.metadata ->> 'end_conversation_run';
+    started integer := (NEW.metadata ->> 'end_conversation_sequence')::integer;
+    present integer;
+    known jsonb;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(('x' || left(thread_hash, 16))::bit(64)::bigint);
+    SELECT t.branch, b INTO present, known
+        FROM ect_threads AS t, jsonb_array_elements(t.state::jsonb -> 'branches') AS b
+        WHERE t.thread_key = thread_hash
+        AND (b ->> 'branch')::integer = coalesce((NEW.metadata ->> 'end_conversation_branch')::integer, t.branch);
+    IF known IS NULL OR (known ->> 'run_token') = run THEN
+        started := NULL;
+    END IF;
+    IF known -> 'seal' ->> 'sequence' IS NOT NULL AND (known -> 'seal' ->> 'run_token') IS DISTINCT FROM run THEN
+        RAISE EXCEPTION 'the thread is sealed' USING ERRCODE = 'ECT01';
+    ELSIF known -> 'seal' ->> 'sequence' IS NULL AND started < (known ->> 'fence')::integer THEN
+        RAISE EXCEPTION 'the run was overtaken' USING ERRCODE = 'ECT02';
+    END IF;
+    RETURN NEW;
+END
+$guard$
+"""
+
+_POSTGRES_TRIGGER = """
+CREATE TRIGGER ect_guard BEFORE INSERT OR UPDATE ON checkpoints
+FOR EACH ROW EXECUTE FUNCTION ect_guard_checkpoint()
+"""
+
+_SQLITE_INDEX = "CREATE INDEX IF NOT EXISTS ect_threads_id ON ect_threads (thread_id)"
+
+_SQLITE_TRIGGER = """
+CREATE TRIGGER IF NOT EXISTS ect_guard BEFORE INSERT ON checkpoints
+WHEN EXISTS (SELECT 1 FROM ect_threads WHERE thread_id = NEW.thread_id)
+BEGIN
+    SELECT CASE
+        WHEN json_extract(b.value, '$.seal') IS NULL THEN RAISE(ABORT, 'end_conversation: stale')
+        ELSE RAISE(ABORT, 'end_conversation: sealed')
+    END
+    FROM ect_threads AS t, json_each(t.state, '$.branches') AS b
+    WHERE t.thread_id = NEW.thread_id
+    AND json_extract(b.value, '$.branch')
+        = coalesce(json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_branch'), t.branch)
+    AND CASE
+        WHEN json_extract(b.value, '$.seal') IS NOT NULL
+        THEN json_extract(b.value, '$.seal.run_token')
+            IS NOT json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_run')
+        ELSE json_extract(b.value, '$.run_token')
+            IS NOT json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_run')
+            AND json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_sequence')
+                < json_extract(b.value, '$.fence')
+    END;
+END
+"""
+
+
+TRIGGERS = {
+    "postgresql": (_POSTGRES_FUNCTION, _POSTGRES_TRIGGER),
+    "sqlite": (_SQLITE_INDEX, _SQLITE_TRIGGER),
+}
+"""What to run in the registry's database to put the triggers in place, by dialect."""
+
+TRIGGERS_THERE = {
+    "postgresql": "SELECT 1 FROM pg_trigger WHERE tgname = 'ect_guard' AND tgrelid = to_regclass('checkpoints')",
+    "sqlite": "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = 'ect_guard'",
+}
+
+_REGISTRY_THERE = {True: "SELECT 1 FROM sqlite_master WHERE name = 'ect_meta'", False: "SELECT to_regclass('ect_meta')"}
+_KEY = "SELECT value FROM ect_meta WHERE name = 'signing_key'"
+
+
+def advisory_key(thread_key: str) -> int:
+    """Return the number of a thread's advisory lock: the first 64 bits of its key, signed, as the trigger has it."""
+    return int.from_bytes(bytes.fromhex(thread_key[:16]), "big", signed=True)
+
+
+def refused_by_trigger(error: BaseException) -> bool:
+    """Whether a driver's error is the answer of such a trigger."""
+    if isinstance(error, sqlite3.IntegrityError):
+        return str(error).startswith(_SQLITE_WORDS)
+    return getattr(error, "sqlstate", None) in _SQLSTATES
+
+
+def found_in(saver: Any, signing_key: bytes) -> bool:
+    """Whether the registry with this key is in the database that a saver writes to: asked through its own connection.
+
+    Args:
+        saver: A saver of LangGraph's SQLite or PostgreSQL packages; any other has no database to ask.
+        signing_key: The registry's key: no two registries have the same.
+    """
+    with ExitStack() as stack:
+        connection: Any = getattr(saver, "conn", None)
+        if hasattr(connection, "getconn"):  # a pool
+            connection = stack.enter_context(connection.connection())
+        if connection is None or not _first(connection.execute(_there(connection)).fetchone()):
+            return False
+        return bool(_first(connection.execute(_KEY).fetchone()) == signing_key.hex())
+
+
+async def afound_in(saver: Any, signing_key: bytes) -> bool:
+    """Async twin of ``found_in``."""
+    async with AsyncExitStack() as stack:
+        connection: Any = getattr(saver, "conn", None)
+        if hasattr(connection, "getconn"):  # a pool
+            connection = await stack.enter_async_context(connection.connection())
+        if connection is None:
+            return False
+        there = await (await connection.execute(_there(connection))).fetchone()
+        if not _first(there):
+            return False
+        return bool(_first(await (await connection.execute(_KEY)).fetchone()) == signing_key.hex())
+
+
+def _there(connection: Any) -> str:
+    return _REGISTRY_THERE["sqlite" in type(connection).__module__]
+
+
+def _first(row: Any) -> Any:
+    """Return the first value of a row, which is a tuple or a dict; ``None`` where there is no row."""
+    values = list(row.values()) if isinstance(row, dict) else list(row or ())
+    return values[0] if values else None

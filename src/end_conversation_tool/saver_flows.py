@@ -1,0 +1,275 @@
+"""What ``SealedSaver`` does, as flows: the bodies that its sync and async methods share."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
+
+from end_conversation_tool.checkpoint_marks import (
+    branch_of,
+    copied,
+    fenced,
+    is_stale,
+    only_end,
+    showing_end,
+    with_fence,
+    with_marks,
+    without_fence,
+    without_marks,
+)
+from end_conversation_tool.checkpoint_triggers import refused_by_trigger
+from end_conversation_tool.errors import InvalidInputError, StaleRunError, ThreadSealedError
+from end_conversation_tool.fence import Fence, branch_to_write, can_fork, check_write, new_fence, open_branch
+from end_conversation_tool.flow import Ask, Flow
+from end_conversation_tool.models import Seal, ThreadStatus, validate_thread_id
+from end_conversation_tool.prompts import conversation_end
+from end_conversation_tool.registry.base import SealRegistry
+from end_conversation_tool.running import belongs_to_run, current_fence
+
+__all__ = ["Look", "SaverFlows", "thread_of"]
+
+_log = logging.getLogger(__name__)
+
+Look = tuple[CheckpointTuple | None, Fence, Seal | None]
+"""A checkpoint, the fence for whoever reads it, and the seal that stands in the way of writing."""
+
+
+class SaverFlows:
+    """The rules of ``SealedSaver`` over one inner saver.
+
+    Args:
+        inner: The saver that keeps the checkpoints.
+        registry: The truth about threads.
+        forks: Whether a run from an earlier checkpoint of a sealed branch opens a branch.
+        discards: Whether a refused write of a run is dropped without an error.
+        scope: Tells the fences of this saver from those of others.
+    """
+
+    def __init__(
+        self, inner: BaseCheckpointSaver[Any], registry: SealRegistry, *, forks: bool, discards: bool, scope: object
+    ) -> None:
+        self.inner, self.registry, self.forks, self.discards, self.scope = inner, registry, forks, discards, scope
+
+    # Reading
+
+    def reading(self, config: RunnableConfig) -> Flow[Look]:
+        """Read one checkpoint."""
+        status: ThreadStatus = yield self._status(thread_of(config))
+        found: CheckpointTuple | None = yield Ask(self.inner.get_tuple, self.inner.aget_tuple, (config,))
+        configurable = config["configurable"]
+        wanted, namespace = configurable.get("checkpoint_id"), configurable.get("checkpoint_ns")
+        if found is not None and is_stale(found, status):
+            found = None if wanted else (yield from self._before_stale(config, found, status))
+        branch = status.branch if found is None else branch_of(found, status)
+        seal = status.on_branch(branch).seal
+        within = current_fence(configurable, status.thread_id, self.scope) if namespace else None
+        if within is not None:  # a subgraph writes where its run writes, wherever its last checkpoint lies
+            return found and with_fence(without_marks(found), within, self._key), within, None
+        if found is None and seal is not None and not wanted and not namespace:
+            found = only_end(config, conversation_end(seal))
+        if found is None:
+            return None, new_fence(status, branch), seal
+        fork = found.checkpoint["id"] if seal and wanted and can_fork(seal, found.checkpoint["id"]) else None
+        if fork and self.forks:
+            seal = None
+        elif seal is not None and not fork:
+            found = showing_end(found, conversation_end(seal))
+        fence = new_fence(status, branch, None if seal else fork)
+        return with_fence(without_marks(found), fence, self._key), fence, seal
+
+    def _before_stale(
+        self, config: RunnableConfig, newest: CheckpointTuple, status: ThreadStatus
+    ) -> Flow[CheckpointTuple | None]:
+        """Return the newest checkpoint that was not written beside a seal."""
+        before: dict[str, Any] = {"before": newest.config}
+        earlier = yield Ask(_listed(self.inner), _alisted(self.inner), (config,), before)
+        return next((found for found in earlier if not is_stale(found, status)), None)
+
+    def listing(self, known: dict[str, ThreadStatus], thread_id: str) -> Flow[bool]:
+        """Look up a thread whose checkpoints are listed, once.
+
+        Args:
+            known: The threads looked up so far.
+            thread_id: The thread.
+
+        Returns:
+            Whether some of its checkpoints may have to be left out.
+        """
+        if thread_id not in known:
+            known[thread_id] = yield self._status(thread_id)
+        return any(branch.seal or branch.past_seals for branch in known[thread_id].branches)
+
+    @staticmethod
+    def listed(found: CheckpointTuple, status: ThreadStatus) -> CheckpointTuple | None:
+        """Return a checkpoint as history shows it; ``None`` for one that was written beside a seal."""
+        if is_stale(found, status):
+            return None
+        seal = status.on_branch(branch_of(found, status)).seal
+        if seal is not None and seal.checkpoint_id is not None and found.checkpoint["id"] >= seal.checkpoint_id:
+            found = showing_end(found, conversation_end(seal))
+        return without_marks(found)
+
+    # Writing
+
+    def putting(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> Flow[RunnableConfig]:
+        """Write a checkpoint, or refuse."""
+        fence = self._fence_of(config)
+        try:
+            branch, sequence = yield from self.permitting(thread_of(config), fence)
+            marked = with_marks(metadata, branch, fence, sequence)
+            arguments = (without_fence(config), checkpoint, marked, new_versions)
+            written: RunnableConfig = yield from self._refusing(
+                Ask(self.inner.put, self.inner.aput, arguments), thread_of(config), fence
+            )
+        except ThreadSealedError:
+            if not self._discards(config):
+                raise
+            return {**config, "configurable": {**config["configurable"], "checkpoint_id": checkpoint["id"]}}
+        return written if fence is None else fenced(written, fence, self._key)
+
+    def putting_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+    ) -> Flow[None]:
+        """Write what a task produced, or refuse."""
+        try:
+            yield from self.permitting(thread_of(config), self._fence_of(config))
+        except ThreadSealedError:
+            if not self._discards(config):
+                raise
+            return
+        arguments = (without_fence(config), writes, task_id, task_path)
+        yield Ask(self.inner.put_writes, self.inner.aput_writes, arguments)
+
+    def permitting(self, thread_id: str, fence: Fence | None) -> Flow[tuple[int, int]]:
+        """Return the branch to write, opening it when the run forks, and the thread's sequence number.
+
+        Raises:
+            ThreadSealedError: The branch is sealed.
+            StaleRunError: The run was overtaken.
+        """
+        status: ThreadStatus = yield self._status(thread_id)
+        if fence is None:
+            branch = status.on_branch(status.branch)
+        else:
+            found = branch_to_write(status, fence)
+            if found is None:
+                status = yield open_branch(self.registry, fence)
+                found = branch_to_write(status, fence)
+            branch = found or status.on_branch(fence.branch)
+        check_write(status, branch, fence)
+        return branch.branch, status.sequence
+
+    def _refusing(self, ask: Ask, thread_id: str, fence: Fence | None) -> Flow[Any]:
+        """Write; where the database itself found the seal first, say so as ``permitting`` does."""
+        try:
+            return (yield ask)
+        except Exception as error:
+            if not refused_by_trigger(error):
+                raise
+            yield from self.permitting(thread_id, fence)
+            raise  # the thread was reopened in between: the write is refused all the same
+
+    def _discards(self, config: RunnableConfig) -> bool:
+        """Whether a refused write is dropped without an error: only in a run, whose door answers for it."""
+        return self.discards and belongs_to_run(config["configurable"])
+
+    def _fence_of(self, config: RunnableConfig) -> Fence | None:
+        """Return the writer's fence: that of its run, or, for a writer that is none, the one of its config."""
+        configurable = config["configurable"]
+        fence = current_fence(configurable, thread_of(config), self.scope)
+        return fence or Fence.of_config(configurable, self._key)
+
+    # Whole threads
+
+    def copying(self, source: str, target: str) -> Flow[None]:
+        """Copy a thread: seals and flags first, so that a crash leaves a sealed thread without content at worst.
+
+        Every engine gets the same copy, through ``put`` and ``put_writes``; what was written beside a seal is left.
+        """
+        source, target = validate_thread_id(source), validate_thread_id(target)
+        yield from self.permitting(target, None)
+        there = yield Ask(self.inner.get_tuple, self.inner.aget_tuple, (_config(target),))
+        if there is not None:
+            raise InvalidInputError("target_thread_id: expected a thread without checkpoints, got one that has some")
+        before: ThreadStatus = yield self._status(source)
+        copy: ThreadStatus = yield Ask(self.registry.copy_status, self.registry.acopy_status, (source, target))
+        all_of = {"config": {"configurable": {"thread_id": source}}}
+        for found in reversed((yield Ask(_listed(self.inner), _alisted(self.inner), (), all_of))):
+            if not is_stale(found, before):
+                yield from self._copying_one(copied(found, copy), target)
+        after: ThreadStatus = yield self._status(source)
+        if after.sequence != before.sequence:
+            yield Ask(self.inner.delete_thread, self.inner.adelete_thread, (target,))
+            raise StaleRunError(source, held=before.sequence, current=after.sequence)
+
+    def _copying_one(self, found: CheckpointTuple, target: str) -> Flow[None]:
+        config = _config(target, found.config["configurable"].get("checkpoint_ns", ""))
+        if found.parent_config:
+            config["configurable"]["checkpoint_id"] = found.parent_config["configurable"]["checkpoint_id"]
+        versions = found.checkpoint["channel_versions"]
+        arguments = (config, found.checkpoint, found.metadata, versions)
+        written = yield Ask(self.inner.put, self.inner.aput, arguments)
+        by_task: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+        for task_id, channel, value in found.pending_writes or ():
+            by_task[task_id].append((channel, value))
+        for task_id, writes in by_task.items():
+            yield Ask(self.inner.put_writes, self.inner.aput_writes, (written, writes, task_id))
+
+    def pruning(self, thread_ids: Sequence[str], strategy: str) -> Flow[None]:
+        """Prune, but keep a thread whose newest checkpoint is not its latest: the inner saver would keep that one."""
+        chosen = thread_ids if strategy == "delete" or isinstance(thread_ids, str) else []
+        for thread_id in () if chosen else thread_ids:
+            status: ThreadStatus = yield self._status(thread_id)
+            newest = yield Ask(self.inner.get_tuple, self.inner.aget_tuple, (_config(thread_id),))
+            if newest is not None and is_stale(newest, status):
+                _log.warning("a thread was not pruned: its newest checkpoint was written beside a seal")
+            else:
+                chosen = [*chosen, thread_id]
+        yield Ask(self.inner.prune, self.inner.aprune, (chosen,), {"strategy": strategy})
+
+    @property
+    def _key(self) -> bytes:
+        return self.registry.signing_key
+
+    def _status(self, thread_id: str) -> Ask:
+        return Ask(self.registry.status, self.registry.astatus, (thread_id,))
+
+
+def thread_of(config: RunnableConfig) -> str:
+    """Return the thread that a config names."""
+    return validate_thread_id(config["configurable"].get("thread_id"))
+
+
+def _config(thread_id: str, namespace: str = "") -> RunnableConfig:
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace}}
+
+
+def _listed(inner: BaseCheckpointSaver[Any]) -> Any:
+    def listed(config: RunnableConfig, **options: Any) -> list[CheckpointTuple]:
+        return list(inner.list(config, **options))
+
+    return listed
+
+
+def _alisted(inner: BaseCheckpointSaver[Any]) -> Any:
+    async def listed(config: RunnableConfig, **options: Any) -> list[CheckpointTuple]:
+        return [found async for found in inner.alist(config, **options)]
+
+    return listed
