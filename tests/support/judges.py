@@ -1,0 +1,83 @@
+"""Verdicts of judges for tests, as a model would write them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from end_conversation_tool.judge import JudgeCase
+from end_conversation_tool.judge.base import JudgeVerdict, failed, weigh
+from end_conversation_tool.judge.prompt import lines_of
+from end_conversation_tool.models import EndRequest, JudgeReport
+from support.keywords import assistant, user
+from support.ledgers import ledger_of
+
+NO = {"holds": False, "messages": []}
+
+SAID = [
+    user("you idiot", "u1"),
+    assistant("I will not. Try this instead.", "a1"),
+    user("you idiot", "u2"),
+    assistant("I will not. Or I may end this chat.", "a2"),
+    user("you idiot", "u3"),
+]
+"""A transcript; its labels are m1 to m5."""
+
+
+def yes(*labels: str) -> dict[str, Any]:
+    return {"holds": True, "messages": list(labels)}
+
+
+AGREEING: dict[str, Any] = {
+    "risk": NO,
+    "misconduct": yes("m1", "m3", "m5"),
+    "refused": yes("m2", "m4"),
+    "redirected": yes("m2"),
+    "warned": yes("m4"),
+    "persisted": yes("m5"),
+    "user_wants_end": NO,
+}
+
+
+def verdict(**changes: Any) -> dict[str, Any]:
+    return AGREEING | changes
+
+
+def verdict_json(**changes: Any) -> str:
+    return json.dumps(verdict(**changes))
+
+
+def case(category: str = "abuse", said: Sequence[Any] = SAID) -> JudgeCase:
+    evidence = tuple(record for turn in ledger_of("ard arw a").turns for record in turn.records())
+    renamed = tuple(record.model_copy(update={"message_id": f"a{record.turn}"}) for record in evidence)
+    return JudgeCase(EndRequest(category=category, reason="why"), lines_of(said), renamed)
+
+
+class FixedJudge:
+    """Answers every case alike, and keeps the cases."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.changes, self.cases = changes, list[JudgeCase]()
+
+    def opine(self, case: JudgeCase) -> JudgeReport:
+        self.cases.append(case)
+        return weigh(case, JudgeVerdict.model_validate(verdict(**self.changes)), "fixed/1", (10, 5))
+
+    async def aopine(self, case: JudgeCase) -> JudgeReport:
+        return self.opine(case)
+
+
+class BrokenJudge:
+    """Raises, or fails in an orderly way."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def opine(self, case: JudgeCase) -> JudgeReport:
+        if self.error is not None:
+            raise self.error
+        return failed("unreachable", f"broken/{len(case.lines)}")
+
+    async def aopine(self, case: JudgeCase) -> JudgeReport:
+        return self.opine(case)
