@@ -190,7 +190,7 @@ def test_risk_hidden_behind_instructions_is_seen(*, asynchronous: bool) -> None:
 def test_any_chat_model_can_be_the_judge(*, asynchronous: bool) -> None:
     block = {"type": "tool_use", "name": "JudgeVerdict", "input": json.loads(verdict_json())}
     with MessagesApiServer([MessageReply([block])]) as server:
-        model = ChatAnthropic(model_name=MODEL, base_url=server.base_url, api_key="test", max_retries=0)  # type: ignore[call-arg,arg-type]
+        model = ChatAnthropic(model_name=MODEL, base_url=server.base_url, api_key="test", max_retries=0)  # type: ignore[call-arg]
         judge = ChatModelJudge(model)
         report = asyncio.run(judge.aopine(case())) if asynchronous else judge.opine(case())
         assert server.errors == []
@@ -208,7 +208,7 @@ def test_any_chat_model_can_be_the_judge(*, asynchronous: bool) -> None:
 )
 def test_a_chat_model_that_fails_is_a_failed_judge(reply: Any, why: str, *, asynchronous: bool) -> None:
     with MessagesApiServer([reply]) as server:
-        model = ChatAnthropic(model_name=MODEL, base_url=server.base_url, api_key="test", max_retries=0)  # type: ignore[call-arg,arg-type]
+        model = ChatAnthropic(model_name=MODEL, base_url=server.base_url, api_key="test", max_retries=0)  # type: ignore[call-arg]
         judge = ChatModelJudge(model, timeout=1)
         report = asyncio.run(judge.aopine(case())) if asynchronous else judge.opine(case())
     assert report.opinion is JudgeOpinion.FAILED

@@ -43,7 +43,8 @@ def test_an_answer_that_supports_every_condition_agrees() -> None:
 @pytest.mark.parametrize("field", ["misconduct", "refused", "redirected", "warned", "persisted"])
 @pytest.mark.parametrize("finding", [NO, yes()], ids=["does not hold", "cites nothing"])
 def test_every_condition_must_hold_and_be_shown(field: str, finding: dict[str, Any]) -> None:
-    report = weighed(**{field: finding})
+    changes: dict[str, Any] = {field: finding}
+    report = weighed(**changes)
     assert report.opinion is JudgeOpinion.DISAGREES
     assert report.why.startswith(f"{field}: ")
 
