@@ -170,6 +170,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         "Tool 'sub' not found in provided tools",
     ),
     "format of text": (request(output_config={"format": {"type": "text"}}), "output_config.format: Input should be"),
+    "format without schema": (request(**wants(None)), "output_config.format: Input should be a `json_schema` with"),
     "format that is open": (request(**wants({"type": "object"})), "output_config.format.schema: For 'object' type"),
     "format with a limit": (
         request(**wants({"anyOf": [{"type": "integer", "minimum": 1}]})),
