@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format clean
+.PHONY: demo serve test lint format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -13,6 +13,9 @@ $(READY): pyproject.toml
 
 demo: $(READY) ## four scripted conversations through a real agent: offline, no key
 	$(BIN)/end-conversation demo
+
+serve: $(READY) ## a LangGraph server with the guarded graph: offline without ANTHROPIC_API_KEY
+	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --no-browser --no-reload
 
 test: $(READY) ## the whole suite, PostgreSQL included
 	$(BIN)/python -m pytest -m 'not live and not browser'

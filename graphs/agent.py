@@ -1,0 +1,29 @@
+"""A guarded ``create_agent`` graph: Claude with ``ANTHROPIC_API_KEY``, and without it a scripted model.
+
+The scripted model hears insults, signs of distress, and requests to end the chat; nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+
+from langchain.agents import create_agent
+from langchain.chat_models import BaseChatModel, init_chat_model
+
+from end_conversation_tool import default_detectors
+from end_conversation_tool.middleware import EndConversationMiddleware
+from end_conversation_tool.server_storage import registry_from_environment
+from end_conversation_tool.testing.personas import reactive_model
+
+
+def _model() -> BaseChatModel:
+    if os.environ.get("ANTHROPIC_API_KEY"):
+        return init_chat_model("anthropic:claude-opus-4-1")
+    return reactive_model(default_detectors())
+
+
+agent = create_agent(
+    _model(),
+    system_prompt="You are a helpful assistant.",
+    middleware=[EndConversationMiddleware(registry=registry_from_environment())],
+)

@@ -1,0 +1,129 @@
+"""Where a LangGraph server keeps its threads: one database for checkpoints and seals, named by the environment.
+
+``END_CONVERSATION_DATABASE`` is a URL as ``SqlSealRegistry`` takes it; the default is a SQLite file beside the server's
+own files. In one database a seal and a checkpoint cannot be lost apart from each other.
+
+Needs the extra ``[sqlite]`` or ``[postgres]``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from sqlalchemy import make_url
+
+from end_conversation_tool.registry.sql import SqlSealRegistry
+from end_conversation_tool.saver import SealedSaver
+
+__all__ = ["checkpointer_from_environment", "open_checkpoints", "registry_from_environment"]
+
+_VARIABLE = "END_CONVERSATION_DATABASE"
+_DEFAULT = "sqlite:///.langgraph_api/conversations.db"
+_POOL_SIZE = 10
+
+
+def registry_from_environment() -> SqlSealRegistry:
+    """Return the registry of this process: the same one for graphs, checkpointer and auth handlers.
+
+    Raises:
+        RegistryError: The database cannot be reached or used.
+        InvalidInputError: ``END_CONVERSATION_DATABASE`` is not a URL that can be used.
+    """
+    return _registry(_database())
+
+
+@asynccontextmanager
+async def checkpointer_from_environment() -> AsyncIterator[SealedSaver]:
+    """Yield the guarded checkpointer that ``langgraph.json`` names.
+
+    Raises:
+        RegistryError: The database cannot be reached or used.
+    """
+    async with open_checkpoints(_database()) as inner:
+        yield SealedSaver(inner, registry_from_environment())
+
+
+@asynccontextmanager
+async def open_checkpoints(url: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    """Yield a checkpointer that can also undo single runs, which the server does for ``multitask_strategy=rollback``.
+
+    Args:
+        url: Of the database, as ``SqlSealRegistry`` takes it.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        async with _sqlite(parsed.database or "") as saver:
+            yield saver
+    else:
+        plain = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+        async with _postgres(plain) as saver:
+            yield saver
+
+
+@asynccontextmanager
+async def _sqlite(database: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 - needs an extra
+
+    class UndoingSqliteSaver(AsyncSqliteSaver):
+        async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+            await self.setup()
+            async with self.lock:
+                for run_id in run_ids:
+                    await self.conn.execute(_SQLITE_DELETE_WRITES, (run_id,))
+                    await self.conn.execute(_SQLITE_DELETE_CHECKPOINTS, (run_id,))
+                await self.conn.commit()
+
+    async with UndoingSqliteSaver.from_conn_string(database) as saver:
+        yield saver
+
+
+@asynccontextmanager
+async def _postgres(url: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415 - needs an extra
+    from psycopg.rows import dict_row  # noqa: PLC0415
+    from psycopg_pool import AsyncConnectionPool  # noqa: PLC0415
+
+    class UndoingPostgresSaver(AsyncPostgresSaver):
+        async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+            async with self._cursor() as cursor, cursor.connection.transaction():
+                await cursor.execute(_POSTGRES_DELETE_WRITES, (list(run_ids),))
+                await cursor.execute(_POSTGRES_DELETE_CHECKPOINTS, (list(run_ids),))
+
+    options: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
+    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(url, max_size=_POOL_SIZE, kwargs=options, open=False)
+    async with pool:
+        saver = UndoingPostgresSaver(pool)
+        await saver.setup()
+        yield saver
+
+
+_SQLITE_RUN = "json_extract(CAST(metadata AS TEXT), '$.run_id') = ?"
+_SQLITE_DELETE_WRITES = (
+    "DELETE FROM writes WHERE (thread_id, checkpoint_ns, checkpoint_id) IN "  # noqa: S608 - constants
+    f"(SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE {_SQLITE_RUN})"
+)
+_SQLITE_DELETE_CHECKPOINTS = f"DELETE FROM checkpoints WHERE {_SQLITE_RUN}"  # noqa: S608 - constants
+
+_POSTGRES_RUNS = "metadata ->> 'run_id' = ANY(%s)"
+_POSTGRES_DELETE_WRITES = (
+    "DELETE FROM checkpoint_writes WHERE (thread_id, checkpoint_ns, checkpoint_id) IN "  # noqa: S608 - constants
+    f"(SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE {_POSTGRES_RUNS})"
+)
+_POSTGRES_DELETE_CHECKPOINTS = f"DELETE FROM checkpoints WHERE {_POSTGRES_RUNS}"  # noqa: S608 - constants
+
+
+def _database() -> str:
+    return os.environ.get(_VARIABLE) or _DEFAULT
+
+
+@lru_cache(maxsize=8)
+def _registry(url: str) -> SqlSealRegistry:
+    if url == _DEFAULT:
+        Path(".langgraph_api").mkdir(exist_ok=True)
+    return SqlSealRegistry(url)

@@ -1,0 +1,203 @@
+"""The guarded graph behind ``langgraph dev``: chats, an end, what comes after it, branches, and lost races."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from langgraph_sdk.client import SyncLangGraphClient
+
+from end_conversation_tool.models import Category
+from end_conversation_tool.prompts import ended_text, statement
+from end_conversation_tool.registry import SqlSealRegistry
+from support.langgraph_server import LangGraphServer
+
+ASKS, CONFIRMS = "Please end this chat.", "Yes, end this chat."
+STATEMENT = statement(Category.USER_REQUEST)
+YES: Any = {"messages": [{"role": "user", "content": CONFIRMS}]}
+MORE: Any = {"messages": [{"role": "user", "content": "And another thing."}]}
+
+
+def refusal(call: Callable[[], Any]) -> tuple[int, str]:
+    """Return status and detail of a call that the server refuses."""
+    with pytest.raises(httpx.HTTPStatusError) as caught:
+        call()
+    return caught.value.response.status_code, caught.value.response.json()["detail"]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.1)
+
+
+def test_an_ordinary_chat_never_notices(server: LangGraphServer, registry: SqlSealRegistry) -> None:
+    thread_id = server.new_thread()
+    server.say(thread_id, "Hello.")
+    left = server.say(thread_id, "How are you?")
+    assert [message["type"] for message in left["messages"]] == ["human", "ai", "human", "ai"]
+    assert "conversation_end" not in left
+    assert registry.status(thread_id).sequence == 0
+    # A turn is an input checkpoint, one for the message and one for the model: the package adds none.
+    assert len(server.client.threads.get_history(thread_id, limit=50)) == 6
+
+
+def test_an_end_is_final_and_says_so(server: LangGraphServer, registry: SqlSealRegistry, ended: str) -> None:
+    seal = registry.status(ended).seal
+    assert seal is not None
+    assert seal.run_token, "the node did not know its run"
+    state: Any = server.client.threads.get_state(ended)
+    assert state["values"]["conversation_end"]["statement"] == STATEMENT
+    assert state["next"] == []
+    assert state["checkpoint"]["checkpoint_id"] > (seal.checkpoint_id or ""), "the run lost its last checkpoint"
+    before = server.texts(ended)
+    assert refusal(lambda: server.say(ended, "And another thing.")) == (423, STATEMENT)
+    assert server.texts(ended) == before
+    assert server.client.threads.get(ended)["status"] == "idle"
+
+
+def test_other_threads_go_on(server: LangGraphServer, ended: str) -> None:
+    other = server.new_thread()
+    assert server.say(other, "Hello.")["messages"][-1]["type"] == "ai"
+    assert server.texts(ended)[-1].startswith("The conversation has ended")
+
+
+Entry = Callable[[SyncLangGraphClient, str], Any]
+
+ENTRIES: dict[str, Entry] = {
+    "wait": lambda client, thread: client.runs.wait(thread, "agent", input=MORE),
+    "background": lambda client, thread: client.runs.create(thread, "agent", input=MORE),
+    "stream": lambda client, thread: list(client.runs.stream(thread, "agent", input=MORE)),
+    "no input": lambda client, thread: client.runs.wait(thread, "agent", input=None),
+    "delayed": lambda client, thread: client.runs.create(thread, "agent", input=MORE, after_seconds=1),
+    "another graph": lambda client, thread: client.runs.wait(thread, "naive", input=MORE),
+    "schedule": lambda client, thread: client.crons.create_for_thread(
+        thread, "agent", schedule="0 0 1 1 *", input=MORE
+    ),
+    "state update": lambda client, thread: client.threads.update_state(thread, MORE),
+    "state update as a node": lambda client, thread: client.threads.update_state(thread, MORE, as_node="model"),
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_every_entry_is_shut(server: LangGraphServer, long_ended: str, entry: Entry) -> None:
+    before = server.texts(long_ended)
+    assert refusal(lambda: entry(server.client, long_ended)) == (423, STATEMENT)
+    assert server.texts(long_ended) == before
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_every_entry_is_open_before_the_end(server: LangGraphServer, open_thread: str, entry: Entry) -> None:
+    entry(server.client, open_thread)
+
+
+def test_resuming_is_refused_too(server: LangGraphServer, long_ended: str) -> None:
+    answer = refusal(lambda: server.client.runs.wait(long_ended, "agent", command={"resume": "yes"}))
+    assert answer == (423, STATEMENT)
+
+
+def test_a_state_update_at_an_earlier_checkpoint_is_refused(server: LangGraphServer, long_ended: str) -> None:
+    early: Any = server.client.threads.get_history(long_ended, limit=50)[-3]["checkpoint"]
+    answer = refusal(lambda: server.client.threads.update_state(long_ended, MORE, checkpoint=early))
+    assert answer == (423, STATEMENT)
+
+
+def test_edit_and_retry_makes_a_recorded_branch(server: LangGraphServer, registry: SqlSealRegistry, asked: str) -> None:
+    """What ``useStream`` does: submit with the checkpoint of an earlier message's parent."""
+    early = server.client.threads.get_state(asked)["checkpoint"]
+    server.say(asked, CONFIRMS)
+    sealed_tip: Any = server.client.threads.get_state(asked)["checkpoint"]
+    retried = server.say(asked, "No, let us go on.", checkpoint=early)
+    assert [message["content"] for message in retried["messages"]][0::2] == [ASKS, "No, let us go on."]
+    assert "conversation_end" not in retried
+    status = registry.status(asked)
+    assert [branch.seal is not None for branch in status.branches] == [True, False]
+    assert status.branches[1].forked_from == early["checkpoint_id"]
+    assert server.say(asked, "Hello.")["messages"][-1]["type"] == "ai"
+
+    with pytest.raises(Exception, match="ThreadSealedError"):
+        server.say(asked, "Back to the end.", checkpoint=sealed_tip)
+    assert "Back to the end." not in server.texts(asked)
+
+    server.say(asked, ASKS)
+    assert server.say(asked, CONFIRMS)["conversation_end"]["ended"]
+    assert [branch.seal is not None for branch in registry.status(asked).branches] == [True, True]
+    assert refusal(lambda: server.say(asked, "Hello?")) == (423, STATEMENT)
+
+
+def test_the_end_itself_cannot_be_retried(server: LangGraphServer, long_ended: str) -> None:
+    tip: Any = server.client.threads.get_state(long_ended)["checkpoint"]
+    assert refusal(lambda: server.say(long_ended, "Again.", checkpoint=tip)) == (423, STATEMENT)
+
+
+def test_a_deleted_thread_does_not_come_back_open(server: LangGraphServer, ended: str, open_thread: str) -> None:
+    for thread_id in (ended, open_thread):
+        server.client.threads.delete(thread_id)
+        server.client.threads.create(thread_id=thread_id)
+    assert refusal(lambda: server.say(ended, "Hello?")) == (423, STATEMENT)
+    assert refusal(lambda: server.client.threads.update_state(ended, MORE)) == (423, STATEMENT)
+    assert server.texts(ended) == []
+    assert server.say(open_thread, "Hello?")["messages"][-1]["type"] == "ai"
+
+
+def test_messages_queued_behind_the_end_are_not_kept(server: LangGraphServer, asked: str) -> None:
+    """They were let in while the thread was open; the node and the saver refuse them."""
+    server.client.runs.create(asked, "agent", input=YES)
+    queued = server.client.runs.create(asked, "agent", input=MORE, multitask_strategy="enqueue")
+    wait_for(lambda: server.client.runs.get(asked, queued["run_id"])["status"] == "error")
+    assert "And another thing." not in server.texts(asked)
+    assert server.client.threads.get_state(asked)["values"]["conversation_end"]["ended"]  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("strategy", ["interrupt", "rollback"])
+def test_a_message_that_cancels_the_ending_run(server: LangGraphServer, asked: str, strategy: Any) -> None:
+    """Either the end came first and the message is refused, or it never came and the chat goes on: never half."""
+    server.client.runs.create(asked, "agent", input=YES)
+    answer = server.http.post(
+        f"/threads/{asked}/runs",
+        json={"assistant_id": "agent", "input": MORE, "multitask_strategy": strategy},
+    )
+    assert answer.status_code in (200, 423)
+    if answer.status_code == 200:
+        wait_for(lambda: server.client.runs.get(asked, answer.json()["run_id"])["status"] in ("success", "error"))
+    values: Any = server.client.threads.get_state(asked)["values"]
+    kept = "And another thing." in server.texts(asked)
+    assert kept != bool(values.get("conversation_end"))
+
+
+def test_the_ending_run_can_be_deleted_and_the_thread_stays_sealed(server: LangGraphServer, ended: str) -> None:
+    newest = server.client.runs.list(ended)[0]
+    server.client.runs.delete(ended, newest["run_id"])
+    assert CONFIRMS not in server.texts(ended)
+    values: Any = server.client.threads.get_state(ended)["values"]
+    assert values["conversation_end"]["statement"] == STATEMENT
+    assert refusal(lambda: server.say(ended, "Hello?")) == (423, STATEMENT)
+
+
+def test_a_schedule_ends_with_the_thread(server: LangGraphServer, registry: SqlSealRegistry, asked: str) -> None:
+    """Its first run ends the chat; the next ones, a second apart, find it sealed."""
+    cron: Any = server.client.crons.create_for_thread(asked, "agent", schedule="* * * * * *", input=YES)
+    wait_for(lambda: registry.status(asked).sealed)
+    wait_for(lambda: len(server.texts(asked)) == 5)
+    runs = len(server.client.runs.list(asked))
+    time.sleep(3)
+    server.client.crons.delete(cron["cron_id"])
+    assert server.texts(asked)[0::2] == [ASKS, CONFIRMS, ended_text()]
+    assert len(server.client.runs.list(asked)) == runs, "a sealed thread got another run"
+
+
+def test_nothing_is_let_in_while_the_registry_cannot_be_read(server: LangGraphServer, open_thread: str) -> None:
+    database = server.folder / "threads.db"
+    away = database.rename(server.folder / "away.db")
+    try:
+        status, detail = refusal(lambda: server.say(open_thread, "Hello?"))
+        update, _ = refusal(lambda: server.client.threads.update_state(open_thread, MORE))
+    finally:
+        away.rename(database)
+    assert (status, update) == (503, 503)
+    assert "cannot be checked" in detail
+    assert server.say(open_thread, "Hello again.")["messages"][-1]["type"] == "ai"
