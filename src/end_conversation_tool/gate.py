@@ -24,7 +24,7 @@ from end_conversation_tool.fence import branch_to_write, check_write, moved_to, 
 from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
 from end_conversation_tool.judge.base import Judge, JudgeCase, failed
 from end_conversation_tool.judge.prompt import lines_of
-from end_conversation_tool.judgement import FlagRaised, assess_risk, hear_user, note_reply
+from end_conversation_tool.judgement import assess_risk, hear_user, note_reply
 from end_conversation_tool.ledger import Ledger
 from end_conversation_tool.models import (
     DecisionRecord,
@@ -44,7 +44,7 @@ from end_conversation_tool.prompts import (
 )
 from end_conversation_tool.registry.base import SealRegistry
 from end_conversation_tool.ruling import conclude, denied, record_of, request_of, ruled_out
-from end_conversation_tool.visit import Reply, Ruling, RunContext, Visit
+from end_conversation_tool.visit import FlagRaised, Reply, Ruling, RunContext, Visit
 
 __all__ = ["Gate", "Ruling", "RunContext", "Visit"]
 
@@ -178,7 +178,11 @@ class Gate:
     def _hearing(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Flow[Visit]:
         heard = hear_user(self.detectors, visit.ledger, messages, visit.status)
         waiting = (FlagRaised(*flag) for flag in visit.ledger.unrecorded_risk)
-        return (yield from self._flagging(replace(visit, ledger=heard.ledger), (*waiting, *heard.flags)))
+        return (
+            yield from self._flagging(
+                replace(visit, ledger=heard.ledger), (*waiting, *visit.context.host_flags, *heard.flags)
+            )
+        )
 
     def _screening(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Flow[Visit]:
         risk, flags = assess_risk(self.detectors, visit.ledger, visit.status, messages, len(messages))

@@ -18,9 +18,9 @@ from end_conversation_tool.detectors.base import (
 )
 from end_conversation_tool.ledger import Ledger, Mark, text_digest
 from end_conversation_tool.models import EvidenceKind, RiskAssessment, RiskKind, ThreadStatus
-from end_conversation_tool.visit import Reply
+from end_conversation_tool.visit import FlagRaised, Reply
 
-__all__ = ["FlagRaised", "Heard", "assess_risk", "hear_user", "note_reply"]
+__all__ = ["Heard", "assess_risk", "hear_user", "note_reply"]
 
 WEAK_RISK_LIMIT = 2.0
 """Sum of the scores of doubtful messages at which the conversation as a whole counts as at risk: weak signs add up."""
@@ -39,16 +39,6 @@ _EVIDENCE_OF_SIGNAL: Mapping[SignalKind, EvidenceKind] = {
     SignalKind.WARNING: EvidenceKind.WARNING,
     SignalKind.END_QUESTION: EvidenceKind.END_QUESTION,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class FlagRaised:
-    """A risk flag that a message calls for."""
-
-    kind: RiskKind
-    source: str
-    message_id: str
-    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 from langgraph.config import get_config
 
 from end_conversation_tool.running import current_fence
+from end_conversation_tool.upstream import context_flags
 from end_conversation_tool.visit import RunContext
 
 __all__ = ["hooks_follow", "model_name", "run_context"]
@@ -35,6 +36,7 @@ def run_context(runtime: Any, model: Any) -> RunContext:
         model=model_name(model),
         nested=_NAMESPACE_SEPARATOR in namespace,
         checkpoint_id=None if info is None else info.checkpoint_id,
+        host_flags=context_flags(getattr(runtime, "context", None)),
         fence=None if scope is None or thread_id is None else current_fence(configurable, str(thread_id), scope),
     )
 

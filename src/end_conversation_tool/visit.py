@@ -9,8 +9,19 @@ from end_conversation_tool.detectors.base import ObservedMessage
 from end_conversation_tool.fence import Fence
 from end_conversation_tool.ledger import Ledger
 from end_conversation_tool.models import DecisionRecord, Seal, ThreadStatus
+from end_conversation_tool.vocabulary import RiskKind
 
-__all__ = ["Call", "Reply", "Ruling", "RunContext", "Visit"]
+__all__ = ["Call", "FlagRaised", "Reply", "Ruling", "RunContext", "Visit"]
+
+
+@dataclass(frozen=True, slots=True)
+class FlagRaised:
+    """A risk flag that a message calls for."""
+
+    kind: RiskKind
+    source: str
+    message_id: str
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,7 @@ class RunContext:
         model: Name of the model, where it is known.
         nested: Whether the caller is a subagent, which cannot end its parent's conversation (R10).
         checkpoint_id: The checkpoint on which the node runs.
+        host_flags: What the host knows about risk, see ``upstream``.
         fence: What the run read when it started; ``None`` when no ``SealedSaver`` guards the thread.
     """
 
@@ -31,6 +43,7 @@ class RunContext:
     model: str | None = None
     nested: bool = False
     checkpoint_id: str | None = None
+    host_flags: tuple[FlagRaised, ...] = ()
     fence: Fence | None = None
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from end_conversation_tool.detectors.base import Answer, DetectorSuite, ObservedMessage, Signal, SignalKind
 from end_conversation_tool.detectors.native import NativeRefusalDetector
-from end_conversation_tool.judgement import FlagRaised, assess_risk, hear_user, note_reply
+from end_conversation_tool.judgement import assess_risk, hear_user, note_reply
 from end_conversation_tool.ledger import Ledger, text_digest
 from end_conversation_tool.models import (
     Category,
@@ -21,7 +21,7 @@ from end_conversation_tool.models import (
     utc_now,
 )
 from end_conversation_tool.testing import refusal
-from end_conversation_tool.visit import Call, Reply
+from end_conversation_tool.visit import Call, FlagRaised, Reply
 from support.keywords import DOUBT_SCORE, BreakableDetector, KeywordDetector, assistant, keyword_suite, user
 
 SUITE = keyword_suite()
