@@ -25,6 +25,7 @@ from langchain.agents.middleware import (
     PIIMiddleware,
     ToolCallLimitMiddleware,
 )
+from langchain_core.tools import tool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -73,9 +74,16 @@ def postgres(folder: Path, stack: ExitStack) -> Place:
 ENGINES: dict[str, Callable[[Path, ExitStack], Place]] = {"memory": memory, "sqlite": sqlite, "postgres": postgres}
 
 
+@tool
+def look_up(word: str) -> str:
+    """Look a word up."""
+    return word
+
+
 def agent(saver: BaseCheckpointSaver[Any], *middleware: Any) -> Any:
     """Return the agent that every variant is a variation of."""
-    return create_agent(ScriptedChatModel(replies=lambda _messages: REPLY), middleware=middleware, checkpointer=saver)
+    model = ScriptedChatModel(replies=lambda _messages: REPLY)
+    return create_agent(model, [look_up], middleware=middleware, checkpointer=saver)
 
 
 def variants(engine: Callable[[Path, ExitStack], Place], folder: Path, stack: ExitStack) -> dict[str, Any]:

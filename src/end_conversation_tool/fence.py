@@ -18,6 +18,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Any
 
 from end_conversation_tool.errors import StaleRunError, ThreadSealedError
@@ -80,7 +81,7 @@ class Fence:
 
 
 def _signature(key: bytes, thread_id: str, text: str) -> str:
-    return hmac.digest(key, f"fence:{text}:{thread_id}".encode(), "sha256").hex()
+    return blake2b(f"fence:{text}:{thread_id}".encode(), key=key, digest_size=32).hexdigest()
 
 
 def new_fence(status: ThreadStatus, branch: int, fork: str | None = None) -> Fence:
