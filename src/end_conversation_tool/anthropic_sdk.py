@@ -30,13 +30,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from end_conversation_tool.anthropic_turn import TurnOutcome, outcome_of
-from end_conversation_tool.anthropic_wire import Response, read_response, voices_of, with_section
+from end_conversation_tool.anthropic_wire import Response, read_response, transcript, voices_of, with_section
 from end_conversation_tool.detectors import default_detectors
 from end_conversation_tool.detectors.base import DetectorSuite
 from end_conversation_tool.errors import InvalidInputError, RegistryError
 from end_conversation_tool.fence import new_fence
 from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
 from end_conversation_tool.gate import Gate
+from end_conversation_tool.judge.base import Judge
 from end_conversation_tool.models import validate_thread_id
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.prompts import PROMPT_SECTION
@@ -65,6 +66,7 @@ class ConversationGuard:
         registry: The truth about conversations; one that keeps ledgers, as every registry of this package does.
         policy: When an end is permitted.
         detectors: What is seen in messages; ``None`` for the offline detectors of this package.
+        judge: A second model that is asked about an end which everything else permits; it can only deny.
         prompt_section: What ``system`` adds to the system prompt; ``None`` adds nothing.
         strict_tool: Whether the API is to hold the model to the tool's schema.
 
@@ -78,6 +80,7 @@ class ConversationGuard:
         registry: SealRegistry,
         policy: EndConversationPolicy | None = None,
         detectors: DetectorSuite | None = None,
+        judge: Judge | None = None,
         prompt_section: str | None = PROMPT_SECTION,
         strict_tool: bool = False,
     ) -> None:
@@ -92,6 +95,7 @@ class ConversationGuard:
             policy=policy if policy is not None else EndConversationPolicy(),
             registry=registry,
             detectors=detectors or default_detectors(),
+            judge=judge,
         )
         self._prompt_section = prompt_section
         self._strict_tool = strict_tool
@@ -157,11 +161,15 @@ class Conversation:
             RegistryError: Nobody knows whether it has.
             InvalidInputError: It is no list of messages.
         """
-        return run_flow(self._preparing(voices_of(messages, self._key), self._context))
+        return run_flow(self._preparing(*self._read(messages), self._context))
 
     async def abefore_request(self, messages: Sequence[Any]) -> Turn:
         """Async twin of ``before_request``."""
-        return await arun_flow(self._preparing(voices_of(messages, self._key), self._context))
+        return await arun_flow(self._preparing(*self._read(messages), self._context))
+
+    def _read(self, messages: Sequence[Any]) -> tuple[tuple[Any, ...], Voices]:
+        voices = voices_of(messages, self._key)
+        return tuple(messages), voices
 
     def tool_runner(
         self, client: Any, *, messages: list[Any], tools: Iterable[Any] = (), system: Any = None, **params: Any
@@ -191,7 +199,7 @@ class Conversation:
 
         return AsyncGuardedToolRunner(self, client, {"messages": messages, "tools": tools, "system": system, **params})
 
-    def _preparing(self, voices: Voices, context: RunContext) -> Flow[Turn]:
+    def _preparing(self, messages: tuple[Any, ...], voices: Voices, context: RunContext) -> Flow[Turn]:
         """Admit, load the ledger, and listen to what was not heard yet."""
         gate = self._gate
         yield from self._carrying_over()
@@ -202,12 +210,9 @@ class Conversation:
         visit: Visit = yield Ask(gate.admit, gate.aadmit, (context, ledger))
         if visit.status is not None and context.fence is None:
             visit = replace(visit, context=replace(context, fence=new_fence(visit.status, visit.branch)))
-        older, trailing = voices.unheard(heard)
-        if trailing:
-            visit = yield Ask(gate.hear, gate.ahear, (visit, trailing))
-        if older:
-            visit = yield Ask(gate.screen, gate.ascreen, (visit, older))
-        return Turn(self, visit, voices, heard, stored.version if stored else 0)
+        if unheard := voices.unheard(heard):
+            visit = yield Ask(gate.hear, gate.ahear, (visit, unheard))
+        return Turn(self, visit, messages, voices, heard, stored.version if stored else 0)
 
     def _carrying_over(self) -> Flow[None]:
         """Take over the risk flags of the conversation that this one continues, once."""
@@ -218,11 +223,11 @@ class Conversation:
         yield Ask(registry.copy_status, registry.acopy_status, ids, {"seals": False})
         self._continues = None
 
-    def _concluding(self, turn: Turn, response: Response) -> Flow[TurnOutcome]:
-        """Check that the conversation is still open, rule on the response, and save the evidence."""
-        gate = self._gate
+    def concluding(self, turn: Turn, message: Any) -> Flow[TurnOutcome]:
+        """Check that the conversation is still open, rule on the response, and save the evidence: for ``Turn``."""
+        gate, response = self._gate, read_response(message, self._key)
         visit = yield from self._readmitting(turn.visit, response)
-        asked = (visit, response.reply, lambda: turn.voices.messages)
+        asked = (visit, response.reply, lambda: transcript(turn.messages, turn.voices, self._key))
         visit, ruling = yield Ask(gate.rule, gate.arule, asked)
         if ruling is None or ruling.seal is None:
             yield from self._saving(replace(turn, visit=visit), response, ruling)
@@ -250,7 +255,7 @@ class Conversation:
                 ask = (context.thread_id, body)
                 if (yield Ask(self._store.save_ledger, self._store.asave_ledger, ask, {"replaces": turn.version})):
                     return
-                turn = yield from self._preparing(turn.voices, context)
+                turn = yield from self._preparing(turn.messages, turn.voices, context)
                 turn = yield from self._noting(turn, response, ruling)
         except RegistryError as error:
             _log.error("evidence could not be saved and is lost: %s", type(error).__name__)
@@ -272,6 +277,7 @@ class Turn:
 
     conversation: Conversation
     visit: Visit
+    messages: tuple[Any, ...]
     voices: Voices
     heard: Heard
     version: int
@@ -293,11 +299,11 @@ class Turn:
             RegistryError: The registry cannot be read, and the response calls tools of your own.
             InvalidInputError: It is no finished message.
         """
-        return run_flow(self.conversation._concluding(self, read_response(response)))  # noqa: SLF001 - one unit
+        return run_flow(self.conversation.concluding(self, response))
 
     async def aafter_response(self, response: Any) -> TurnOutcome:
         """Async twin of ``after_response``."""
-        return await arun_flow(self.conversation._concluding(self, read_response(response)))  # noqa: SLF001 - one unit
+        return await arun_flow(self.conversation.concluding(self, response))
 
 
 def _unpacked(stored: StoredLedger | None) -> tuple[Any, Heard]:

@@ -9,7 +9,7 @@ Messages, responses and content blocks may be the SDK's objects or plain dicts. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,19 @@ from end_conversation_tool.detectors.native import is_native_refusal
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.tool import TOOL_NAME
 from end_conversation_tool.visit import Call, Reply
-from end_conversation_tool.voices import Voices
+from end_conversation_tool.voices import Voices, keyed_digest
 
-__all__ = ["Response", "get", "has_calls", "is_user_turn", "read_response", "result_block", "voices_of", "with_section"]
-
-_MAX_ID_CHARS = 128
+__all__ = [
+    "Response",
+    "get",
+    "has_calls",
+    "is_user_turn",
+    "read_response",
+    "result_block",
+    "transcript",
+    "voices_of",
+    "with_section",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,12 @@ def get(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
 
 
-def read_response(response: Any) -> Response:
+def read_response(response: Any, key: bytes) -> Response:
     """Read a response.
+
+    Args:
+        response: The response.
+        key: The registry's key.
 
     Raises:
         InvalidInputError: It is not a finished message.
@@ -67,11 +79,9 @@ def read_response(response: Any) -> Response:
             f"stream.get_final_message() returns it, got {type(response).__name__}"
         )
     calls = tuple(block for block in content if get(block, "type") == "tool_use")
-    text = "\n".join(_texts(content))
-    message_id = str(get(response, "id") or "")[:_MAX_ID_CHARS]
     end_calls = [call for call in calls if get(call, "name") == TOOL_NAME]
     reply = Reply(
-        message=ObservedMessage("assistant", text, message_id, response),
+        message=_spoken(content, response, key),
         end_calls=tuple(Call(str(get(call, "id")), TOOL_NAME, get(call, "input")) for call in end_calls),
         refused=is_native_refusal(response),
     )
@@ -105,6 +115,22 @@ def voices_of(messages: Any, key: bytes) -> Voices:
         elif role == "user" and _is_voice(content):
             said.append(("\n".join(_texts(content)), message))
     return Voices.of(said, trailing, key)
+
+
+def transcript(messages: Iterable[Any], voices: Voices, key: bytes) -> Iterator[ObservedMessage]:
+    """Yield what user and assistant said, oldest first; tool results are left out."""
+    heard = iter(voices.messages)
+    for message in messages:
+        if is_user_turn(message):
+            yield next(heard)
+        elif get(message, "role") == "assistant":
+            yield _spoken(get(message, "content"), message, key)
+
+
+def _spoken(content: Any, raw: Any, key: bytes) -> ObservedMessage:
+    """Return a message of the assistant: a history gives it no id, so it too is known by its words."""
+    text = "\n".join(_texts(content))
+    return ObservedMessage("assistant", text, f"assistant-{keyed_digest(text, key)}", raw)
 
 
 def is_user_turn(message: Any) -> bool:

@@ -108,19 +108,6 @@ class Gate:
         """Async twin of ``hear``."""
         return await arun_flow(self._hearing(visit, messages))
 
-    def screen(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Visit:
-        """Look for risk, and for nothing else, in user messages that are no new turn: edited, or sent late.
-
-        Args:
-            visit: The admitted run.
-            messages: The messages, oldest first.
-        """
-        return run_flow(self._screening(visit, messages))
-
-    async def ascreen(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Visit:
-        """Async twin of ``screen``."""
-        return await arun_flow(self._screening(visit, messages))
-
     def rule(self, visit: Visit, reply: Reply, history: History) -> tuple[Visit, Ruling | None]:
         """Note a model reply, and rule on its request to end, if it makes one.
 
@@ -183,13 +170,6 @@ class Gate:
                 replace(visit, ledger=heard.ledger), (*waiting, *visit.context.host_flags, *heard.flags)
             )
         )
-
-    def _screening(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Flow[Visit]:
-        risk, flags = assess_risk(self.detectors, visit.ledger, visit.status, messages, len(messages))
-        if risk.uncertain or not risk.healthy:
-            visit = replace(visit, ledger=visit.ledger.mark_doubt())
-        waiting = (FlagRaised(*flag) for flag in visit.ledger.unrecorded_risk)
-        return (yield from self._flagging(visit, (*waiting, *flags)))
 
     def _flagging(self, visit: Visit, flags: Sequence[FlagRaised]) -> Flow[Visit]:
         """Write flags; what cannot be written stays in the ledger, one of each kind, until it can."""

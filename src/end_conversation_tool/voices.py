@@ -13,17 +13,22 @@ Where an application shortens its history, words that the user says again are no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
 from end_conversation_tool.detectors.base import ObservedMessage
 from end_conversation_tool.ledger import MAX_TURNS
 
-__all__ = ["Heard", "Voices"]
+__all__ = ["Heard", "Voices", "keyed_digest"]
 
 _ID_PREFIX = "user-"
+
+
+def keyed_digest(text: str, key: bytes) -> str:
+    """Return 16 hexadecimal digits that stand for a text, and from which only the holder of the key can guess it."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +78,21 @@ class Voices:
         times: Counter[str] = Counter()
         messages: list[ObservedMessage] = []
         for text, raw in said:
-            digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).hexdigest()
+            digest = keyed_digest(text, key)
             times[digest] += 1
             again = f".{times[digest]}" if times[digest] > 1 else ""
             messages.append(ObservedMessage("user", text, f"{_ID_PREFIX}{digest}{again}", raw))
         return cls(tuple(messages), trailing)
 
-    def unheard(self, heard: Heard) -> tuple[Sequence[ObservedMessage], Sequence[ObservedMessage]]:
-        """Return what was not heard before: in older places of the history, and at its end."""
+    def unheard(self, heard: Heard) -> list[ObservedMessage]:
+        """Return what was not heard before; what stands in older places of the history may not count as evidence."""
         start = heard.count if heard.count and self._fold(heard.count) == heard.fold else 0
         known = set(heard.keys)
-        fresh = [index for index in range(start, len(self.messages)) if self._key(index) not in known]
-        older = [self.messages[index] for index in fresh if index < self.trailing]
-        return older, [self.messages[index] for index in fresh if index >= self.trailing]
+        return [
+            message if index >= self.trailing else replace(message, evidence=False)
+            for index, message in enumerate(self.messages)
+            if index >= start and self._key(index) not in known
+        ]
 
     def added_to(self, heard: Heard) -> Heard:
         """Return what was heard once this request was."""
