@@ -241,7 +241,7 @@ class Conversation:
             if response.own_calls:
                 raise
             _log.error("the registry could not be read after a response; no end is possible")
-            return replace(visit, context=context)
+            return replace(visit, context=replace(context, readable=False))
         return replace(visit, context=present.context, status=present.status)
 
     def _saving(self, turn: Turn, response: Response, ruling: Ruling | None) -> Flow[None]:

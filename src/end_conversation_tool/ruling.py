@@ -34,6 +34,7 @@ def ruled_out(visit: Visit, reply: Reply) -> set[UnmetCode]:
     found = {
         UnmetCode.NO_THREAD_ID: context.thread_id is None,
         UnmetCode.NO_CHECKPOINTER: not context.persisted,
+        UnmetCode.REGISTRY_UNAVAILABLE: not context.readable,
         UnmetCode.NOT_MAIN_AGENT: context.nested,
         UnmetCode.REFUSED_REPLY: reply.refused,
     }

@@ -35,6 +35,7 @@ class RunContext:
         nested: Whether the caller is a subagent, which cannot end its parent's conversation (R10).
         checkpoint_id: The checkpoint on which the node runs.
         host_flags: What the host knows about risk, see ``upstream``.
+        readable: Whether the registry could be read when the reply came.
         fence: What the run read when it started; ``None`` when no ``SealedSaver`` guards the thread.
     """
 
@@ -44,6 +45,7 @@ class RunContext:
     nested: bool = False
     checkpoint_id: str | None = None
     host_flags: tuple[FlagRaised, ...] = ()
+    readable: bool = True
     fence: Fence | None = None
 
 
