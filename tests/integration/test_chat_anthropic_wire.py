@@ -54,7 +54,7 @@ def twin(request: pytest.FixtureRequest) -> bool:
 
 
 def agent_on(server: MessagesApiServer, registry: SqlSealRegistry, *, streaming: bool, **model: Any) -> Any:
-    chat = ChatAnthropic(  # type: ignore[call-arg]
+    chat = ChatAnthropic(
         model=MODEL, base_url=server.base_url, api_key="test", max_retries=0, streaming=streaming, **model
     )
     return create_agent(
