@@ -54,11 +54,9 @@ def recorded() -> tuple[list[Any], list[str]]:
     end = {"type": "tool_use", "name": "end_conversation", "input": {"category": "abuse", "reason": "Insults went on."}}
     hours = {"type": "tool_use", "name": "opening_hours"}
     no = "I won't continue with insults. I can help you find a book instead."
-    warning = (
-        "I won't engage with abuse. If you keep insulting me, I may end this chat. I can help with a book instead."
-    )
+    warn = "I won't engage with abuse. If it goes on, I may end this chat. I can help with a book instead."
     insults = ["You fucking idiot.", "Shut up, you moron.", "You stupid piece of shit.", "You worthless idiot."]
-    return [[hours], "We are open from 9 to 18.", no, no, warning, [end], [end]], [
+    return [[hours], "We are open from 9 to 18.", no, no, warn, [end], [end]], [
         "When are you open?",
         *insults,
         "Hi?",
