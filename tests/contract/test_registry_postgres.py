@@ -47,6 +47,10 @@ async def test_connections_that_the_server_ended_are_replaced(url: str) -> None:
             assert registry.seal(permit()).created is (number == 0)
             execute(url, END_CONNECTIONS)
             assert (await registry.aseal(permit())).created is False
+            execute(url, END_CONNECTIONS)
+            assert registry.history("thread")
+            execute(url, END_CONNECTIONS)
+            assert await registry.ahistory("thread")
 
 
 async def test_a_server_that_is_not_there_is_an_error_without_the_password() -> None:

@@ -78,6 +78,24 @@ def test_threads_that_flag_and_seal_at_once(registry: SealRegistry) -> None:
         assert_consistent(registry, name, attempts=1)
 
 
+def test_threads_that_read_while_others_seal(registry: SealRegistry) -> None:
+    names = [f"thread-{number}" for number in range(40)]
+
+    def read(_: int) -> None:
+        seen: set[str] = set()
+        for _ in range(5):
+            for name in names:
+                sealed = registry.status(name).sealed
+                assert sealed or name not in seen  # once sealed, never open again
+                seen |= {name} if sealed else set()
+
+    with ThreadPoolExecutor(WORKERS + 1) as pool:
+        sealing = pool.submit(lambda: [registry.seal(permit(name)) for name in names])
+        list(pool.map(read, range(WORKERS)))
+        assert all(outcome.created for outcome in sealing.result())
+    assert all(registry.status(name).sealed for name in names)
+
+
 async def test_tasks_that_seal_at_once_make_one_seal(registry: SealRegistry) -> None:
     outcomes = await asyncio.gather(*(registry.aseal(permit(), held_sequence=0) for _ in range(30)))
     assert sum(outcome.created for outcome in outcomes) == 1

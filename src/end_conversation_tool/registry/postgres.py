@@ -17,7 +17,7 @@ from end_conversation_tool.registry.driver import Flow, Rows, adrive
 from end_conversation_tool.registry.failures import translated
 from end_conversation_tool.registry.loops import LoopConnections
 from end_conversation_tool.registry.schema import TABLE_NAMES
-from end_conversation_tool.registry.stores import Store, rows_of
+from end_conversation_tool.registry.stores import ALIVE, Store, rows_of
 
 __all__ = ["PostgresStore"]
 
@@ -85,31 +85,31 @@ class PostgresStore(Store):
         """Async twin of ``read``."""
         with translated(self.name):
             self.check()
-            async with self._in_loop().engine.connect() as connection:
+            async with self._astarted(ALIVE) as connection:
                 return await adrive(flow, _executing(connection))
 
     async def awrite(self, flow: Flow[T]) -> T:
         """Async twin of ``write``."""
         with translated(self.name):
             self.check()
-            async with self._abegun() as connection:
+            async with self._astarted(self.begin) as connection:
                 result = await adrive(flow, _executing(connection))
                 await connection.exec_driver_sql("COMMIT")
             return result
 
     @asynccontextmanager
-    async def _abegun(self) -> AsyncIterator[AsyncConnection]:
+    async def _astarted(self, first: str) -> AsyncIterator[AsyncConnection]:
         engine = self._in_loop().engine
         connection = await engine.connect()
         try:
             try:
-                await connection.exec_driver_sql(self.begin)
+                await connection.exec_driver_sql(first)
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
                 await connection.close()
                 connection = await engine.connect()
-                await connection.exec_driver_sql(self.begin)
+                await connection.exec_driver_sql(first)
             yield connection
         finally:
             await asyncio.shield(connection.close())

@@ -109,7 +109,10 @@ class SqliteStore(Store):
     def _state(self, key: str, *, retry: bool = True) -> str | None:
         del retry  # there is no server that could come back
         # Not from the pool: taking a connection there and giving it back costs twice as much as the read.
-        connection = self._readers.pop() if self._readers else self._connect()
+        try:
+            connection = self._readers.pop()
+        except IndexError:  # not asked for before: another thread may take the last one in between
+            connection = self._connect()
         try:
             rows = connection.execute(self._read_state, (key,)).fetchall()
         except BaseException:

@@ -18,9 +18,12 @@ from end_conversation_tool.registry.failures import raise_translated, translated
 from end_conversation_tool.registry.flows import READ_STATE
 from end_conversation_tool.registry.schema import open_schema
 
-__all__ = ["Store", "rows_of"]
+__all__ = ["ALIVE", "Store", "rows_of"]
 
 T = TypeVar("T")
+
+ALIVE = "SELECT 1"
+"""Shows that a connection is alive, where a flow's own first statement could not be run twice."""
 
 
 class Store(ABC):
@@ -110,32 +113,33 @@ class Store(ABC):
         """Run a flow that only reads, each statement by itself."""
         with translated(self.name):
             self.check()
-            with self._engine.connect() as connection:
+            with self._started(ALIVE) as connection:
                 return drive(flow, _executing(connection))
 
     def write(self, flow: Flow[T]) -> T:
         """Run a flow in one transaction."""
         with translated(self.name):
             self.check()
-            with self._begun() as connection:
+            with self._started(self.begin) as connection:
                 result = drive(flow, _executing(connection))
                 connection.exec_driver_sql("COMMIT")
             self.check()
             return result
 
     @contextmanager
-    def _begun(self) -> Iterator[Connection]:
+    def _started(self, first: str) -> Iterator[Connection]:
+        """Yield a connection on which ``first`` was run: on a new one, should the server have ended the old one."""
         connection = self._engine.connect()
         try:
             try:
-                connection.exec_driver_sql(self.begin)
+                connection.exec_driver_sql(first)
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
                 # Nothing was written yet: once more, on a new connection.
                 connection.close()
                 connection = self._engine.connect()
-                connection.exec_driver_sql(self.begin)
+                connection.exec_driver_sql(first)
             yield connection
         finally:
             connection.close()
