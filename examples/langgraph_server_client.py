@@ -40,6 +40,6 @@ except httpx.HTTPStatusError as error:
     print("refused with", error.response.status_code)
 
 history = client.threads.get_history(thread_id, limit=50)
-answered = [past for past in history if past["values"].get("messages", [{}])[-1].get("type") == "ai"]
+answered = [past for past in history if (past["values"].get("messages") or [{}])[-1].get("type") == "ai"]
 state = say(thread_id, "Sorry. Could you help me with a polite letter?", checkpoint=answered[-1]["checkpoint"])
 print("after an edit:", state["messages"][-1]["content"])
