@@ -19,7 +19,7 @@ from end_conversation_tool import SqlSealRegistry, ThreadSealedError
 from end_conversation_tool.anthropic_sdk import ConversationGuard
 from end_conversation_tool.testing import MessagesApiServer
 
-SETTINGS: Any = {"model": os.environ.get("ANTHROPIC_MODEL", "claude-opus-4-1"), "max_tokens": 500}
+SETTINGS: Any = {"model": os.environ.get("ANTHROPIC_MODEL", "claude-opus-5-5"), "max_tokens": 500}
 SYSTEM = "You are the assistant of a library. Be brief."
 TOOLS: list[Any] = [{"name": "opening_hours", "description": "Hours of today.", "input_schema": {"type": "object"}}]
 
