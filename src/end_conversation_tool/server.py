@@ -51,17 +51,20 @@ class ServerGuard:
     Args:
         registry: The truth about threads; the one that the graphs and the checkpointer use.
         branching: Whether a run from a checkpoint before the seal is let in; as the saver's ``on_fork="branch"``.
+        state_updates: Whether clients may write to the state of an open thread. What they write there is no evidence,
+            but the server does not show it to auth handlers, so it is all or nothing.
 
     Raises:
         InvalidInputError: An argument is not usable.
     """
 
-    def __init__(self, registry: SealRegistry, *, branching: bool = True) -> None:
+    def __init__(self, registry: SealRegistry, *, branching: bool = True, state_updates: bool = True) -> None:
         if not isinstance(registry, SealRegistry):
             raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}")
-        if not isinstance(branching, bool):
-            raise InvalidInputError(f"branching: expected a bool, got {type(branching).__name__}")
-        self.registry, self.branching = registry, branching
+        for name, given in {"branching": branching, "state_updates": state_updates}.items():
+            if not isinstance(given, bool):
+                raise InvalidInputError(f"{name}: expected a bool, got {type(given).__name__}")
+        self.registry, self.branching, self.state_updates = registry, branching, state_updates
 
     async def check(self, ctx: Auth.types.AuthContext, value: Any) -> None:
         """Refuse a request that must not get into a thread.
@@ -80,9 +83,7 @@ class ServerGuard:
         if ctx.action == "create_run":
             await self._check_run(value)
         elif ctx.resource in ("threads", "runs") and ctx.action == "update":
-            # A change of metadata and the cancelling of runs come with metadata; a state update does not.
-            if value.get("metadata") is None:
-                await self._check_thread(value.get("thread_id"), None)
+            await self._check_update(value)
         elif ctx.resource == "crons" and ctx.action in ("create", "update"):
             _refuse_forged(_mapping(value.get("payload")))
             await self._check_thread(value.get("thread_id"), None)
@@ -94,6 +95,13 @@ class ServerGuard:
         _refuse_forged(kwargs)
         configurable = _mapping(_mapping(kwargs.get("config")).get("configurable"))
         await self._check_thread(value.get("thread_id"), configurable.get("checkpoint_id"))
+
+    async def _check_update(self, value: Mapping[str, Any]) -> None:
+        if value.get("metadata") is not None:  # a change of metadata, or runs being cancelled: no state is written
+            return
+        await self._check_thread(value.get("thread_id"), None)
+        if not self.state_updates:
+            raise Auth.exceptions.HTTPException(403, "Not allowed from a client: state updates")
 
     async def _check_thread(self, thread_id: object, checkpoint_id: object) -> None:
         if thread_id is None:

@@ -134,6 +134,21 @@ def test_the_end_itself_cannot_be_retried(server: LangGraphServer, long_ended: s
     assert refusal(lambda: server.say(long_ended, "Again.", checkpoint=tip)) == (423, STATEMENT)
 
 
+def test_a_copy_is_as_sealed_as_its_source(
+    server: LangGraphServer, registry: SqlSealRegistry, long_ended: str, open_thread: str
+) -> None:
+    copied, other = (copy_of(server, thread_id) for thread_id in (long_ended, open_thread))
+    assert server.texts(copied) == server.texts(long_ended)
+    assert registry.status(copied).sealed
+    assert refusal(lambda: server.say(copied, "Hello?")) == (423, STATEMENT)
+    assert server.texts(other) == server.texts(open_thread)
+    assert server.say(other, "Hello?")["messages"][-1]["type"] == "ai"
+
+
+def copy_of(server: LangGraphServer, thread_id: str) -> str:
+    return str(server.http.post(f"/threads/{thread_id}/copy").raise_for_status().json()["thread_id"])
+
+
 def test_a_deleted_thread_does_not_come_back_open(server: LangGraphServer, ended: str, open_thread: str) -> None:
     for thread_id in (ended, open_thread):
         server.client.threads.delete(thread_id)
