@@ -4,7 +4,8 @@
 
 The rounds of all engines are interleaved in one run, and the medians are printed: of the read of an ordinary thread, of
 the read of a sealed one, and of a seal with its decision and its line in the audit trail. ``--filled`` puts that many
-sealed threads into each database first. PostgreSQL comes from the test extra, or from END_CONVERSATION_TEST_POSTGRES.
+sealed threads into each database first. PostgreSQL comes from the test extra, which does not wait for the disk, so
+that its seals look cheaper than they are; name a real server in END_CONVERSATION_TEST_POSTGRES for those.
 """
 
 from __future__ import annotations
