@@ -46,7 +46,7 @@ BEGIN
     IF known IS NULL OR (known ->> 'run_token') = run THEN
         started := NULL;
     END IF;
-    IF known -> 'seal' ->> 'sequence' IS NOT NULL AND (known -> 'seal' ->> 'run_token') IS DISTINCT FROM run THEN
+    IF known -> 'seal' ->> 'sequence' IS NOT NULL AND coalesce((known -> 'seal' ->> 'run_token') <> run, true) THEN
         RAISE EXCEPTION 'the thread is sealed' USING ERRCODE = 'ECT01';
     ELSIF known -> 'seal' ->> 'sequence' IS NULL AND started < (known ->> 'fence')::integer THEN
         RAISE EXCEPTION 'the run was overtaken' USING ERRCODE = 'ECT02';
@@ -77,8 +77,11 @@ BEGIN
         = coalesce(json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_branch'), t.branch)
     AND CASE
         WHEN json_extract(b.value, '$.seal') IS NOT NULL
-        THEN json_extract(b.value, '$.seal.run_token')
-            IS NOT json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_run')
+        THEN coalesce(
+            json_extract(b.value, '$.seal.run_token')
+                <> json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_run'),
+            1
+        )
         ELSE json_extract(b.value, '$.run_token')
             IS NOT json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_run')
             AND json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_sequence')

@@ -54,7 +54,7 @@ from end_conversation_tool.prompts import (
     still_here_text,
 )
 from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.run_context import hooks_follow, run_context
+from end_conversation_tool.run_context import hooks_follow, kept_messages, run_context
 from end_conversation_tool.tool import TOOL_NAME, create_end_conversation_tool
 from end_conversation_tool.visit import Ruling, Visit
 
@@ -214,7 +214,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             raise error
         ledger = self._gate.ledger_of(request.state.get(LEDGER_KEY), error.thread_id)
         messages = request.state["messages"]
-        gone = arrived_after(messages, ledger)
+        there = {message.id for message in kept_messages(messages)}
+        gone = [id_ for id_ in arrived_after(messages, ledger) if id_ in there]
         update = {"messages": [RemoveMessage(id=id_) for id_ in gone], END_KEY: error.conversation_end}
         kept = [message for message in messages if isinstance(message, AIMessage) and message.id not in gone]
         loops = bool(kept and kept[-1].tool_calls) and hooks_follow()

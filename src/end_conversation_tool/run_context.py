@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from langchain_core.messages import AnyMessage
 from langgraph.config import get_config
 
 from end_conversation_tool.running import current_fence
 from end_conversation_tool.upstream import context_flags
 from end_conversation_tool.visit import RunContext
 
-__all__ = ["hooks_follow", "model_name", "run_context"]
+__all__ = ["hooks_follow", "kept_messages", "model_name", "run_context"]
 
 _CHECKPOINTER = "__pregel_checkpointer"
 _READ = "__pregel_read"
@@ -53,6 +55,19 @@ def hooks_follow() -> bool:
         return any(name.endswith(".after_model") for name in channels)
     except (AttributeError, IndexError, TypeError):
         return True
+
+
+def kept_messages(given: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
+    """Return the messages that the run's own channel holds; those in a node's input may have been sent to it alone.
+
+    Args:
+        given: The messages in the node's input; returned when it cannot be told.
+    """
+    read: Any = get_config().get("configurable", {}).get(_READ)
+    try:
+        return list(read("messages"))
+    except (KeyError, TypeError):
+        return given
 
 
 def model_name(model: Any) -> str | None:

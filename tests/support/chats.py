@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
+from langgraph.types import Send
 
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.policy import EndConversationPolicy
@@ -86,6 +87,21 @@ class Chat:
         await self.say(WARN, thread, **options)
         return await self.say(END_IT, thread, **options)
 
+    async def stream_until(self, node: str, text: str, thread: str = "t") -> None:
+        """Say something, and drop the stream as soon as a node has answered, as a client that goes away does."""
+        config = {"configurable": {"thread_id": thread}}
+        given = {"messages": [HumanMessage(text)]}
+        if self.twin:
+            stream = self.graph.astream(given, config, stream_mode="updates")
+            async for part in stream:
+                if node in part:
+                    break
+            await stream.aclose()
+            return
+        stream = self.graph.stream(given, config, stream_mode="updates")
+        next(part for part in stream if node in part)
+        stream.close()
+
     async def state(self, thread: str | dict[str, Any] = "t") -> Any:
         """Return the state that readers see."""
         config = {"configurable": {"thread_id": thread} if isinstance(thread, str) else thread}
@@ -125,9 +141,10 @@ def guarded(
         return "noted"
 
     model = ScriptedChatModel(replies)
+    create = options.pop("create", {})
     settings = {"policy": EASY, "detectors": keyword_suite(), **options}
     guard = EndConversationMiddleware(registry=place.registry, **settings)
-    graph = create_agent(model, tools=[note, *tools], middleware=[guard, *middleware], checkpointer=saver)
+    graph = create_agent(model, tools=[note, *tools], middleware=[guard, *middleware], checkpointer=saver, **create)
     return Chat(graph, place.twin, lambda: len(model.calls), notes)
 
 
@@ -138,38 +155,53 @@ class NaiveState(TypedDict, total=False):
     ended: bool
 
 
-def naive(place: Place, *, replies: Callable[[list[BaseMessage]], str | AIMessage] = answer) -> Chat:
-    """Return what people build first: a flag in the state, and a route to END while it is set. The control."""
+def naive(
+    place: Place,
+    *,
+    replies: Callable[[list[BaseMessage]], str | AIMessage] = answer,
+    needs_warning: bool = False,
+    **options: Any,
+) -> Chat:
+    """Return what people build first: a flag in the state, and a route to END while it is set. The control.
+
+    Args:
+        place: Where its threads are kept; no guard is in between.
+        replies: What the model says.
+        needs_warning: Whether an end needs a warning among the assistant's messages in the state.
+        options: For ``compile``; ``model_cache`` is the cache policy of the model's node.
+    """
     notes: list[str] = []
     calls: list[int] = []
 
     def model(state: NaiveState) -> NaiveState:
         calls.append(1)
         said = replies(list(state["messages"]))
-        message = AIMessage(said) if isinstance(said, str) else said
-        ended = any(call["name"] == "end_conversation" for call in message.tool_calls)
-        return {"messages": [message], "ended": True} if ended else {"messages": [message]}
+        return {"messages": [AIMessage(said) if isinstance(said, str) else said]}
 
-    def tools(state: Any) -> NaiveState:
-        call = state if "name" in state else state["messages"][-1].tool_calls[0]
+    def seal(_: Any) -> NaiveState:
+        return {"ended": True}
+
+    def tools(call: Any) -> NaiveState:
         notes.append(call["args"]["text"])
-        return {"messages": []}
+        return {}
 
     def entry(state: NaiveState) -> str:
         return END if state.get("ended") else "model"
 
-    def onward(state: NaiveState) -> str:
-        last = state["messages"][-1]
-        asked = isinstance(last, AIMessage) and any(call["name"] == "note" for call in last.tool_calls)
-        return "tools" if asked else END
+    def onward(state: NaiveState) -> list[Send]:
+        said = [message for message in state["messages"] if isinstance(message, AIMessage)]
+        permitted = not needs_warning or any("may end this chat" in message.text for message in said)
+        nodes = {"note": "tools", **({"end_conversation": "seal"} if permitted else {})}
+        return [Send(nodes[call["name"]], call) for call in said[-1].tool_calls if call["name"] in nodes]
 
-    graph = StateGraph(NaiveState)
-    graph.add_node("model", model)
+    graph: Any = StateGraph(NaiveState)
+    graph.add_node("model", model, cache_policy=options.pop("model_cache", None))
+    graph.add_node("seal", seal)
     graph.add_node("tools", tools)
     graph.add_conditional_edges(START, entry, ["model", END])
-    graph.add_conditional_edges("model", onward, ["tools", END])
-    graph.add_edge("tools", END)
-    return Chat(graph.compile(checkpointer=place.inner), place.twin, lambda: len(calls), notes)
+    graph.add_conditional_edges("model", onward, ["tools", "seal"])
+    compiled = graph.compile(checkpointer=place.inner, **options)
+    return Chat(compiled, place.twin, lambda: len(calls), notes)
 
 
 def texts_of(snapshot: Any) -> list[str]:
