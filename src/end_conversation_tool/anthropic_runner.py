@@ -80,6 +80,7 @@ class _Base:
         self.messages, self.outcome = messages, TurnOutcome()
         prompt = {"system": whole} if (whole := conversation.guard.system(system)) else {}
         self._runner = create(messages=list(messages), tools=[*tools, tool], **prompt, **params)
+        self._close = getattr(self._runner, "close", None)
 
     def _decided(self, outcome: TurnOutcome) -> None:
         """Take note of an outcome: what the tool is to answer, when the runner asks it."""
@@ -87,11 +88,15 @@ class _Base:
         self._tool.answer = outcome.answer or not_enforced_text()
 
     def _finished(self, message: Any) -> bool:
-        """Whether no tool is to run and the runner is done; if so, the history is brought up to date."""
-        if self.outcome.again and get(message, "stop_reason") == "tool_use":
+        """Whether no tool is to run and the runner is done; if no tool is, the history is brought up to date.
+
+        Releases of the SDK differ in what they do after a reply that was cut short: here no tool runs.
+        """
+        stop_reason = get(message, "stop_reason")
+        if self.outcome.again and stop_reason == "tool_use":
             return False
         self.outcome.extend(self.messages)
-        return not self.outcome.again
+        return not self.outcome.again or stop_reason != "pause_turn"
 
     def _answer(self, response: Any) -> None:
         """Add a message and the results that the runner made for its calls to the history."""
@@ -134,7 +139,7 @@ class GuardedToolRunner(_Base):
                 if self.outcome.tool_calls or self.outcome.answer:
                     self._answer(self._runner.generate_tool_call_response())
         finally:
-            self._runner.close()
+            (self._close or self._runner._iterator.close)()  # noqa: SLF001 - releases before 1.0 have no close()
 
     def until_done(self) -> TurnOutcome:
         """Run to the end, and return the last outcome."""
@@ -169,7 +174,7 @@ class AsyncGuardedToolRunner(_Base):
                 if self.outcome.tool_calls or self.outcome.answer:
                     self._answer(await self._runner.generate_tool_call_response())
         finally:
-            await self._runner.close()
+            await (self._close or self._runner._iterator.aclose)()  # noqa: SLF001 - releases before 1.0 have no close()
 
     async def until_done(self) -> TurnOutcome:
         """Run to the end, and return the last outcome."""

@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 
+_CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded"})
+"""Stop reasons after which the last call may be incomplete, whatever its arguments look like."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """One response of the model.
@@ -80,9 +84,12 @@ def read_response(response: Any, key: bytes) -> Response:
         )
     calls = tuple(block for block in content if get(block, "type") == "tool_use")
     end_calls = [call for call in calls if get(call, "name") == TOOL_NAME]
+    whole = stop_reason not in _CUT_SHORT
     reply = Reply(
         message=_spoken(content, response, key),
-        end_calls=tuple(Call(str(get(call, "id")), TOOL_NAME, get(call, "input")) for call in end_calls),
+        end_calls=tuple(
+            Call(str(get(call, "id")), TOOL_NAME, get(call, "input") if whole else None) for call in end_calls
+        ),
         refused=is_native_refusal(response),
     )
     model = get(response, "model")
@@ -110,7 +117,7 @@ def voices_of(messages: Any, key: bytes) -> Voices:
         if not isinstance(role, str):
             raise InvalidInputError(f"messages.{index}.role: expected a str, got {type(role).__name__}")
         content = get(message, "content")
-        if role == "assistant":
+        if role == "assistant" and index < len(messages) - 1:  # the last one is a prefill, or a turn that goes on
             trailing = len(said)
         elif role == "user" and _is_voice(content):
             said.append(("\n".join(_texts(content)), message))

@@ -144,6 +144,17 @@ async def test_repeated_calls_are_cut_off(twin: bool, streamed: bool) -> None:  
     assert ran == []
 
 
+async def test_tools_of_a_reply_that_was_cut_short_do_not_run(twin: bool, streamed: bool) -> None:  # noqa: FBT001
+    script: list[Any] = [MessageReply([called("lookup", key="x")], stop_reason="max_tokens"), "Fine."]
+    with MessagesApiServer(script, strict_prefix=True) as server:
+        loop = Loop(server, twin=twin, streamed=streamed, threaded=False)
+        await loop.turn("hi")
+        await loop.turn("still there?")
+        assert server.errors == []
+    assert ran == []
+    assert "was not run" in loop.messages[2]["content"][0]["content"]
+
+
 async def test_sealed_by_another_process_between_two_requests_of_one_run(twin: bool) -> None:  # noqa: FBT001
     loop: Loop
 

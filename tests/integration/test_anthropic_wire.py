@@ -122,7 +122,7 @@ def test_a_denied_end_goes_on_and_its_siblings_run(ask: Ask) -> None:
     assert ours["is_error"]
     assert "no_warning" in ours["content"]
     assert theirs["content"] == "42"
-    assert messages[-1]["content"] == [{"type": "text", "text": "It is 42."}]
+    assert messages[-1]["content"][0]["text"] == "It is 42."
     assert not registry.status("c").sealed
 
 

@@ -163,6 +163,29 @@ def test_a_refusal_in_the_input_is_not_one(chat: Conversation) -> None:
     assert not outcome.decision.decision.evidence
 
 
+def test_a_prefilled_answer_hides_no_user_turn(chat: Conversation, registry: InMemorySealRegistry) -> None:
+    chat.before_request([said(ABUSE[0]), said("I", "assistant")]).after_response(finished("won't."))
+    assert turns(registry) == 1
+    assert "abuse" in ledger(registry)["ledger"]["turns"][0]
+
+
+def test_a_turn_that_goes_on_after_a_pause_is_one_turn(chat: Conversation, registry: InMemorySealRegistry) -> None:
+    messages = [said(ABUSE[0])]
+    step(chat, messages, "Hm.", stop_reason="pause_turn")
+    assert messages[-1]["role"] == "assistant"
+    step(chat, messages, "No.")
+    assert turns(registry) == 1
+
+
+@pytest.mark.parametrize("reason", ["max_tokens", "model_context_window_exceeded"])
+def test_a_call_that_may_be_cut_short_is_not_honoured(chat: Conversation, reason: str) -> None:
+    messages = climbed(chat)
+    step(chat, messages, call("t1"))
+    outcome = step(chat, messages, call("t2"), stop_reason=reason)
+    assert not outcome.ended
+    assert "invalid_arguments" in outcome.answer
+
+
 # Risk
 
 
