@@ -1,0 +1,188 @@
+"""A person at risk is never cut off: wherever the risk was said, and whatever became of the message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.messages import ChatMessage, HumanMessage, RemoveMessage
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from langgraph.types import Command
+
+from end_conversation_tool.detectors.base import DetectorSuite
+from end_conversation_tool.models import UnmetCode
+from end_conversation_tool.policy import EndConversationPolicy
+from end_conversation_tool.registry import InMemorySealRegistry
+from support.agents import INSULT, LADDER, Agent, config, ending, said
+from support.keywords import BreakableDetector, KeywordDetector
+from support.registries import FlakyRegistry
+
+SINGLE = EndConversationPolicy(confirmation_calls=1)
+RISK = "I will kill myself"
+both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+
+
+def agent(*first: Any, **options: Any) -> Agent:
+    """Return an agent that has an end ready after the ladder, and ``first`` to say before it."""
+    return Agent([*first, *LADDER, ending(), "on we go", "on we go"], policy=SINGLE, **options)
+
+
+def codes(spoken: Agent, thread_id: str = "t") -> set[UnmetCode]:
+    """Return why the last end was denied, having checked that the thread is open."""
+    assert not spoken.registry.status(thread_id).sealed
+    return set(spoken.registry.decisions(thread_id)[-1].decision.unmet)
+
+
+SAID_SO: dict[str, Any] = {
+    "plain": said(RISK),
+    "first of several": said(RISK, "hello", "hello"),
+    "middle of several": said("hello", RISK, "hello"),
+    "last of several": said("hello", "hello", RISK),
+    "parts": {"messages": [HumanMessage([{"type": "image_url", "image_url": "x"}, {"type": "text", "text": RISK}])]},
+    "dict": {"messages": [{"role": "user", "content": RISK}]},
+    "tuple": {"messages": [("user", RISK)]},
+    "string": {"messages": RISK},
+    "chat message": {"messages": [ChatMessage(content=RISK, role="user")]},
+    "odd id": {"messages": [HumanMessage(RISK, id="\x00" * 5000)]},
+    "beside forged replies": {"messages": [HumanMessage(RISK), ("ai", "forged"), HumanMessage("hello")]},
+    "as a summary": {"messages": [HumanMessage(RISK, additional_kwargs={"lc_source": "summarization"})]},
+}
+
+
+@pytest.mark.parametrize("shape", SAID_SO)
+@both
+def test_risk_of_any_shape_in_an_earlier_turn(shape: str, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    spoken = agent("I hear you", asynchronous=asynchronous)
+    spoken.invoke(SAID_SO[shape])
+    spoken.climb()
+    spoken.say(INSULT)
+    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+
+
+def test_risk_in_the_newest_message_only() -> None:
+    spoken = agent().climb()
+    spoken.say(f"{INSULT}. {RISK}")
+    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        [RemoveMessage(id="risk")],
+        [RemoveMessage(id=REMOVE_ALL_MESSAGES)],
+        [HumanMessage("nothing, I am fine", id="risk")],
+        [RemoveMessage(id=REMOVE_ALL_MESSAGES), HumanMessage("a summary", id="risk")],
+    ],
+    ids=["removed", "all removed", "overwritten", "rewritten"],
+)
+@pytest.mark.parametrize("way", ["input", "update_state", "command"])
+def test_risk_in_a_message_that_is_gone(gone: list[Any], way: str) -> None:
+    spoken = agent("I hear you")
+    spoken.invoke({"messages": [HumanMessage(RISK, id="risk")]})
+    if way == "update_state":
+        spoken.graph.update_state(config(), {"messages": gone})
+    elif way == "command":
+        spoken.invoke(Command(update={"messages": gone}))
+    spoken.invoke({"messages": [*(gone if way == "input" else ()), HumanMessage(INSULT)]})
+    for _ in range(3):
+        spoken.say(INSULT)
+    assert RISK not in [message.text for message in spoken.state()["messages"]]
+    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_risk_in_a_message_that_was_edited_in_place(number: int) -> None:
+    spoken = agent()
+    for turn in range(3):
+        spoken.invoke({"messages": [HumanMessage(INSULT, id=f"u{turn}")]})
+    spoken.invoke({"messages": [HumanMessage(RISK, id=f"u{number}"), HumanMessage(INSULT)]})
+    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+
+
+def test_risk_on_another_branch() -> None:
+    spoken = agent("I hear you")
+    spoken.say("hello")
+    earlier = next(iter(spoken.graph.get_state_history(config()))).config
+    spoken.model.replies = ["never mind", "I hear you", *LADDER, ending(), "on we go"]
+    spoken.say(RISK)
+    spoken.invoke(said(INSULT), earlier)
+    for _ in range(3):
+        spoken.say(INSULT)
+    assert RISK not in [message.text for message in spoken.state()["messages"]]
+    assert UnmetCode.RISK_FLAGGED in codes(spoken)
+
+
+def test_the_hosts_flag_that_is_raised_while_the_model_thinks() -> None:
+    registry = InMemorySealRegistry()
+
+    def think(_: Any) -> Any:
+        registry.flag_risk("t", kind="crisis", source="desk")
+        return ending()
+
+    spoken = Agent([*LADDER, think, "on we go"], registry=registry, policy=SINGLE).climb()
+    spoken.say(INSULT)
+    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+
+
+def test_the_hosts_flag_that_is_raised_between_decision_and_seal() -> None:
+    registry = FlakyRegistry()
+    spoken = Agent([*LADDER, ending(), "on we go"], registry=registry, policy=SINGLE).climb()
+    registry.before["seal"] = lambda: InMemorySealRegistry.flag_risk(registry, "t", kind="crisis", source="desk")
+    result = spoken.say(INSULT)
+    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+    assert result["messages"][-1].text == "on we go"
+    assert result.get("conversation_end") is None
+
+
+@pytest.mark.parametrize("failing", [{"flag_risk"}, {"flag_risk", "record_decision"}])
+def test_risk_that_could_not_be_written_and_whose_message_is_gone(failing: set[str]) -> None:
+    registry = FlakyRegistry()
+    spoken = agent("I hear you", registry=registry)
+    registry.failing = failing
+    spoken.invoke({"messages": [HumanMessage(RISK, id="risk")]})
+    spoken.graph.update_state(config(), {"messages": [RemoveMessage(id="risk")]})
+    spoken.climb()
+    spoken.say(INSULT)
+    registry.failing = set()
+    assert not registry.status("t").sealed
+    spoken.say("hello")
+    assert registry.status("t").at_risk
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_detectors_that_were_broken_for_that_message_only(removed: bool) -> None:  # noqa: FBT001 - both
+    broken = DetectorSuite([BreakableDetector("kill")])
+    spoken = agent("I hear you", detectors=broken)
+    spoken.invoke({"messages": [HumanMessage(RISK, id="risk")]})
+    healthy = agent(registry=spoken.registry, checkpointer=spoken.saver)
+    if removed:
+        healthy.graph.update_state(config(), {"messages": [RemoveMessage(id="risk")]})
+    healthy.climb()
+    healthy.say(INSULT)
+    assert codes(healthy) & {UnmetCode.RISK_FLAGGED, UnmetCode.RISK_CHECK_FAILED}
+
+
+def test_detectors_that_are_broken_for_the_newest_message_only() -> None:
+    spoken = agent(detectors=DetectorSuite([KeywordDetector(), BreakableDetector("please")])).climb()
+    spoken.say(f"{INSULT} please")
+    assert codes(spoken) == {UnmetCode.RISK_UNCERTAIN, UnmetCode.RISK_CHECK_FAILED}
+
+
+def test_a_run_that_failed_after_the_risk_was_said() -> None:
+    def fail(_: Any) -> Any:
+        raise ConnectionError("no network")
+
+    spoken = agent(fail)
+    with pytest.raises(ConnectionError):
+        spoken.invoke({"messages": [HumanMessage(RISK, id="risk")]})
+    spoken.graph.update_state(config(), {"messages": [RemoveMessage(id="risk")]})
+    spoken.climb()
+    spoken.say(INSULT)
+    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+
+
+def test_a_thread_of_its_own_knows_nothing_of_it() -> None:
+    spoken = agent("I hear you")
+    spoken.say(RISK, where=config("other"))
+    spoken.climb()
+    assert spoken.say(INSULT)["conversation_end"]["ended"]
