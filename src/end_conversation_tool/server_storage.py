@@ -9,13 +9,15 @@ Needs the extra ``[sqlite]`` or ``[postgres]``.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from sqlalchemy import make_url
 
 from end_conversation_tool.registry.sql import SqlSealRegistry
@@ -50,24 +52,30 @@ async def checkpointer_from_environment() -> AsyncIterator[SealedSaver]:
 
 
 @asynccontextmanager
-async def open_checkpoints(url: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+async def open_checkpoints(url: str, *, allowed_types: Iterable[type] = ()) -> AsyncIterator[BaseCheckpointSaver[Any]]:
     """Yield a checkpointer that can also undo single runs, which the server does for ``multitask_strategy=rollback``.
+
+    It makes nothing out of a checkpoint but messages and plain data. LangGraph's own switch for that,
+    ``LANGGRAPH_STRICT_MSGPACK``, must stay off: with it, the server (0.16.7) fails on every graph that has a subgraph.
 
     Args:
         url: Of the database, as ``SqlSealRegistry`` takes it.
+        allowed_types: Types of your own that the state of your graphs holds.
     """
+    # None, and not an empty list, is what allows plain data and messages.
+    serde = JsonPlusSerializer(allowed_msgpack_modules=list(allowed_types) or None)
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        async with _sqlite(parsed.database or "") as saver:
-            yield saver
+        opened = _sqlite(parsed.database or "", serde)
     else:
-        plain = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
-        async with _postgres(plain) as saver:
-            yield saver
+        opened = _postgres(parsed.set(drivername="postgresql").render_as_string(hide_password=False), serde)
+    async with opened as saver:
+        yield saver
 
 
 @asynccontextmanager
-async def _sqlite(database: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+async def _sqlite(database: str, serde: SerializerProtocol) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    import aiosqlite  # noqa: PLC0415 - needs an extra
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 - needs an extra
 
     class UndoingSqliteSaver(AsyncSqliteSaver):
@@ -79,12 +87,12 @@ async def _sqlite(database: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
                     await self.conn.execute(_SQLITE_DELETE_CHECKPOINTS, (run_id,))
                 await self.conn.commit()
 
-    async with UndoingSqliteSaver.from_conn_string(database) as saver:
-        yield saver
+    async with aiosqlite.connect(database) as connection:
+        yield UndoingSqliteSaver(connection, serde=serde)
 
 
 @asynccontextmanager
-async def _postgres(url: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+async def _postgres(url: str, serde: SerializerProtocol) -> AsyncIterator[BaseCheckpointSaver[Any]]:
     from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415 - needs an extra
     from psycopg.rows import dict_row  # noqa: PLC0415
     from psycopg_pool import AsyncConnectionPool  # noqa: PLC0415
@@ -98,7 +106,7 @@ async def _postgres(url: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
     options: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
     pool: AsyncConnectionPool[Any] = AsyncConnectionPool(url, max_size=_POOL_SIZE, kwargs=options, open=False)
     async with pool:
-        saver = UndoingPostgresSaver(pool)
+        saver = UndoingPostgresSaver(pool, serde=serde)
         await saver.setup()
         yield saver
 

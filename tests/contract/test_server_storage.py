@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langgraph.checkpoint.base import empty_checkpoint
+from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
 
 from end_conversation_tool.errors import InvalidInputError, RegistryError, ThreadSealedError
 from end_conversation_tool.models import new_id
@@ -40,6 +42,28 @@ async def test_runs_are_undone_one_by_one(url: str) -> None:
         assert kept.metadata["run_id"] == "run-1"
         assert [value for _, _, value in kept.pending_writes] == ["run-1"]
         assert await saver.aget_tuple(other) is not None
+
+
+@dataclass
+class Secret:
+    """A type of the application."""
+
+    word: str
+
+
+async def test_only_allowed_types_are_made_out_of_a_checkpoint(url: str) -> None:
+    given = {"messages": [HumanMessage("Hello.")], "secret": Secret("word")}
+    checkpoint: Checkpoint = {
+        **empty_checkpoint(),
+        "channel_values": given,
+        "channel_versions": dict.fromkeys(given, 1),
+    }
+    for allowed, made in ((), False), ((Secret,), True):
+        async with open_checkpoints(url, allowed_types=allowed) as saver:
+            await saver.aput(on("t"), checkpoint, {"source": "loop", "step": 1}, dict.fromkeys(given, 1))
+            read: Any = await saver.aget(on("t"))
+        assert read["channel_values"]["messages"] == given["messages"]
+        assert isinstance(read["channel_values"]["secret"], Secret) is made
 
 
 async def test_undoing_before_anything_was_written(url: str) -> None:

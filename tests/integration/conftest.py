@@ -21,7 +21,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LangGraphServer
         "graphs": {"agent": f"{ROOT}/graphs/agent.py:agent", **NAIVE},
         "auth": {"path": f"{ROOT}/graphs/auth.py:auth"},
         "checkpointer": {"path": f"{ROOT}/graphs/checkpointer.py:checkpointer"},
-        "env": {"LANGGRAPH_STRICT_MSGPACK": "true"},
     }
     with running_server(folder, config, END_CONVERSATION_DATABASE=f"sqlite:///{folder}/threads.db") as running:
         yield running
