@@ -210,7 +210,8 @@ class Conversation:
         visit: Visit = yield Ask(gate.admit, gate.aadmit, (context, ledger))
         if visit.status is not None and context.fence is None:
             visit = replace(visit, context=replace(context, fence=new_fence(visit.status, visit.branch)))
-        if unheard := voices.unheard(heard):
+        unheard, heard = voices.since(heard)
+        if unheard:
             visit = yield Ask(gate.hear, gate.ahear, (visit, unheard))
         return Turn(self, visit, messages, voices, heard, stored.version if stored else 0)
 
@@ -227,7 +228,7 @@ class Conversation:
         """Check that the conversation is still open, rule on the response, and save the evidence: for ``Turn``."""
         gate, response = self._gate, read_response(message, self._key)
         visit = yield from self._readmitting(turn.visit, response)
-        asked = (visit, response.reply, lambda: transcript(turn.messages, turn.voices, self._key))
+        asked = (visit, response.reply, lambda: transcript(turn.messages, turn.voices))
         visit, ruling = yield Ask(gate.rule, gate.arule, asked)
         if ruling is None or ruling.seal is None:
             yield from self._saving(replace(turn, visit=visit), response, ruling)
@@ -251,7 +252,7 @@ class Conversation:
             return
         try:
             for _ in range(_SAVES):
-                body = json.dumps({"ledger": self._gate.dump(turn.visit), **turn.now_heard.dump()})
+                body = json.dumps({"ledger": self._gate.dump(turn.visit), **turn.heard.dump()})
                 ask = (context.thread_id, body)
                 if (yield Ask(self._store.save_ledger, self._store.asave_ledger, ask, {"replaces": turn.version})):
                     return
@@ -281,11 +282,6 @@ class Turn:
     voices: Voices
     heard: Heard
     version: int
-
-    @property
-    def now_heard(self) -> Heard:
-        """What was heard, this request included."""
-        return self.voices.added_to(self.heard)
 
     def after_response(self, response: Any) -> TurnOutcome:
         """Rule on the response: to be called before anything of it is shown as final, or run.

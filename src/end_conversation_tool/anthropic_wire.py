@@ -63,7 +63,9 @@ class Response:
 
 def get(value: Any, name: str) -> Any:
     """Read a field of an SDK object or of a plain dict; ``None`` where there is none."""
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    if isinstance(value, dict) or isinstance(value, Mapping):  # noqa: SIM101 - most are dicts, and asking that is quick
+        return value.get(name)
+    return getattr(value, name, None)
 
 
 def read_response(response: Any, key: bytes) -> Response:
@@ -121,17 +123,17 @@ def voices_of(messages: Any, key: bytes) -> Voices:
             trailing = len(said)
         elif role == "user" and _is_voice(content):
             said.append(("\n".join(_texts(content)), message))
-    return Voices.of(said, trailing, key)
+    return Voices(said, trailing, key)
 
 
-def transcript(messages: Iterable[Any], voices: Voices, key: bytes) -> Iterator[ObservedMessage]:
+def transcript(messages: Iterable[Any], voices: Voices) -> Iterator[ObservedMessage]:
     """Yield what user and assistant said, oldest first; tool results are left out."""
-    heard = iter(voices.messages)
+    heard = voices.messages()
     for message in messages:
         if is_user_turn(message):
             yield next(heard)
         elif get(message, "role") == "assistant":
-            yield _spoken(get(message, "content"), message, key)
+            yield _spoken(get(message, "content"), message, voices.key)
 
 
 def _spoken(content: Any, raw: Any, key: bytes) -> ObservedMessage:

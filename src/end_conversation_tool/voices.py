@@ -13,8 +13,8 @@ Where an application shortens its history, words that the user says again are no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -62,53 +62,55 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Voices:
-    """The user messages of one request, oldest first.
+    """What the user said in one request, oldest first.
 
     Attributes:
-        messages: All of them.
+        said: The text of each message, with the message itself.
         trailing: Index of the first that stands after the assistant's last message.
+        key: Keys the digests, so that no short text can be guessed from its id.
     """
 
-    messages: tuple[ObservedMessage, ...]
+    said: Sequence[tuple[str, Any]]
     trailing: int
+    key: bytes
 
-    @classmethod
-    def of(cls, said: Iterable[tuple[str, Any]], trailing: int, key: bytes) -> Voices:
-        """Make it from texts, each with its raw message; by ``key``, no short text can be guessed from its id."""
-        times: Counter[str] = Counter()
-        messages: list[ObservedMessage] = []
-        for text, raw in said:
-            digest = keyed_digest(text, key)
-            times[digest] += 1
-            again = f".{times[digest]}" if times[digest] > 1 else ""
-            messages.append(ObservedMessage("user", text, f"{_ID_PREFIX}{digest}{again}", raw))
-        return cls(tuple(messages), trailing)
+    def messages(self, start: int = 0) -> Iterator[ObservedMessage]:
+        """Yield the messages from ``start`` on, each with its id; from older places they may not be evidence."""
+        wanted = {text for text, _ in self.said[start:]}
+        times = Counter(text for text, _ in self.said[:start] if text in wanted)
+        for index, (text, raw) in enumerate(self.said[start:], start):
+            times[text] += 1
+            again = f".{times[text]}" if times[text] > 1 else ""
+            message_id = f"{_ID_PREFIX}{keyed_digest(text, self.key)}{again}"
+            yield ObservedMessage("user", text, message_id, raw, evidence=index >= self.trailing)
 
-    def unheard(self, heard: Heard) -> list[ObservedMessage]:
-        """Return what was not heard before; what stands in older places of the history may not count as evidence."""
-        start = heard.count if heard.count and self._fold(heard.count) == heard.fold else 0
-        known = set(heard.keys)
-        return [
-            message if index >= self.trailing else replace(message, evidence=False)
-            for index, message in enumerate(self.messages)
-            if index >= start and self._key(index) not in known
-        ]
+    def since(self, heard: Heard) -> tuple[list[ObservedMessage], Heard]:
+        """Return what was not heard before, and what is heard now.
 
-    def added_to(self, heard: Heard) -> Heard:
-        """Return what was heard once this request was."""
-        here = [self._key(index) for index in range(len(self.messages))]
+        Where the request only adds to the one before, as it does in an ordinary conversation, the rest is hashed and
+        not looked at.
+        """
+        before, fold = self._folds(heard.count)
+        start = heard.count if before == heard.fold else 0
+        messages = list(self.messages(start))
+        here = [_key_of(message) for message in messages]
         gone = set(heard.keys).difference(here)
-        keys = (*(key for key in heard.keys if key in gone), *here)[-MAX_TURNS:]
-        return Heard(len(here), self._fold(len(here)), keys)
+        kept = [key for key in heard.keys if key in gone]
+        known = set(heard.keys)
+        fresh = [message for message, key in zip(messages, here, strict=True) if key not in known]
+        return fresh, Heard(len(self.said), fold, tuple([*kept, *here][-MAX_TURNS:]))
 
-    def _key(self, index: int) -> str:
-        return self.messages[index].message_id.removeprefix(_ID_PREFIX)
+    def _folds(self, count: int) -> tuple[str, str]:
+        """Return digests of the first ``count`` texts (empty when there are fewer) and of all."""
+        hasher = blake2b(digest_size=16, key=self.key)
+        before = ""
+        for index, (text, _) in enumerate(self.said, 1):
+            encoded = text.encode("utf-8", "surrogatepass")
+            hasher.update(b"%d:%b" % (len(encoded), encoded))
+            if index == count:
+                before = hasher.hexdigest()
+        return before, hasher.hexdigest()
 
-    def _fold(self, count: int) -> str:
-        """Return a digest of the first ``count`` messages; empty when there are fewer."""
-        if count > len(self.messages):
-            return ""
-        hasher = blake2b(digest_size=16)
-        for message in self.messages[:count]:
-            hasher.update(message.message_id.encode() + b" ")
-        return hasher.hexdigest()
+
+def _key_of(message: ObservedMessage) -> str:
+    return message.message_id.removeprefix(_ID_PREFIX)
