@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from end_conversation_tool.ledger import Ledger, Mark
-from end_conversation_tool.models import Category, EndRequest, EvidenceKind, RiskAssessment
+from end_conversation_tool.models import Category, Decision, EndRequest, EvidenceKind, RiskAssessment
+from end_conversation_tool.policy import EndConversationPolicy, decide
 
 SAFE = RiskAssessment()
 KINDS = {
@@ -44,3 +46,25 @@ def ledger_of(turns: str | Iterable[str], *, pending: Category | None = None, ca
 
 def request(category: Category | str = Category.ABUSE) -> EndRequest:
     return EndRequest(category=Category(category), reason="why")
+
+
+def ruling(
+    turns: str | Ledger = FULL,
+    category: Category | None = Category.ABUSE,
+    *,
+    pending: int = 1,
+    policy: EndConversationPolicy | None = None,
+    risk: RiskAssessment = SAFE,
+    **surroundings: Any,
+) -> Decision:
+    """Decide on a case in which everything holds but what a test takes away."""
+    ledger = turns if isinstance(turns, Ledger) else ledger_of(turns, pending=category, calls=pending)
+    asked = None if category is None else request(category)
+    return decide(policy or EndConversationPolicy(), ledger, asked, risk=risk, **surroundings)
+
+
+def denied_ledger(denials: int) -> Ledger:
+    ledger = ledger_of(FULL)
+    for _ in range(denials):
+        ledger = ledger.count_denial()
+    return ledger.count_call(Category.ABUSE)

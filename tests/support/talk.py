@@ -10,6 +10,7 @@ from typing import Any
 from end_conversation_tool.detectors.base import DetectorSuite, ObservedMessage
 from end_conversation_tool.gate import Gate
 from end_conversation_tool.ledger import Ledger
+from end_conversation_tool.models import UnmetCode
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry.base import SealRegistry
 from end_conversation_tool.visit import Call, Reply, Ruling, RunContext, Visit
@@ -107,3 +108,11 @@ class Talk:
 
 async def _awaited(outcome: Coroutine[Any, Any, Any]) -> Any:
     return await outcome
+
+
+def unmet(ruling: Ruling) -> tuple[UnmetCode, ...]:
+    return ruling.record.decision.unmet
+
+
+def reply_of_calls(*calls: Call) -> Reply:
+    return Reply(ObservedMessage("assistant", "", "a"), calls)
