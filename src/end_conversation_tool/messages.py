@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ChatMessage, HumanMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 
 from end_conversation_tool.detectors.base import ObservedMessage
 from end_conversation_tool.detectors.native import is_native_refusal
@@ -89,7 +97,7 @@ def new_user_messages(messages: Sequence[AnyMessage], ledger: Ledger) -> list[Ob
     said_last = True
     for message in reversed(messages):
         if not _is_user(message):
-            said_last = False
+            said_last = said_last and isinstance(message, SystemMessage)
             continue
         observed = _observed(message)
         if ledger.saw(observed.message_id, text_digest(observed.text)) and ledger.turn:

@@ -11,6 +11,7 @@ from langchain.agents.middleware import (
     HumanInTheLoopMiddleware,
     ModelCallLimitMiddleware,
     ModelFallbackMiddleware,
+    ModelResponse,
     ModelRetryMiddleware,
     PIIMiddleware,
     SummarizationMiddleware,
@@ -63,8 +64,6 @@ OTHERS: dict[str, Any] = {
 beside = pytest.mark.parametrize("name", OTHERS)
 order = pytest.mark.parametrize("place", ["before", "after"])
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
-SWALLOWS = {("retry", "before"), ("fallback", "before")}
-"""What catches every error of the model's node when it stands outside of ours, the refusal included."""
 
 
 def at(place: str, name: str) -> dict[str, Any]:
@@ -83,7 +82,9 @@ def test_the_whole_ending(name: str, place: str, asynchronous: bool) -> None:  #
     assert agent.counter.runs == []
     honoured = [m for m in result["messages"] if isinstance(m, ToolMessage) and m.tool_call_id == "e2"]
     assert [message.status for message in honoured] == ["success"]
-    if (name, place) not in SWALLOWS:
+    if (name, place) == ("retry", "before"):  # catches every error of the model's node, and says so in a reply
+        assert "ThreadSealedError" in agent.say("hello?")["messages"][-1].text
+    else:
         with pytest.raises(ThreadSealedError):
             agent.say("hello?")
     assert len(agent.model.calls) == len(LADDER) + 2
@@ -207,6 +208,32 @@ def test_risk_that_was_summarized_away_still_vetoes() -> None:
     result = agent.say(INSULT)
     assert "kill myself" not in str([message.text for message in result["messages"]])
     assert agent.registry.decisions("t")[0].decision.unmet == (UnmetCode.RISK_FLAGGED,)
+
+
+class Instead(AgentMiddleware[Any, Any, Any]):
+    """Answers in the model's place."""
+
+    def __init__(self, *results: Any) -> None:
+        super().__init__()
+        self.results = list(results)
+
+    def wrap_model_call(self, request: Any, handler: Any) -> Any:
+        result = self.results.pop(0)
+        return handler(request) if result is None else result
+
+    async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+        result = self.results.pop(0)
+        return await handler(request) if result is None else result
+
+
+@both
+def test_what_another_middleware_answers_is_a_reply(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    answers = Instead(ModelResponse(result=[]), AIMessage("mine"), ModelResponse(result=[ending()]), None)
+    agent = Agent(["on we go"], after=[answers], asynchronous=asynchronous)
+    assert kinds(agent.say("hello")["messages"]) == ["human"]
+    assert agent.say("hello")["messages"][-1].text == "mine"
+    assert agent.say("hello")["messages"][-1].text == "on we go"
+    assert len(agent.registry.decisions("t")) == 1
 
 
 # Structured output

@@ -124,6 +124,11 @@ def test_new_user_messages(messages: list[AnyMessage], ledger: Ledger, ids: str,
     assert "".join(message.message_id for message in found if message.evidence) == evidence
 
 
+def test_instructions_after_the_users_words_change_nothing() -> None:
+    found = new_user_messages([*LAST, SystemMessage("context")], ledger_that_saw("3", "three"))
+    assert [(message.message_id, message.evidence) for message in found] == [("4", True), ("5", True)]
+
+
 def test_a_summary_is_looked_at_for_risk_only() -> None:
     summary = HumanMessage("a summary", id="s", additional_kwargs={"lc_source": "summarization"})
     found = new_user_messages([summary, HumanMessage("new", id="9")], ledger_that_saw("3", "three"))
