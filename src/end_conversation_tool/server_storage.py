@@ -111,14 +111,18 @@ async def _postgres(url: str, serde: SerializerProtocol) -> AsyncIterator[BaseCh
         yield saver
 
 
-_SQLITE_RUN = "json_extract(CAST(metadata AS TEXT), '$.run_id') = ?"
+# A copied thread keeps the metadata of its source, run and all: what a run wrote is only what lies in its own thread.
+_SQLITE_RUN = (
+    "json_extract(CAST(metadata AS TEXT), '$.run_id') = ? "
+    "AND coalesce(json_extract(CAST(metadata AS TEXT), '$.thread_id'), thread_id) = thread_id"
+)
 _SQLITE_DELETE_WRITES = (
     "DELETE FROM writes WHERE (thread_id, checkpoint_ns, checkpoint_id) IN "  # noqa: S608 - constants
     f"(SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE {_SQLITE_RUN})"
 )
 _SQLITE_DELETE_CHECKPOINTS = f"DELETE FROM checkpoints WHERE {_SQLITE_RUN}"  # noqa: S608 - constants
 
-_POSTGRES_RUNS = "metadata ->> 'run_id' = ANY(%s)"
+_POSTGRES_RUNS = "metadata ->> 'run_id' = ANY(%s) AND coalesce(metadata ->> 'thread_id', thread_id) = thread_id"
 _POSTGRES_DELETE_WRITES = (
     "DELETE FROM checkpoint_writes WHERE (thread_id, checkpoint_ns, checkpoint_id) IN "  # noqa: S608 - constants
     f"(SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE {_POSTGRES_RUNS})"

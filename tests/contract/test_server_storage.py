@@ -12,6 +12,7 @@ from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
 
 from end_conversation_tool.errors import InvalidInputError, RegistryError, ThreadSealedError
 from end_conversation_tool.models import new_id
+from end_conversation_tool.registry import SqlSealRegistry
 from end_conversation_tool.saver import SealedSaver
 from end_conversation_tool.server_storage import (
     checkpointer_from_environment,
@@ -64,6 +65,17 @@ async def test_only_allowed_types_are_made_out_of_a_checkpoint(url: str) -> None
             read: Any = await saver.aget(on("t"))
         assert read["channel_values"]["messages"] == given["messages"]
         assert isinstance(read["channel_values"]["secret"], Secret) is made
+
+
+async def test_undoing_a_run_leaves_copies_of_its_thread(url: str, tmp_path: Path) -> None:
+    with SqlSealRegistry(f"sqlite:///{tmp_path}/seals.db") as registry:
+        async with open_checkpoints(url) as inner:
+            saver = SealedSaver(inner, registry)
+            await saver.aput(on("t"), empty_checkpoint(), {"run_id": "run-1", "thread_id": "t"}, {})  # type: ignore[typeddict-unknown-key]
+            await saver.acopy_thread("t", "copy")
+            await saver.adelete_for_runs(["run-1"])
+            assert await saver.aget_tuple(on("t")) is None
+            assert await saver.aget_tuple(on("copy")) is not None
 
 
 async def test_undoing_before_anything_was_written(url: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,12 +17,8 @@ ASKS, CONFIRMS = "Please end this chat.", "Yes, end this chat."
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LangGraphServer]:
     """The project's own server, with one unguarded graph more."""
     folder = tmp_path_factory.mktemp("guarded")
-    config = {
-        "dependencies": ["."],
-        "graphs": {"agent": f"{ROOT}/graphs/agent.py:agent", **NAIVE},
-        "auth": {"path": f"{ROOT}/graphs/auth.py:auth"},
-        "checkpointer": {"path": f"{ROOT}/graphs/checkpointer.py:checkpointer"},
-    }
+    config = json.loads((ROOT / "langgraph.json").read_text().replace("./", f"{ROOT}/"))
+    config["graphs"] |= NAIVE
     with running_server(folder, config, END_CONVERSATION_DATABASE=f"sqlite:///{folder}/threads.db") as running:
         yield running
 
