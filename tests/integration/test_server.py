@@ -60,6 +60,17 @@ def test_an_end_is_final_and_says_so(server: LangGraphServer, registry: SqlSealR
     assert server.client.threads.get(ended)["status"] == "idle"
 
 
+@pytest.mark.parametrize(
+    "options", [{"interrupt_after": "*"}, {"durability": "exit"}, {"config": {"recursion_limit": 1}}]
+)
+def test_no_option_of_the_ending_run_undoes_the_end(server: LangGraphServer, asked: str, options: Any) -> None:
+    body = {"assistant_id": "agent", "input": YES, **options}
+    server.http.post(f"/threads/{asked}/runs/wait", json=body).raise_for_status()
+    values: Any = server.client.threads.get_state(asked)["values"]
+    assert values["conversation_end"]["statement"] == STATEMENT
+    assert refusal(lambda: server.client.runs.wait(asked, "agent", input=None)) == (423, STATEMENT)
+
+
 def test_other_threads_go_on(server: LangGraphServer, ended: str) -> None:
     other = server.new_thread()
     assert server.say(other, "Hello.")["messages"][-1]["type"] == "ai"

@@ -53,18 +53,26 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
+def ended_naively(client: SyncLangGraphClient) -> str:
+    """Return a thread as the run that ends it leaves it, but without waiting for one."""
+    said = {"messages": [{"role": "user", "content": "end"}]}
+    left = {"messages": [{"role": "ai", "content": "Ended."}], "conversation_end": {"ended": True}}
+    written = {"__start__": said, "model": left}
+    steps: Any = [{"updates": [{"values": values, "as_node": node}]} for node, values in written.items()]
+    return str(client.threads.create(graph_id="naive", supersteps=steps)["thread_id"])
+
+
 def test_a_naive_end_holds_a_plain_message(unguarded: LangGraphServer) -> None:
     thread = unguarded.new_thread()
     unguarded.say(thread, "end", graph="naive")
-    unguarded.say(thread, "Hello?", graph="naive")
-    assert unguarded.texts(thread) == ["end", "Ended.", "Hello?"]
+    for ended in (thread, ended_naively(unguarded.client)):
+        unguarded.say(ended, "Hello?", graph="naive")
+        assert unguarded.texts(ended)[-2:] == ["Ended.", "Hello?"]
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 def test_it_works_on_an_unguarded_server(unguarded: LangGraphServer, attack: Attack) -> None:
-    thread = unguarded.new_thread()
-    unguarded.say(thread, "end", graph="naive")
-    assert unguarded.texts(thread) == ["end", "Ended."]
+    thread = ended_naively(unguarded.client)
     attack(unguarded.client, thread, "naive")
     if not any(text.startswith("You said") for text in unguarded.texts(thread)):
         unguarded.say(thread, "Hello again?", graph="naive")
