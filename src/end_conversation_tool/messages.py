@@ -16,6 +16,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
+from end_conversation_tool.content import has_media
 from end_conversation_tool.detectors.base import ObservedMessage
 from end_conversation_tool.detectors.native import is_native_refusal
 from end_conversation_tool.ledger import Ledger, text_digest
@@ -176,7 +177,8 @@ def _is_user(message: BaseMessage) -> bool:
 def _observed(message: BaseMessage) -> ObservedMessage:
     text = text_of(message.content)
     own = message.additional_kwargs.get("lc_source") != _SUMMARY
-    return ObservedMessage("user", text, _evidence_id(message.id or ""), message, evidence=own)
+    media = has_media(message.content)
+    return ObservedMessage("user", text, _evidence_id(message.id or ""), message, evidence=own, media=media)
 
 
 def _evidence_id(message_id: str) -> str:

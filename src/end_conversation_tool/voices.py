@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+from end_conversation_tool.content import has_media
 from end_conversation_tool.detectors.base import ObservedMessage
 from end_conversation_tool.ledger import MAX_TURNS
 
@@ -82,7 +83,9 @@ class Voices:
             times[text] += 1
             again = f".{times[text]}" if times[text] > 1 else ""
             message_id = f"{_ID_PREFIX}{keyed_digest(text, self.key)}{again}"
-            yield ObservedMessage("user", text, message_id, raw, evidence=index >= self.trailing)
+            content = raw.get("content") if isinstance(raw, Mapping) else getattr(raw, "content", None)
+            own = index >= self.trailing
+            yield ObservedMessage("user", text, message_id, raw, evidence=own, media=has_media(content))
 
     def since(self, heard: Heard) -> tuple[list[ObservedMessage], Heard]:
         """Return what was not heard before, and what is heard now.

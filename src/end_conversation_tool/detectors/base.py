@@ -7,6 +7,7 @@ The rules that hold whatever the detectors are:
 2. For risk, *yes* of any detector wins over everything, and *don't know* wins over *no*.
 3. For evidence against the user, *don't know* is no evidence.
 4. A suite in which nobody looks for risk does not know about risk: every end will be denied.
+5. What nobody can read, such as an image, may show risk: *don't know*.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class ObservedMessage:
         raw: The framework's own message object, for native provider signals; may be ``None``.
         evidence: Whether it may count as evidence against the user, and as their turn: their own words, said just now.
             Risk is looked for in any case.
+        media: Whether it has parts besides text, such as images: a suite that cannot read them does not know what they
+            show.
     """
 
     role: Literal["user", "assistant"]
@@ -79,6 +82,7 @@ class ObservedMessage:
     message_id: str
     raw: Any = None
     evidence: bool = True
+    media: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +129,12 @@ class DetectorSuite:
 
     Args:
         detectors: In any order; the merge does not depend on it.
+        reads_media: Whether some detector looks at images, recordings and files too (in ``raw``). Where none does, a
+            message with such parts leaves a doubt about risk.
     """
 
-    def __init__(self, detectors: Sequence[Detector]) -> None:
+    def __init__(self, detectors: Sequence[Detector], *, reads_media: bool = False) -> None:
+        self.reads_media = reads_media
         self.detectors = tuple(detectors)
         self.kinds: frozenset[SignalKind] = frozenset().union(*(d.kinds for d in self.detectors))
 
@@ -147,6 +154,9 @@ class DetectorSuite:
             for signal in _ask(detector, message):
                 present = merged.get(signal.kind)
                 merged[signal.kind] = signal if present is None else _merge(present, signal)
+        if message.media and message.role == "user" and not self.reads_media:
+            for kind in RISK_KINDS & merged.keys():
+                merged[kind] = _merge(merged[kind], Signal(kind, Answer.UNKNOWN, "media/unread"))
         return merged
 
 

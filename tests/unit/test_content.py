@@ -1,0 +1,78 @@
+"""Parts that nobody can read as text: an image may show what its sender does not say."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from end_conversation_tool.content import has_media
+from end_conversation_tool.detectors.base import Answer, DetectorSuite, ObservedMessage, SignalKind
+from end_conversation_tool.vocabulary import UnmetCode
+from support.agents import INSULT, LADDER, Agent, ending
+from support.keywords import KeywordDetector, keyword_suite
+
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [IMAGE],
+        [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "data:"}}],
+        [{"type": "input_audio", "input_audio": {}}],
+        [{"type": "document", "source": {}}],
+        ({"type": "file", "file": {}},),
+        [{"type": "something-new"}],
+        [SimpleNamespace(type="image")],
+    ],
+)
+def test_media(content: Any) -> None:
+    assert has_media(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text",
+        None,
+        [],
+        ["text"],
+        [{"type": "text", "text": "x"}],
+        [{"text": "x"}],
+        [{"type": "tool_result", "content": [IMAGE]}],
+        [SimpleNamespace(type="text", text="x")],
+        {"type": "image"},
+    ],
+)
+def test_no_media(content: Any) -> None:
+    assert not has_media(content)
+
+
+def test_a_suite_that_cannot_read_media_does_not_know() -> None:
+    message = ObservedMessage("user", "look", "u", media=True)
+    signals = keyword_suite().observe(message)
+    assert {signals[kind].answer for kind in (SignalKind.SELF_HARM, SignalKind.VIOLENCE)} == {Answer.UNKNOWN}
+    assert not signals[SignalKind.SELF_HARM].failed
+    assert signals[SignalKind.ABUSE].answer is Answer.NO
+
+
+def test_a_yes_about_the_text_is_not_hidden_by_an_image() -> None:
+    message = ObservedMessage("user", "I will kill myself", "u", media=True)
+    assert keyword_suite().observe(message)[SignalKind.SELF_HARM].answer is Answer.YES
+
+
+def test_a_suite_that_reads_media_is_believed() -> None:
+    suite = DetectorSuite([KeywordDetector()], reads_media=True)
+    message = ObservedMessage("user", "look", "u", media=True)
+    assert suite.observe(message)[SignalKind.SELF_HARM].answer is Answer.NO
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_an_image_among_the_messages_denies_the_end(*, asynchronous: bool) -> None:
+    agent = Agent([*LADDER, ending(), "All right."], asynchronous=asynchronous).climb()
+    agent.invoke({"messages": [HumanMessage([{"type": "text", "text": INSULT}, IMAGE])]})
+    assert agent.registry.decisions("t")[-1].decision.unmet[0] is UnmetCode.RISK_UNCERTAIN
+    assert not agent.registry.status("t").sealed
