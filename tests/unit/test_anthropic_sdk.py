@@ -307,7 +307,8 @@ def test_two_first_calls_at_once_do_not_make_a_confirmed_one(registry: InMemoryS
     rivals = [guard.conversation("c").before_request(messages) for _ in range(2)]
     for number, turn in enumerate(rivals):
         assert not turn.after_response(finished(call(f"t{number}"))).ended
-    assert [record.outcome for record in registry.decisions("c")] == [Outcome.AWAITING_CONFIRMATION] * 2
+    assert not step(guard.conversation("c"), messages, call("t9")).ended
+    assert [record.outcome for record in registry.decisions("c")] == [Outcome.AWAITING_CONFIRMATION] * 3
 
 
 def test_a_store_in_which_others_are_always_faster_is_given_up(
