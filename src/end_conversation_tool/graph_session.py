@@ -3,11 +3,11 @@
 The wrapped graph is not changed. Three things happen while it runs:
 
 1. When a model's reply asks for the end, the gate rules at once, before any tool of that reply starts.
-2. When a tool or a model is about to start after an *honoured* reply, the run leaves the wrapped graph: neither
-   ``end_conversation`` nor its siblings run. The hand-off is LangGraph's own ``ParentCommand``, addressed to nobody
-   inside.
-3. When the reply was *denied*, ``end_conversation`` answers with the codes, its siblings run as usual, and the wrapped
-   graph goes on as it would after any tool.
+2. When the end is *honoured*, the run leaves the wrapped graph: after the step in which the reply was made, or, where a
+   tool or a model is about to start within that step, by LangGraph's own ``ParentCommand``. Neither
+   ``end_conversation`` nor its siblings run.
+3. When it was *denied*, ``end_conversation`` answers with the codes, its siblings run as usual, and the wrapped graph
+   goes on as it would after any tool.
 
 What the wrapped graph said counts as evidence when it stands in its ``messages`` and was not there when the run began.
 """
@@ -16,29 +16,74 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.outputs import LLMResult
+from langgraph.config import get_config
 from langgraph.errors import ParentCommand
 from langgraph.types import Command
 
 from end_conversation_tool.gate import Gate
+from end_conversation_tool.graph_state import convert
 from end_conversation_tool.judgement import note_reply
 from end_conversation_tool.messages import reply_of, said_messages, with_id
 from end_conversation_tool.models import EndRequest
 from end_conversation_tool.prompts import denial_text
 from end_conversation_tool.tool import TOOL_NAME
-from end_conversation_tool.visit import Call, Reply, Ruling, RunContext, Visit
+from end_conversation_tool.visit import Call, Reply, Ruling, Visit
 from end_conversation_tool.vocabulary import UnmetCode
 
-__all__ = ["AsyncRule", "Rule", "Session", "Verdict", "Watch", "is_hand_off"]
+__all__ = ["AsyncRule", "HandOffError", "Rule", "Session", "Verdict", "Watch"]
 
-_HAND_OFF = "end_conversation"
+_call_id: ContextVar[str | None] = ContextVar("end_conversation_call_id", default=None)
+"""Id of the tool call that is being run, where LangChain knows it."""
+
+
+class HandOffError(ParentCommand):
+    """Leaves the wrapped graph: a command for a graph that no graph inside is."""
+
+    def __init__(self) -> None:
+        super().__init__(Command(graph="__end_conversation_hand_off__"))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the wrapped graph something happens.
+
+    Attributes:
+        namespace: LangGraph's checkpoint namespace of the node.
+        number: Number of the superstep.
+        model: Name of the model, where it is known.
+        in_tool: Whether a tool does it.
+    """
+
+    namespace: str = ""
+    number: Any = None
+    model: str | None = None
+    in_tool: bool = False
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any] | None, *, in_tool: bool = False) -> Place:
+        """Read the metadata of a callback or of a config."""
+        known = metadata or {}
+        namespace = str(known.get("langgraph_checkpoint_ns") or known.get("checkpoint_ns") or "")
+        return cls(namespace, known.get("langgraph_step"), known.get("ls_model_name"), in_tool)
+
+    @property
+    def step(self) -> tuple[str, Any]:
+        """The graph instance and its superstep."""
+        return self.namespace.rpartition("|")[0], self.number
+
+    def speaks(self, speakers: frozenset[str]) -> bool:
+        """Whether the node belongs to the wrapped graph itself, or to a nested agent that is named a speaker."""
+        names = [part.partition(":")[0] for part in self.namespace.split("|")]
+        return not self.in_tool and all(name in speakers for name in names[1:-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +93,22 @@ class Verdict:
     Attributes:
         reply: The model's message.
         ruling: What became of its request.
-        step: Where and when in the wrapped graph it was made.
+        place: Where and when in the wrapped graph it was made.
+        late: Whether it was ruled on only in the tool, no model of LangChain having made it.
     """
 
     reply: AIMessage
     ruling: Ruling
-    step: tuple[str, Any]
+    place: Place
+    late: bool = False
+
+    def answers(self, call_id: str | None, place: Place) -> bool:
+        """Whether a call that runs at ``place`` is one of this reply's."""
+        if any(call["id"] == call_id for call in self.reply.tool_calls if call_id is not None):
+            return True
+        if self.late:
+            return self.place.step == place.step
+        return call_id is None and self.place.step[0] == place.step[0] and bool(reply_of(self.reply).end_calls)
 
 
 class Session:
@@ -70,12 +125,15 @@ class Session:
         self.gate, self.visit, self.speakers = gate, visit, speakers
         self.values: Mapping[str, Any] = {"messages": list(messages)}
         self.verdicts: list[Verdict] = []
-        self._seen = {message.id for message in messages}
+        self.known = {message.id for message in messages}
+        self._given = {call["id"] for message in messages for call in getattr(message, "tool_calls", ())}
+        self._noted = set(self.known)
+        self._late = RLock()
 
     @property
     def messages(self) -> list[AnyMessage]:
         """The wrapped graph's messages as far as it has come."""
-        return list(self.values.get("messages", ()))
+        return convert(self.values.get("messages"))
 
     @property
     def ended(self) -> Verdict | None:
@@ -85,29 +143,29 @@ class Session:
     def note_replies(self) -> None:
         """Note what was said since the run began and is not noted yet."""
         for message in self.messages:
-            if isinstance(message, AIMessage) and message.id not in self._seen:
-                self._seen.add(message.id)
+            if isinstance(message, AIMessage) and message.id not in self._noted:
+                self._noted.add(message.id)
                 reply = replace(reply_of(message), end_calls=())
                 ledger = note_reply(self.gate.detectors, self.visit.ledger, reply)
                 self.visit = replace(self.visit, ledger=ledger)
 
     def prepare(self, reply: AIMessage, place: Place) -> tuple[Visit, Reply]:
         """Return what the gate needs to rule on a reply."""
-        self._seen.add(reply.id)
+        self._noted.add(reply.id)
         self.note_replies()
-        nested = self.visit.context.nested or not place.speaks(self.speakers)
-        context: RunContext = replace(self.visit.context, nested=nested, model=place.model)
-        return replace(self.visit, context=context), reply_of(reply)
+        return self._seen_from(place), reply_of(reply)
 
-    def keep(self, reply: AIMessage, place: Place, visit: Visit, ruling: Ruling | None) -> None:
+    def keep(self, reply: AIMessage, place: Place, visit: Visit, ruling: Ruling | None, *, late: bool = False) -> None:
         """Keep what the gate said."""
         self.visit = replace(visit, context=self.visit.context)
         if ruling is not None:
-            self.verdicts.append(Verdict(reply, ruling, place.step))
+            self.verdicts.append(Verdict(reply, ruling, place, late))
 
     def decided(self, place: Place) -> bool:
         """Whether another branch of the same step has asked already: parallel calls are one request."""
-        return any(verdict.step == place.step for verdict in self.verdicts)
+        return any(
+            verdict.place.step == place.step and verdict.place.namespace != place.namespace for verdict in self.verdicts
+        )
 
     def history(self) -> Any:
         """All that was said, for the gate."""
@@ -115,57 +173,38 @@ class Session:
 
     def answer(self, request: EndRequest) -> str:
         """Return the tool's answer to a call that was not honoured; leave the wrapped graph at one that was."""
+        call_id, place = _call_id.get(), _present_place()
+        with self._late:
+            self.leave_if_ended()
+            for verdict in reversed(self.verdicts):
+                if verdict.answers(call_id, place):
+                    return verdict.ruling.text
+            if call_id in self._given:
+                return denial_text([UnmetCode.NOT_MAIN_AGENT])  # it came with the input: no model made it in this run
+            return self._rule_late(request, call_id, place)
+
+    def _rule_late(self, request: EndRequest, call_id: str | None, place: Place) -> str:
+        """Rule on a call of which no callback told, its model being none of LangChain."""
+        found = (message for message in reversed(self.messages) if isinstance(message, AIMessage))
+        made = next((message for message in found if call_id in [call["id"] for call in message.tool_calls]), None)
+        reply = made or AIMessage("", id="unknown")
+        self._noted.add(reply.id)
+        self.note_replies()
+        call = Call(call_id or "", TOOL_NAME, request.model_dump(mode="json"))
+        asked = replace(reply_of(reply), end_calls=(call,))
+        visit, ruling = self.gate.rule(self._seen_from(place), asked, self.history)
+        self.keep(reply, place, visit, ruling, late=True)
         self.leave_if_ended()
-        for verdict in reversed(self.verdicts):
-            if any(call["name"] == TOOL_NAME for call in verdict.reply.tool_calls):
-                return verdict.ruling.text
-        # No model of LangChain made this call, so nobody has ruled on it yet.
-        arguments = request.model_dump(mode="json")
-        reply = Reply(replace(reply_of(AIMessage("")).message, message_id="unknown"), (Call("", TOOL_NAME, arguments),))
-        self.visit, ruling = self.gate.rule(self.visit, reply, self.history)
-        if ruling is None:
-            return denial_text([UnmetCode.INVALID_ARGUMENTS])
-        if ruling.seal is not None:
-            self.verdicts.append(Verdict(AIMessage("", id="unknown"), ruling, ("", None)))
-            raise hand_off()
-        return ruling.text
+        return ruling.text if ruling else denial_text([UnmetCode.INVALID_ARGUMENTS])
+
+    def _seen_from(self, place: Place) -> Visit:
+        nested = self.visit.context.nested or not place.speaks(self.speakers)
+        return replace(self.visit, context=replace(self.visit.context, nested=nested, model=place.model))
 
     def leave_if_ended(self) -> None:
         """Leave the wrapped graph if a reply has ended the run: nothing more is run or said (R9)."""
         if self.ended is not None:
-            raise hand_off()
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in the wrapped graph a model was called.
-
-    Attributes:
-        namespace: LangGraph's checkpoint namespace of the calling node.
-        step: Number of the superstep.
-        model: Name of the model, where it is known.
-    """
-
-    namespace: str
-    number: Any
-    model: str | None
-
-    @classmethod
-    def of(cls, metadata: Mapping[str, Any] | None) -> Place:
-        """Read the callback's metadata."""
-        known = metadata or {}
-        namespace = str(known.get("langgraph_checkpoint_ns") or known.get("checkpoint_ns") or "")
-        return cls(namespace, known.get("langgraph_step"), known.get("ls_model_name"))
-
-    @property
-    def step(self) -> tuple[str, Any]:
-        """The graph instance and its superstep."""
-        return self.namespace.rpartition("|")[0], self.number
-
-    def speaks(self, speakers: frozenset[str]) -> bool:
-        """Whether the node belongs to the wrapped graph itself, or to a nested agent that is named a speaker."""
-        names = [part.partition(":")[0] for part in self.namespace.split("|")]
-        return all(name in speakers for name in names[1:-1])
+            raise HandOffError
 
 
 class Watch(BaseCallbackHandler):
@@ -180,20 +219,31 @@ class Watch(BaseCallbackHandler):
     def __init__(self, session: Session) -> None:
         self.session = session
         self.places: dict[UUID, Place] = {}
+        self._in_tools: set[UUID] = set()
 
-    def on_chat_model_start(self, *_args: Any, run_id: UUID, metadata: Any = None, **_kwargs: Any) -> None:
+    def on_chain_start(self, *_args: Any, run_id: UUID, parent_run_id: UUID | None = None, **_kwargs: Any) -> None:
+        """Remember what a tool does: a model that is called there speaks for the tool, not with the user."""
+        if parent_run_id in self._in_tools:
+            self._in_tools.add(run_id)
+
+    def on_chat_model_start(
+        self, *_args: Any, run_id: UUID, parent_run_id: UUID | None = None, metadata: Any = None, **_kwargs: Any
+    ) -> None:
         """Remember where a model is called; once the run has ended, none is."""
         self.session.leave_if_ended()
-        self.places[run_id] = Place.of(metadata)
+        self.places[run_id] = Place.of(metadata, in_tool=parent_run_id in self._in_tools)
 
-    def on_tool_start(self, serialized: Any, *_args: Any, **_kwargs: Any) -> None:
+    def on_tool_start(self, serialized: Any, *_args: Any, run_id: UUID, **kwargs: Any) -> None:
         """Leave the wrapped graph before another tool runs, once the run has ended."""
-        if not serialized or serialized.get("name") != TOOL_NAME:
+        self._in_tools.add(run_id)
+        if serialized and serialized.get("name") == TOOL_NAME:
+            _call_id.set(kwargs.get("tool_call_id"))
+        else:
             self.session.leave_if_ended()
 
     def asking(self, response: LLMResult, run_id: UUID) -> tuple[AIMessage, Place] | None:
         """Return a reply that asks for the end and was not ruled on, and where it was made."""
-        place = self.places.pop(run_id, Place("", None, None))
+        place = self.places.pop(run_id, Place(in_tool=True))
         for generations in response.generations:
             for generation in generations:
                 message = getattr(generation, "message", None)
@@ -240,12 +290,8 @@ class AsyncRule(AsyncCallbackHandler):
                 self._session.keep(*found, *await self._session.gate.arule(*prepared, self._session.history))
 
 
-def hand_off() -> ParentCommand:
-    """Return what leaves the wrapped graph: a command for a graph that no graph inside is."""
-    return ParentCommand(Command(graph=_HAND_OFF))
-
-
-def is_hand_off(error: ParentCommand) -> bool:
-    """Whether the wrapped graph was left by ``hand_off``."""
-    command = error.args[0] if error.args else None
-    return isinstance(command, Command) and command.graph == _HAND_OFF
+def _present_place() -> Place:
+    """Return where the tool that asks is run."""
+    config = get_config()
+    namespace = config.get("configurable", {}).get("checkpoint_ns", "")
+    return Place.of({"checkpoint_ns": namespace, **config.get("metadata", {})})

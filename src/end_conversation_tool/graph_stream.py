@@ -13,9 +13,12 @@ from typing import Any, Self
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 
-from end_conversation_tool.messages import END_KEY
+from end_conversation_tool.messages import END_KEY, LEDGER_KEY
 
-__all__ = ["GuardedGraph"]
+__all__ = ["INTERRUPTS_KEY", "GuardedGraph"]
+
+INTERRUPTS_KEY = "__pregel_end_conversation_interrupts"
+"""Key in ``configurable`` of the ``interrupt_before`` and ``interrupt_after`` of a run: they name nodes inside."""
 
 _INTERRUPT = "__interrupt__"
 
@@ -23,16 +26,10 @@ _INTERRUPT = "__interrupt__"
 class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
     """A compiled graph whose own node is not seen in its stream; see ``create_guarded_graph``."""
 
-    inner_outputs: frozenset[str] = frozenset()
-
     @classmethod
-    def of(cls, compiled: CompiledStateGraph[Any, Any, Any, Any], *, inner_outputs: frozenset[str]) -> Self:
-        """Make a compiled graph one of this class; only how it streams differs."""
-        compiled.__class__ = cls
-        if not isinstance(compiled, cls):
-            raise TypeError("a compiled graph that cannot be made a GuardedGraph")
-        compiled.inner_outputs = inner_outputs
-        return compiled
+    def of(cls, compiled: CompiledStateGraph[Any, Any, Any, Any]) -> Self:
+        """Return a compiled graph as one of this class; only how it streams differs."""
+        return cls(**{name: value for name, value in vars(compiled).items() if name != "__orig_class__"})
 
     def stream(
         self,
@@ -40,15 +37,18 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         config: RunnableConfig | None = None,
         *,
         stream_mode: Any = None,
+        subgraphs: bool = False,
         **options: Any,
     ) -> Iterator[Any]:
         """Stream as the graph inside would; see ``Pregel.stream``."""
-        if options.get("subgraphs"):
-            yield from super().stream(input, config, stream_mode=stream_mode, **options)
+        config, options = _interrupts_inside(config, options)
+        if subgraphs:
+            yield from super().stream(input, config, stream_mode=stream_mode, subgraphs=True, **options)
             return
-        options["subgraphs"] = True
-        for part in super().stream(input, config, stream_mode=self._modes(stream_mode), **options):
-            yield from self._flat(part, stream_mode)
+        flat = _Flat(options.get("output_keys"), single=self._single(stream_mode))
+        for part in super().stream(input, config, stream_mode=self._modes(stream_mode), subgraphs=True, **options):
+            yield from flat.shown(part)
+        yield from flat.rest()
 
     async def astream(
         self,
@@ -56,55 +56,112 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         config: RunnableConfig | None = None,
         *,
         stream_mode: Any = None,
+        subgraphs: bool = False,
         **options: Any,
     ) -> AsyncIterator[Any]:
         """Async twin of ``stream``."""
-        if options.get("subgraphs"):
-            async for part in super().astream(input, config, stream_mode=stream_mode, **options):
+        config, options = _interrupts_inside(config, options)
+        if subgraphs:
+            async for part in super().astream(input, config, stream_mode=stream_mode, subgraphs=True, **options):
                 yield part
             return
-        options["subgraphs"] = True
-        async for part in super().astream(input, config, stream_mode=self._modes(stream_mode), **options):
-            for shown in self._flat(part, stream_mode):
+        flat = _Flat(options.get("output_keys"), single=self._single(stream_mode))
+        modes = self._modes(stream_mode)
+        async for part in super().astream(input, config, stream_mode=modes, subgraphs=True, **options):
+            for shown in flat.shown(part):
                 yield shown
+        for shown in flat.rest():
+            yield shown
 
     def _modes(self, stream_mode: Any) -> Any:
         wanted = self.stream_mode if stream_mode is None else stream_mode
         return [wanted] if isinstance(wanted, str) else list(wanted)
 
-    def _flat(self, part: Any, stream_mode: Any) -> Iterator[Any]:
-        """Yield what a caller sees of one event."""
+    def _single(self, stream_mode: Any) -> bool:
+        return isinstance(self.stream_mode if stream_mode is None else stream_mode, str)
+
+
+class _Flat:
+    """One stream: what a caller sees of each event.
+
+    The node's own events repeat what was seen inside, but for an end, an interrupt, and a run that was not let in.
+
+    Args:
+        outputs: Channels that the caller wants to see; ``None`` for all but ours.
+        single: Whether one mode was asked for, so that events come without its name.
+    """
+
+    def __init__(self, outputs: str | Sequence[str] | None, *, single: bool) -> None:
+        self._outputs, self._single = outputs, single
+        self._inside: Any = None
+        self._held: list[Any] = []
+
+    def shown(self, part: Any) -> Iterator[Any]:
+        """Yield what is seen of one event."""
         if isinstance(part, Mapping):  # version "v2"
-            data = self._seen(part["ns"], part["type"], part["data"])
-            if data is not None:
-                yield {**part, "ns": (), "data": data}
+            data = self._seen(part["ns"], part["type"], part["data"], part.get("interrupts", ()))
+            event: Any = {**part, "ns": (), "data": data}
+            held = not part["ns"] and part["type"] == "values"
+        else:
+            namespace, mode, payload = part
+            data = self._seen(namespace, mode, payload, ())
+            event = data if self._single else (mode, data)
+            held = not namespace and mode == "values"
+        if data is None:
             return
-        namespace, mode, payload = part
-        data = self._seen(namespace, mode, payload)
-        if data is not None:
-            single = isinstance(stream_mode, str) or stream_mode is None
-            yield data if single and not isinstance(self.stream_mode, list) else (mode, data)
+        if held and self._inside is None:
+            yield from self.rest()
+            self._held = [event]
+        else:
+            yield event
 
-    def _seen(self, namespace: Sequence[str], mode: str, payload: Any) -> Any:
-        """Return the event as the wrapped graph would have shown it; ``None`` hides it.
+    def rest(self) -> Iterator[Any]:
+        """Yield the state that was held back because the wrapped graph shows it too; it did not."""
+        held, self._held = self._held, []
+        yield from held
 
-        The node's own update is a repetition of what was seen inside, but for an end and for an interrupt.
-        """
+    def _seen(self, namespace: Sequence[str], mode: str, payload: Any, interrupts: Any) -> Any:
+        """Return the event as the wrapped graph would have shown it; ``None`` hides it."""
         if len(namespace) > 1:
             return None
         if not namespace:
-            return self._own(mode, payload)
+            return self._own(mode, payload, interrupts)
         if mode == "updates":
             return None if _INTERRUPT in payload else payload
-        if mode == "values" and isinstance(payload, Mapping):
-            return {key: value for key, value in payload.items() if key in self.inner_outputs}
-        return payload
+        if mode != "values" or not isinstance(payload, Mapping):
+            return payload
+        if _INTERRUPT in payload or interrupts:
+            return None
+        self._inside = self._wanted(payload)
+        self._held = []
+        return self._inside
 
-    @staticmethod
-    def _own(mode: str, payload: Any) -> Any:
+    def _wanted(self, payload: Mapping[str, Any]) -> Any:
+        if isinstance(self._outputs, str):
+            return payload.get(self._outputs)
+        return {key: value for key, value in payload.items() if self._outputs is None or key in self._outputs}
+
+    def _own(self, mode: str, payload: Any, interrupts: Any) -> Any:
         if mode == "updates":
             if _INTERRUPT in payload:
                 return payload
             ends = {node: {END_KEY: update[END_KEY]} for node, update in payload.items() if END_KEY in (update or {})}
             return ends or None
-        return payload if mode in ("values", "custom", "messages") else None
+        if mode != "values":
+            return payload if mode in ("custom", "messages") else None
+        if not isinstance(payload, Mapping):
+            return None if payload == self._inside else payload
+        state = {key: value for key, value in payload.items() if key != LEDGER_KEY}
+        if interrupts or _INTERRUPT in payload:
+            return {**state, **(self._inside or {})}
+        return None if state == self._inside else state
+
+
+def _interrupts_inside(config: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Hand the nodes to interrupt at to the graph inside, which has them."""
+    names = {name: options.pop(name, None) for name in ("interrupt_before", "interrupt_after")}
+    if not any(names.values()):
+        return config, options
+    config = dict(config or {})
+    config["configurable"] = {**config.get("configurable", {}), INTERRUPTS_KEY: names}
+    return config, options
