@@ -90,7 +90,7 @@ def create_guarded_graph(
     saver = checkpointer
     if saver is None and isinstance(agent.checkpointer, BaseCheckpointSaver):
         saver = agent.checkpointer
-    compiled = builder.compile(checkpointer=saver, name=name or agent.name)
+    compiled = builder.compile(checkpointer=saver, store=agent.store, name=name or agent.name)
     compiled.config = agent.config
     compiled.nodes[inner.node_name].subgraphs = [inner.graph]
     return GuardedGraph.of(compiled)
@@ -158,8 +158,9 @@ class _GuardNode:
         if self._on_sealed == "raise":
             raise error
         before = list(state.get("messages") or ())
-        gone = arrived_after(convert(before), self._gate.ledger_of(state.get(LEDGER_KEY), error.thread_id))
-        kept = [message for message in before if getattr(message, "id", None) not in gone]
+        said = convert(before)
+        gone = arrived_after(said, self._gate.ledger_of(state.get(LEDGER_KEY), error.thread_id))
+        kept = [message for message, known in zip(before, said, strict=True) if known.id not in gone]
         return {"messages": self._inner.messages(before, kept), END_KEY: error.conversation_end}
 
     def _changes(self, state: dict[str, Any], session: Session) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NotRequired, TypedDict, get_type_hints
+from typing import Any, NotRequired, get_type_hints
 
 from langchain_core.messages import AnyMessage, BaseMessage, RemoveMessage
 from langchain_core.messages.utils import convert_to_messages
@@ -19,6 +19,7 @@ from langgraph.channels.named_barrier_value import NamedBarrierValue
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Overwrite
+from typing_extensions import TypedDict
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.messages import END_KEY, LEDGER_KEY
@@ -143,9 +144,17 @@ class InnerGraph:
 
 
 def convert(messages: Any) -> list[AnyMessage]:
-    """Return messages as message objects: a graph may keep them as pairs or dicts, and users speak in those too."""
+    """Return messages as message objects with ids, for judging them.
+
+    A graph may keep them as pairs or dicts, and without ids; then a message is known by its place.
+    """
     said = list(messages or ())
-    return said if all(isinstance(message, BaseMessage) for message in said) else convert_to_messages(said)
+    if not all(isinstance(message, BaseMessage) for message in said):
+        said = convert_to_messages(said)
+    return [
+        message if message.id else message.model_copy(update={"id": f"message-{place}"})
+        for place, message in enumerate(said)
+    ]
 
 
 def _differs(message: Any, before: Any) -> bool:
