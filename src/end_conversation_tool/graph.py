@@ -99,9 +99,7 @@ def create_guarded_graph(
 class _GuardNode:
     """The node round the wrapped graph."""
 
-    def __init__(
-        self, gate: Gate, inner: InnerGraph, *, on_sealed: OnSealed, speakers: frozenset[str]
-    ) -> None:
+    def __init__(self, gate: Gate, inner: InnerGraph, *, on_sealed: OnSealed, speakers: frozenset[str]) -> None:
         self._gate, self._inner, self._on_sealed, self._speakers = gate, inner, on_sealed, speakers
 
     def run(self, state: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
@@ -143,16 +141,12 @@ class _GuardNode:
     def _stream(self, state: dict[str, Any], config: RunnableConfig, *handlers: Any) -> Any:
         """Run the wrapped graph, and yield its state after each step."""
         watched = merge_configs(config, {"callbacks": list(handlers)})
-        return self._inner.graph.stream(
-            self._inner.start(state), watched, stream_mode="values", **_interrupts(config)
-        )
+        return self._inner.graph.stream(self._inner.start(state), watched, stream_mode="values", **_interrupts(config))
 
     def _astream(self, state: dict[str, Any], config: RunnableConfig, *handlers: Any) -> Any:
         """Async twin of ``_stream``."""
         watched = merge_configs(config, {"callbacks": list(handlers)})
-        return self._inner.graph.astream(
-            self._inner.start(state), watched, stream_mode="values", **_interrupts(config)
-        )
+        return self._inner.graph.astream(self._inner.start(state), watched, stream_mode="values", **_interrupts(config))
 
     def _answer_sealed(self, state: dict[str, Any], error: ThreadSealedError) -> dict[str, Any]:
         if self._on_sealed == "raise":

@@ -44,6 +44,9 @@ __all__ = ["AsyncRule", "HandOffError", "Rule", "Session", "Verdict", "Watch"]
 _call_id: ContextVar[str | None] = ContextVar("end_conversation_call_id", default=None)
 """Id of the tool call that is being run, where LangChain knows it."""
 
+_tools: ContextVar[int] = ContextVar("end_conversation_tools", default=0)
+"""How many tools are being run here, one within the other."""
+
 
 class HandOffError(ParentCommand):
     """Leaves the wrapped graph: a command for a graph that no graph inside is."""
@@ -161,11 +164,13 @@ class Session:
         if ruling is not None:
             self.verdicts.append(Verdict(reply, ruling, place, late))
 
-    def decided(self, place: Place) -> bool:
+    def shares(self, reply: AIMessage, place: Place) -> bool:
         """Whether another branch of the same step has asked already: parallel calls are one request."""
-        return any(
-            verdict.place.step == place.step and verdict.place.namespace != place.namespace for verdict in self.verdicts
-        )
+        for verdict in self.verdicts:
+            if verdict.place.step == place.step and verdict.place.namespace != place.namespace:
+                self.verdicts.append(replace(verdict, reply=reply, place=place))
+                return True
+        return False
 
     def history(self) -> Any:
         """All that was said, for the gate."""
@@ -219,27 +224,30 @@ class Watch(BaseCallbackHandler):
     def __init__(self, session: Session) -> None:
         self.session = session
         self.places: dict[UUID, Place] = {}
-        self._in_tools: set[UUID] = set()
 
-    def on_chain_start(self, *_args: Any, run_id: UUID, parent_run_id: UUID | None = None, **_kwargs: Any) -> None:
-        """Remember what a tool does: a model that is called there speaks for the tool, not with the user."""
-        if parent_run_id in self._in_tools:
-            self._in_tools.add(run_id)
+    def on_chat_model_start(self, *_args: Any, run_id: UUID, metadata: Any = None, **_kwargs: Any) -> None:
+        """Remember where a model is called; once the run has ended, none is.
 
-    def on_chat_model_start(
-        self, *_args: Any, run_id: UUID, parent_run_id: UUID | None = None, metadata: Any = None, **_kwargs: Any
-    ) -> None:
-        """Remember where a model is called; once the run has ended, none is."""
+        One that is called by a tool speaks for the tool, not with the user.
+        """
         self.session.leave_if_ended()
-        self.places[run_id] = Place.of(metadata, in_tool=parent_run_id in self._in_tools)
+        self.places[run_id] = Place.of(metadata, in_tool=_tools.get() > 0)
 
-    def on_tool_start(self, serialized: Any, *_args: Any, run_id: UUID, **kwargs: Any) -> None:
+    def on_tool_start(self, serialized: Any, *_args: Any, **kwargs: Any) -> None:
         """Leave the wrapped graph before another tool runs, once the run has ended."""
-        self._in_tools.add(run_id)
         if serialized and serialized.get("name") == TOOL_NAME:
             _call_id.set(kwargs.get("tool_call_id"))
         else:
             self.session.leave_if_ended()
+        _tools.set(_tools.get() + 1)
+
+    def on_tool_end(self, *_args: Any, **_kwargs: Any) -> None:
+        """Note that a tool is done."""
+        _tools.set(max(0, _tools.get() - 1))
+
+    def on_tool_error(self, *_args: Any, **_kwargs: Any) -> None:
+        """Note that a tool is done."""
+        _tools.set(max(0, _tools.get() - 1))
 
     def asking(self, response: LLMResult, run_id: UUID) -> tuple[AIMessage, Place] | None:
         """Return a reply that asks for the end and was not ruled on, and where it was made."""
@@ -266,7 +274,7 @@ class Rule(BaseCallbackHandler):
         if (found := self._watch.asking(response, run_id)) is None:
             return
         with self._lock:
-            if not self._session.decided(found[1]):
+            if not self._session.shares(*found):
                 prepared = self._session.prepare(*found)
                 self._session.keep(*found, *self._session.gate.rule(*prepared, self._session.history))
 
@@ -285,7 +293,7 @@ class AsyncRule(AsyncCallbackHandler):
         if (found := self._watch.asking(response, run_id)) is None:
             return
         async with self._lock:
-            if not self._session.decided(found[1]):
+            if not self._session.shares(*found):
                 prepared = self._session.prepare(*found)
                 self._session.keep(*found, *await self._session.gate.arule(*prepared, self._session.history))
 

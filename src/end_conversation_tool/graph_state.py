@@ -174,7 +174,7 @@ def _hints(builder: Any) -> dict[str, Any]:
 
 def _opened(agent: CompiledStateGraph[Any, Any, Any, Any], hints: Mapping[str, Any]) -> Any:
     builder = copy.copy(agent.builder)
-    whole: Any = TypedDict("WholeState", dict(hints), total=False)  # type: ignore[operator]
+    whole: Any = TypedDict("WholeState", {**hints}, total=False)  # type: ignore[misc]
     builder.schemas = {**builder.schemas, whole: {key: builder.channels[key] for key in hints}}
     builder.input_schema = builder.output_schema = whole
     inner = builder.compile(

@@ -37,7 +37,7 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         config: RunnableConfig | None = None,
         *,
         stream_mode: Any = None,
-        subgraphs: bool = False,
+        subgraphs: Any = False,
         **options: Any,
     ) -> Iterator[Any]:
         """Stream as the graph inside would; see ``Pregel.stream``."""
@@ -56,7 +56,7 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         config: RunnableConfig | None = None,
         *,
         stream_mode: Any = None,
-        subgraphs: bool = False,
+        subgraphs: Any = False,
         **options: Any,
     ) -> AsyncIterator[Any]:
         """Async twin of ``stream``."""
@@ -110,7 +110,6 @@ class _Flat:
         if data is None:
             return
         if held and self._inside is None:
-            yield from self.rest()
             self._held = [event]
         else:
             yield event

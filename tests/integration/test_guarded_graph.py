@@ -217,9 +217,7 @@ def test_a_registry_that_fails(failing: str, asynchronous: bool) -> None:  # noq
 def test_a_run_without_a_thread_cannot_end() -> None:
     policy = EndConversationPolicy(min_refusals=0, min_redirections=0, min_warnings=0)
     inner = hand_written([ending(), "on we go"], Guarded([]).inner.nodes["tools"].bound.tools_by_name.values())
-    guarded = create_guarded_graph(
-        inner, registry=InMemorySealRegistry(), policy=policy, detectors=keyword_suite()
-    )
+    guarded = create_guarded_graph(inner, registry=InMemorySealRegistry(), policy=policy, detectors=keyword_suite())
     text = guarded.invoke(said("hello"))["messages"][2].text
     assert "no_thread_id" in text
     assert "no_checkpointer" in text
@@ -289,7 +287,9 @@ def test_what_cannot_be_wrapped(agent: Any, said_so: str) -> None:
 )
 def test_bad_options(options: dict[str, Any], said_so: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        create_guarded_graph(hand_written([], [Guarded([]).counter.tool()]), **{"registry": InMemorySealRegistry(), **options})
+        create_guarded_graph(
+            hand_written([], [Guarded([]).counter.tool()]), **{"registry": InMemorySealRegistry(), **options}
+        )
     assert said_so in str(caught.value)
 
 
@@ -353,9 +353,7 @@ def test_the_wrapped_graph_is_not_changed() -> None:
 def test_one_superstep_more_than_the_bare_graph(asynchronous: bool, build: Any) -> None:  # noqa: FBT001 - both ways
     steps = []
     for is_guarded in (True, False):
-        guarded = Guarded(
-            [search_call(), "found", "more"], asynchronous=asynchronous, build=build, guarded=is_guarded
-        )
+        guarded = Guarded([search_call(), "found", "more"], asynchronous=asynchronous, build=build, guarded=is_guarded)
         counts = []
         for turn in ("hi", "and?"):
             parts = guarded.stream(said(turn), stream_mode="tasks", subgraphs=True)

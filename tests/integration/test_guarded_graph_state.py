@@ -1,4 +1,4 @@
-"""The state of a wrapped graph passes through unchanged: reducers, private channels, schemas, context, rewritten history."""
+"""The state of a wrapped graph passes through unchanged: reducers, private channels, schemas, a rewritten history."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelCallLimitMiddleware
-from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels import Topic
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.graph.message import REMOVE_ALL_MESSAGES, AnyMessage, add_messages
+from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
 from langgraph.managed import RemainingSteps
 from langgraph.prebuilt import ToolNode
 from langgraph.runtime import Runtime
@@ -287,7 +287,7 @@ def test_context_store_and_config_reach_the_nodes(asynchronous: bool) -> None:  
         seen.append((runtime.context, runtime.store is store, config["configurable"]["mine"], config["tags"]))
         return {"messages": [AIMessage("hello")]}
 
-    builder = StateGraph(MessagesState, context_schema=Who)
+    builder: Any = StateGraph(MessagesState, context_schema=Who)
     builder.add_node("node", node)
     builder.add_edge(START, "node")
     store = InMemoryStore()
@@ -318,7 +318,7 @@ def test_goto_and_send_inside() -> None:
         return Command(update={"messages": [SystemMessage(f"leaf {given['number']}")]}, goto="last")
 
     def build() -> Any:
-        builder = StateGraph(MessagesState)
+        builder: Any = StateGraph(MessagesState)
         builder.add_node("split", split)
         builder.add_node("leaf", leaf)
         builder.add_node("last", lambda _state: {"messages": [AIMessage("done")]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,24 @@ from end_conversation_tool.testing import ScriptedChatModel
 from end_conversation_tool.tool import create_end_conversation_tool
 from support.agents import INSULT, LADDER, Counter, config, said
 from support.keywords import keyword_suite
+
+CHANCE = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.+]+"
+)
+HIDDEN = frozenset(
+    {
+        "langgraph_checkpoint_ns",
+        "checkpoint_ns",
+        "langgraph_path",
+        "config",
+        "parent_config",
+        "parents",
+        "langgraph_step",
+        "step",
+        "end_conversation_ledger",
+    }
+)
+"""Where a graph runs: in the guarded case within a node of another graph, its steps being counted anew in each turn."""
 
 
 def strict_saver() -> InMemorySaver:
@@ -146,3 +165,12 @@ def assert_every_call_is_answered(messages: list[Any]) -> None:
         if message.type == "ai":
             waiting = [str(call["id"]) for call in [*message.tool_calls, *message.invalid_tool_calls]]
     assert waiting == []
+
+
+def shape(value: Any) -> Any:
+    """Return an event without what chance names, and without where it happened."""
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in value.items() if key not in HIDDEN}
+    if isinstance(value, (list, tuple)):
+        return [shape(item) for item in value]
+    return CHANCE.sub("-", repr(value))

@@ -1,0 +1,130 @@
+"""The stream of a guarded graph, event by event beside that of the bare one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.tools import tool
+from langgraph.config import get_stream_writer
+
+from support.agents import INSULT, LADDER, config, ending, ending_and_search, said, search_call
+from support.graphs import Guarded, hand_written, shape
+
+both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+MODES = ["values", "updates", "messages", "custom", "tasks", "checkpoints", "debug"]
+
+
+def agent(model: Any, tools: list[Any]) -> Any:
+    return create_agent(model, tools)
+
+
+@tool
+def search(query: str) -> str:
+    """Search."""
+    get_stream_writer()({"progress": query})
+    return f"found {query}"
+
+
+def events(replies: list[Any], *, guarded: bool, build: Any, asynchronous: bool, **options: Any) -> list[Any]:
+    graph = Guarded(replies, guarded=guarded, build=build, asynchronous=asynchronous)
+    seen = []
+    saved = options["stream_mode"] in (
+        "checkpoints",
+        "debug",
+    )  # the checkpoints of the graph inside are those of a turn
+    for turn in ("hi",) if saved else ("hi", "and?"):
+        seen += graph.stream(said(turn), **options)
+    return [shape(part) for part in seen]
+
+
+def written_by(model: Any, tools: list[Any]) -> Any:
+    return hand_written(model, [search, *tools[1:]])
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("mode", [*MODES, ["values", "updates"], ["messages", "custom", "updates"], None], ids=str)
+@pytest.mark.parametrize("build", [written_by, agent], ids=["hand-written", "create_agent"])
+@both
+def test_a_caller_sees_what_the_bare_graph_shows(mode: Any, version: str, build: Any, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    options = {"stream_mode": mode, "version": version}
+    replies = [search_call(), "found", "more"]
+    bare, guarded = (
+        events(replies, guarded=is_guarded, build=build, asynchronous=asynchronous, **options)
+        for is_guarded in (False, True)
+    )
+    assert bare or mode == "custom"
+    assert guarded == bare
+
+
+@pytest.mark.parametrize("keys", ["messages", ["messages"]])
+def test_output_keys(keys: Any) -> None:
+    seen = [
+        events(
+            ["hello", "more"], guarded=guarded, build=None, asynchronous=False, stream_mode="values", output_keys=keys
+        )
+        for guarded in (False, True)
+    ]
+    assert seen[0] == seen[1]
+
+
+@both
+def test_with_subgraphs_the_wrapped_graph_is_seen_where_it_is(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    graph = Guarded([search_call(), "found"], asynchronous=asynchronous)
+    parts = graph.stream(said("hi"), stream_mode="updates", subgraphs=True)
+    assert [(len(namespace), list(update)) for namespace, update in parts] == [
+        (1, ["model"]), (1, ["tools"]), (1, ["model"]), (0, ["agent"]),
+    ]  # fmt: skip
+
+
+@both
+def test_events_of_astream_events(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    async def collect(*, guarded: bool) -> list[Any]:
+        graph = Guarded([search_call(), "found"], guarded=guarded).graph
+        kinds = ("on_chat_model_stream", "on_chat_model_end", "on_tool_start", "on_tool_end")
+        return [
+            (event["event"], event["name"], event["metadata"]["langgraph_node"])
+            async for event in graph.astream_events(said("hi"), config(), version="v2")
+            if event["event"] in kinds
+        ]
+
+    assert asynchronous in (True, False)
+    bare, guarded = asyncio.run(collect(guarded=False)), asyncio.run(collect(guarded=True))
+    assert bare
+    assert bare == guarded
+
+
+@both
+def test_an_end_is_seen_in_the_stream(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    graph = Guarded([*LADDER, ending(), ending_and_search()], asynchronous=asynchronous).climb()
+    parts = graph.stream(said(INSULT), stream_mode=["updates", "values", "messages"])
+    updates = [payload for mode, payload in parts if mode == "updates"]
+    assert [list(update) for update in updates] == [["model"], ["tools"], ["model"], ["agent"]]
+    assert list(updates[-1]["agent"]) == ["conversation_end"]
+    values = [payload for mode, payload in parts if mode == "values"]
+    assert values[-1]["conversation_end"]["ended"]
+    assert all("end_conversation_ledger" not in payload for payload in values)
+    results = [payload[0] for mode, payload in parts if mode == "messages" and payload[0].type == "tool"]
+    assert [result.status for result in results] == ["error", "success", "error"]
+
+
+@both
+def test_respond_is_seen_in_the_stream(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    graph = Guarded([*LADDER, ending(), ending()], asynchronous=asynchronous, on_sealed="respond").climb()
+    graph.say(INSULT)
+    parts = graph.stream(said("hello?"), stream_mode=["updates", "values"])
+    assert [mode for mode, _ in parts] == ["updates", "values"]
+    assert all(payload["conversation_end"]["ended"] for mode, payload in parts if mode == "values")
+
+
+def test_a_stream_that_nobody_reads_to_its_end_seals_all_the_same() -> None:
+    graph = Guarded([*LADDER, ending(), ending_and_search()]).climb()
+    for update in graph.graph.stream(said(INSULT), config(), stream_mode="updates"):
+        if "tools" in update:
+            continue
+        if [call["id"] for call in update["model"]["messages"][0].tool_calls][-1:] == ["s"]:
+            break
+    assert graph.registry.status("t").sealed
+    assert graph.counter.runs == []
