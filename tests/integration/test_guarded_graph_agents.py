@@ -1,4 +1,4 @@
-"""Agents within agents, parallel branches, models that are none of LangChain's: who may end, and what is one request."""
+"""Agents within agents, parallel branches, models that are none of LangChain's: who may end, what is one request."""
 
 from __future__ import annotations
 
