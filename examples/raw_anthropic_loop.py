@@ -46,8 +46,8 @@ def talk(client: anthropic.Anthropic, registry: SqlSealRegistry, lines: Iterable
             print("".join(f"model: {block.text}\n" for block in response.content if block.type == "text"), end="")
         if outcome.refused:
             print("(that was refused; it has left the history, so that the chat can go on)")
-        if outcome.ended:
-            print(f"-- {outcome.statement}")
+        if outcome.ended or outcome.notice:
+            print(f"-- {outcome.statement or outcome.notice}")
 
 
 def recorded() -> tuple[list[Any], list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 from end_conversation_tool.anthropic_wire import Response, get, has_calls, is_user_turn, result_block
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.models import DecisionRecord
-from end_conversation_tool.prompts import conversation_end, no_further_step_text, not_run_text
+from end_conversation_tool.prompts import conversation_end, no_further_step_text, not_run_text, still_here_text
 from end_conversation_tool.tool import TOOL_NAME
 from end_conversation_tool.visit import Ruling
 
@@ -29,6 +29,8 @@ class TurnOutcome:
         tool_calls: The calls of your own tools that are to be run now.
         decision: The decision on the model's request to end, where it made one.
         answer: What the model is told about that request.
+        notice: What to show the user in place of an answer, where the model used up its attempts to end; empty
+            otherwise. It is in ``messages`` too.
     """
 
     ended: bool = False
@@ -38,6 +40,7 @@ class TurnOutcome:
     tool_calls: tuple[Any, ...] = ()
     decision: DecisionRecord | None = None
     answer: str = ""
+    notice: str = ""
     _content: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     _results: Mapping[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
@@ -73,7 +76,9 @@ class TurnOutcome:
         said: list[dict[str, Any]] = [{"role": "assistant", "content": list(self._content)}]
         found = {**self._results, **unrun, **given}
         order = [block["id"] for block in self._content if block["type"] == "tool_use"]
-        return [*said, {"role": "user", "content": [found[call_id] for call_id in order]}] if order else said
+        answered = [{"role": "user", "content": [found[call_id] for call_id in order]}] if order else []
+        noticed = [{"role": "assistant", "content": self.notice}] if self.notice else []
+        return [*said, *answered, *noticed]
 
     def extend(self, messages: list[Any], results: Sequence[Mapping[str, Any]] = ()) -> None:
         """Bring a history up to date, in place.
@@ -110,6 +115,7 @@ def outcome_of(response: Response, ruling: Ruling | None) -> TurnOutcome:
         tool_calls=() if seal is not None or cut_off else response.own_calls,
         decision=ruling.record if ruling else None,
         answer=ruling.text if ruling else "",
+        notice=still_here_text() if cut_off else "",
         _content=response.content,
         _results=results,
     )

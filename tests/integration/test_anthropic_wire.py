@@ -142,8 +142,11 @@ def test_repeated_calls_in_one_turn_are_cut_off() -> None:
     guard = ConversationGuard(registry=registry)
     messages: list[Any] = []
     with serving([[end()], [end()], [end()], [end(), called("lookup")], "Fine."]) as (_, client):
-        assert not user_turn(guard, client, messages, "hi").again
-        assert "goes no further" in messages[-1]["content"][1]["content"]
+        outcome = user_turn(guard, client, messages, "hi")
+        assert not outcome.again
+        assert messages[-1] == {"role": "assistant", "content": outcome.notice}
+        assert outcome.notice
+        assert "goes no further" in messages[-2]["content"][1]["content"]
         assert not user_turn(guard, client, messages, "are you there?").ended
     assert [UnmetCode.TOO_MANY_ATTEMPTS in record.decision.unmet for record in registry.decisions("c")] == [
         False,
