@@ -34,6 +34,9 @@ __all__ = [
 BRANCH_KEY = "end_conversation_branch"
 RUN_KEY = "end_conversation_run"
 SEQUENCE_KEY = "end_conversation_sequence"
+_TRIGGERS = ("__start__", "__pregel_tasks", "branch:to:", "join:")
+"""Names, or beginnings of names, of the channels by which LangGraph sets nodes off."""
+
 _KEYS = (BRANCH_KEY, RUN_KEY, SEQUENCE_KEY)
 
 
@@ -72,9 +75,11 @@ def _beside(found: CheckpointTuple, checkpoint_id: str | None, run_token: str | 
 def showing_end(found: CheckpointTuple, end: Mapping[str, Any]) -> CheckpointTuple:
     """Return the checkpoint with ``conversation_end`` in it, whether or not the crash came first.
 
-    Nothing is pending on a sealed branch: writes that no checkpoint took up are left out.
+    Nothing is pending on a sealed branch: writes that no checkpoint took up are left out, and so is what would have
+    set off the next nodes.
     """
-    values = {**found.checkpoint["channel_values"], "conversation_end": dict(end)}
+    kept = {name: value for name, value in found.checkpoint["channel_values"].items() if not name.startswith(_TRIGGERS)}
+    values = {**kept, "conversation_end": dict(end)}
     return found._replace(checkpoint={**found.checkpoint, "channel_values": values}, pending_writes=[])
 
 

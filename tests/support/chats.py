@@ -128,6 +128,7 @@ def guarded(
     *,
     replies: Any = answer,
     tools: Sequence[Any] = (),
+    before: Sequence[AgentMiddleware[Any, Any, Any]] = (),
     middleware: Sequence[AgentMiddleware[Any, Any, Any]] = (),
     **options: Any,
 ) -> Chat:
@@ -144,7 +145,8 @@ def guarded(
     create = options.pop("create", {})
     settings = {"policy": EASY, "detectors": keyword_suite(), **options}
     guard = EndConversationMiddleware(registry=place.registry, **settings)
-    graph = create_agent(model, tools=[note, *tools], middleware=[guard, *middleware], checkpointer=saver, **create)
+    layers = [*before, guard, *middleware]
+    graph: Any = create_agent(model, tools=[note, *tools], middleware=layers, checkpointer=saver, **create)
     return Chat(graph, place.twin, lambda: len(model.calls), notes)
 
 

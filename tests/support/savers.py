@@ -20,7 +20,7 @@ from end_conversation_tool.registry import InMemorySealRegistry, SealRegistry, S
 from end_conversation_tool.saver import SealedSaver
 from support.postgres import fresh_schema
 
-__all__ = ["ENGINES", "Place", "open_place", "saver_url"]
+__all__ = ["ENGINES", "Place", "open_place", "open_saver", "saver_url"]
 
 ENGINES = ("memory", "sqlite", "postgres")
 
@@ -72,12 +72,13 @@ async def open_place(
             assert postgres is not None
             urls = [stack.enter_context(fresh_schema(postgres)) for _ in range(1 if one_database else 2)]
         registry = await stack.enter_async_context(SqlSealRegistry(urls[0]))
-        inner = await stack.enter_async_context(_saver(engine, urls[-1], twin=twin))
+        inner = await stack.enter_async_context(open_saver(engine, urls[-1], twin=twin))
         yield Place(engine, twin, inner, registry, urls[0])
 
 
 @asynccontextmanager
-async def _saver(engine: str, url: str, *, twin: bool) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+async def open_saver(engine: str, url: str, *, twin: bool) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    """Yield one of LangGraph's own savers on a database, set up."""
     where = saver_url(url)
     if twin:
         kind: Any = AsyncSqliteSaver if engine == "sqlite" else AsyncPostgresSaver
