@@ -15,7 +15,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from end_conversation_tool import EndConversationPolicy, SealedSaver, SqlSealRegistry, ThreadSealedError
 from end_conversation_tool.middleware import EndConversationMiddleware
 
-MODEL = os.environ.get("MODEL", "anthropic:claude-opus-4-1")
+MODEL = os.environ.get("MODEL", "anthropic:claude-opus-5-5")
 THREAD = "customer-42"
 
 if not os.environ.get("ANTHROPIC_API_KEY"):

@@ -18,7 +18,7 @@ from end_conversation_tool.testing.personas import reactive_model
 
 def _model() -> BaseChatModel:
     if os.environ.get("ANTHROPIC_API_KEY"):
-        return init_chat_model("anthropic:claude-opus-4-1")
+        return init_chat_model("anthropic:claude-opus-5-5")
     return reactive_model(default_detectors())
 
 

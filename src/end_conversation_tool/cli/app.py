@@ -74,7 +74,7 @@ def chat(
         Path | None, typer.Option(metavar="PATH", help="SQLite file for threads and registry; else in memory.")
     ] = None,
     thread: Annotated[str | None, typer.Option(help="Go on with this thread; else a new one.")] = None,
-    model: Annotated[str, typer.Option(help="The Claude model, when ANTHROPIC_API_KEY is set.")] = "claude-opus-4-1",
+    model: Annotated[str, typer.Option(help="The Claude model, when ANTHROPIC_API_KEY is set.")] = "claude-opus-5-5",
     policy: PolicyName = "default",
     mode: PolicyMode = None,
 ) -> None:
