@@ -22,6 +22,7 @@ from langgraph_sdk import Auth
 
 from end_conversation_tool.errors import EndConversationError, InvalidInputError
 from end_conversation_tool.fence import can_fork
+from end_conversation_tool.messages import END_KEY
 from end_conversation_tool.models import ThreadStatus
 from end_conversation_tool.prompts import conversation_end
 from end_conversation_tool.registry.base import SealRegistry
@@ -31,7 +32,6 @@ __all__ = ["ServerGuard", "forged_keys", "statement_for_run"]
 _log = logging.getLogger(__name__)
 
 _PRIVATE_PREFIX = "end_conversation_"
-_PRIVATE_CHANNELS = frozenset({"conversation_end"})
 _OVERWRITE = "__overwrite__"
 _SERVER_KEYS = frozenset({"__event_streaming_v2"})
 """What the server itself puts into ``configurable``, beside keys that end in two underscores too."""
@@ -154,7 +154,7 @@ def forged_keys(payload: Mapping[str, Any]) -> list[str]:
 
 def _forged_channels(given: Mapping[str, Any]) -> Iterable[str]:
     for key, value in given.items():
-        if key in _PRIVATE_CHANNELS or str(key).startswith((_PRIVATE_PREFIX, "__")):
+        if key == END_KEY or str(key).startswith((_PRIVATE_PREFIX, "__")):
             yield str(key)
         elif _OVERWRITE in _mapping(value):
             yield f"{key}.{_OVERWRITE}"
