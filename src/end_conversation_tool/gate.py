@@ -22,6 +22,7 @@ from end_conversation_tool.detectors.base import DetectorSuite, ObservedMessage
 from end_conversation_tool.errors import EndConversationError, ThreadSealedError
 from end_conversation_tool.fence import branch_to_write, check_write, moved_to, open_branch
 from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
+from end_conversation_tool.journal import Journal
 from end_conversation_tool.judge.base import Judge, JudgeCase, failed
 from end_conversation_tool.judge.prompt import lines_of
 from end_conversation_tool.judgement import assess_risk, hear_user, note_reply
@@ -63,6 +64,7 @@ class Gate:
         detectors: What is seen in messages.
         judge: Asked about an end that everything else permits; ``None`` for none.
         clock: Gives the present moment, UTC.
+        count_threads: Share of the threads, 0 to 1, that are counted when they begin: one write for each of those.
     """
 
     def __init__(
@@ -73,9 +75,11 @@ class Gate:
         detectors: DetectorSuite,
         judge: Judge | None = None,
         clock: Callable[[], datetime] = utc_now,
+        count_threads: float = 0.0,
     ) -> None:
         self.policy, self.registry, self.detectors, self.judge = policy, registry, detectors, judge
         self._clock = clock
+        self._journal = Journal(registry, policy.version, share=count_threads)
 
     def admit(self, context: RunContext, ledger_state: object = None) -> Visit:
         """Let a run into its thread.
@@ -146,7 +150,10 @@ class Gate:
             status = yield Ask(self.registry.status, self.registry.astatus, (thread_id,))
             status, context = yield from self._entering(status, context)
             branch = context.fence.branch if context.fence else status.branch
-        return Visit(context, status, branch, self.ledger_of(ledger_state, context.thread_id or ""))
+        ledger = self.ledger_of(ledger_state, context.thread_id or "")
+        if status is not None:
+            ledger = ledger.seen_at(status.sequence, status.reopened)
+        return Visit(context, status, branch, ledger)
 
     def _entering(self, status: ThreadStatus, context: RunContext) -> Flow[tuple[ThreadStatus, RunContext]]:
         """Find the branch that the run continues, opening it when the run edits and retries; refuse a sealed one."""
@@ -164,6 +171,7 @@ class Gate:
 
     def _hearing(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Flow[Visit]:
         heard = hear_user(self.detectors, visit.ledger, messages, visit.status)
+        yield from self._journal.turning(visit, heard.ledger)
         waiting = (FlagRaised(*flag) for flag in visit.ledger.unrecorded_risk)
         return (
             yield from self._flagging(
@@ -195,7 +203,9 @@ class Gate:
         return replace(visit, ledger=replace(visit.ledger, unrecorded_risk=kept))
 
     def _ruling(self, visit: Visit, reply: Reply, history: History) -> Flow[tuple[Visit, Ruling | None]]:
-        visit = replace(visit, ledger=note_reply(self.detectors, visit.ledger, reply))
+        before = visit.ledger
+        visit = replace(visit, ledger=note_reply(self.detectors, before, reply))
+        yield from self._journal.speaking(visit, before)
         if not reply.end_calls:
             return visit, None
         record, flags = yield from self._deciding(visit, reply, history)
@@ -231,7 +241,7 @@ class Gate:
                 flags = (*flags, FlagRaised(RiskKind.OTHER, report.source, report.risk_message_id or ""))
         decision = decided(risk=risk, judge=report.opinion if report else None)
         mode, now = self.policy.mode, self._clock()
-        return record_of(visit, request, decision, mode=mode, judge=report, decided_at=now), flags
+        return record_of(visit, request, decision, mode=mode, judge=report, risk=risk, decided_at=now), flags
 
     def _judging(self, judge: Judge, case: JudgeCase) -> Flow[JudgeReport]:
         try:

@@ -87,6 +87,8 @@ class Ledger:
         pending: Category and count of the consecutive calls that wait for a confirming one.
         denials: Denied calls since the newest user turn.
         last_message: Id of the last message that an honoured call left on the branch.
+        sequence: The thread's sequence number when the ledger was last used: evidence from before a reopening is told
+            by it.
     """
 
     turn: int = 0
@@ -98,6 +100,7 @@ class Ledger:
     pending: tuple[Category, int] | None = None
     denials: int = 0
     last_message: str = ""
+    sequence: int = 0
 
     # Observations
 
@@ -138,6 +141,21 @@ class Ledger:
         """Note a denied call; it breaks a row of consecutive calls."""
         return replace(self, pending=None, denials=self.denials + 1)
 
+    def seen_at(self, sequence: int, reopened: int) -> Ledger:
+        """Return the ledger as a run at ``sequence`` may use it.
+
+        What was observed before the newest reopening no longer counts as evidence: an operator has looked at it and
+        decided otherwise. Everything that bears on risk stays.
+
+        Args:
+            sequence: The thread's sequence number.
+            reopened: The sequence number after the newest reopening; 0 when there was none.
+        """
+        if self.sequence >= reopened:
+            return self if self.sequence == sequence else replace(self, sequence=sequence)
+        doubtful = tuple(TurnEvidence(old.turn, doubt=True) for old in self.turns if old.doubt)
+        return replace(self, turns=doubtful, pending=None, sequence=sequence)
+
     def break_row(self) -> Ledger:
         """Note an assistant message without a call: calls on both sides of it are not consecutive."""
         return self if self.pending is None else replace(self, pending=None)
@@ -176,6 +194,7 @@ class Ledger:
             "pending": [str(self.pending[0]), self.pending[1]] if self.pending else None,
             "denials": self.denials,
             "last_message": self.last_message,
+            "sequence": self.sequence,
         }
         body.update({name: value for name, value in optional.items() if value})
         body["sig"] = _signature(body, key, thread_id)
@@ -233,6 +252,7 @@ def _load_body(body: Mapping[str, Any]) -> Ledger:
         pending=(Category(pending[0]), int(pending[1])) if pending else None,
         denials=int(body.get("denials", 0)),
         last_message=str(body.get("last_message", "")),
+        sequence=int(body.get("sequence", 0)),
     )
 
 

@@ -202,6 +202,9 @@ class DecisionRecord(Record):
         model: Name of the model that called, where it is known.
         prompt_version: Version of the prompt section and of the texts.
         decided_by: Who decided.
+        risk_kinds: The kinds of risk that were known; any of them vetoes the end.
+        breaker_tripped: Whether a circuit breaker had turned enforcement into shadow mode.
+        statement: What the user is told, should the end be honoured; ``None`` for the English text of the package.
         judge: What the judge said, where one was asked.
         decided_at: UTC.
     """
@@ -218,6 +221,9 @@ class DecisionRecord(Record):
     model: str | None
     prompt_version: str
     decided_by: str = "policy"
+    risk_kinds: tuple[RiskKind, ...] = ()
+    breaker_tripped: bool = False
+    statement: str | None = None
     judge: JudgeReport | None = None
     decided_at: AwareDatetime
 
@@ -251,11 +257,15 @@ class SealOutcome(Record):
         seal: The seal that stands; ``None`` when sealing was refused.
         created: Whether this attempt made it (``False``: it stood already).
         refusal: Why sealing was refused, found inside the same transaction; ``None`` otherwise.
+        shadowed: Whether a circuit breaker has turned enforcement into shadow mode: recorded, and nothing sealed.
+        alarm: Whether this very attempt made it trip.
     """
 
     seal: Seal | None = None
     created: bool = False
     refusal: Literal[UnmetCode.RISK_FLAGGED, UnmetCode.STALE_RUN] | None = None
+    shadowed: bool = False
+    alarm: bool = False
 
 
 class SealPoint(Record):
@@ -296,12 +306,14 @@ class ThreadStatus(Record):
         sequence: Bumped by each seal, recorded branch and reopening: the fencing token of runs.
         branch: The branch that a new message goes to.
         branches: All branches that the registry has a record of, in order; a branch without one is open.
+        reopened: The sequence number after the newest reopening; evidence from before it no longer counts.
         risk_flags: All flags ever raised, cleared ones included, oldest first.
     """
 
     thread_id: str
     sequence: int = Field(default=0, ge=0)
     branch: int = Field(default=0, ge=0)
+    reopened: int = Field(default=0, ge=0)
     branches: tuple[BranchStatus, ...] = ()
     risk_flags: tuple[RiskFlag, ...] = ()
 

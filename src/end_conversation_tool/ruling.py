@@ -7,7 +7,15 @@ from dataclasses import replace
 from datetime import datetime
 
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.models import Decision, DecisionRecord, EndRequest, JudgeReport, SealOutcome, new_id
+from end_conversation_tool.models import (
+    Decision,
+    DecisionRecord,
+    EndRequest,
+    JudgeReport,
+    RiskAssessment,
+    SealOutcome,
+    new_id,
+)
 from end_conversation_tool.prompts import PROMPT_VERSION, confirmation_text, denial_text, ended_text, shadow_text
 from end_conversation_tool.tool import parse_request
 from end_conversation_tool.visit import Reply, Ruling, Visit
@@ -66,6 +74,7 @@ def record_of(
     *,
     mode: Mode,
     judge: JudgeReport | None,
+    risk: RiskAssessment,
     decided_at: datetime,
 ) -> DecisionRecord:
     """Return the record of a call."""
@@ -82,6 +91,7 @@ def record_of(
         model=visit.context.model,
         prompt_version=PROMPT_VERSION,
         decided_at=decided_at,
+        risk_kinds=tuple(sorted(set(risk.flagged))),
         judge=judge,
     )
 

@@ -116,7 +116,7 @@ class Outcome(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What changed the state of a thread."""
+    """What happened to a thread: a change of its state, or something that an operator should know."""
 
     SEALED = "sealed"
     BRANCH_OPENED = "branch_opened"
@@ -124,3 +124,13 @@ class EventKind(StrEnum):
     REOPENED = "reopened"
     RISK_RAISED = "risk_raised"
     RISK_CLEARED = "risk_cleared"
+    WARNING_GIVEN = "warning_given"
+    WARNING_HEEDED = "warning_heeded"
+    VIOLATION = "violation"
+    FEEDBACK = "feedback"
+    APPEAL_OPENED = "appeal_opened"
+    APPEAL_UPHELD = "appeal_upheld"
+    APPEAL_REJECTED = "appeal_rejected"
+    ERASED = "erased"
+    BREAKER_TRIPPED = "breaker_tripped"
+    BREAKER_RESET = "breaker_reset"

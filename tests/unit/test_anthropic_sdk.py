@@ -389,7 +389,7 @@ def test_a_damaged_ledger_permits_nothing_and_refuses_nobody(registry: InMemoryS
     messages = climbed(chat)
     stored = registry.load_ledger("c")
     assert stored is not None
-    registry._ledgers["c"] = stored._replace(body=body)
+    registry._books.ledgers["c"] = stored._replace(body=body)
     assert not step(chat, messages, call("t1")).ended
     assert turns(registry) == 1
 

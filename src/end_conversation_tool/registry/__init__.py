@@ -6,12 +6,13 @@
 from typing import TYPE_CHECKING, Any
 
 from end_conversation_tool.registry.base import LedgerStore, SealRegistry
+from end_conversation_tool.registry.experiment import ExperimentRegistry
 from end_conversation_tool.registry.memory import InMemorySealRegistry
 
 if TYPE_CHECKING:
     from end_conversation_tool.registry.sql import SqlSealRegistry
 
-__all__ = ["InMemorySealRegistry", "LedgerStore", "SealRegistry", "SqlSealRegistry"]
+__all__ = ["ExperimentRegistry", "InMemorySealRegistry", "LedgerStore", "SealRegistry", "SqlSealRegistry"]
 
 
 def __getattr__(name: str) -> Any:

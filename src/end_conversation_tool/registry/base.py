@@ -19,14 +19,23 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from pydantic import AwareDatetime, Field
 
-from end_conversation_tool.models import DecisionRecord, Record, RiskFlag, RiskKind, Seal, SealOutcome, ThreadStatus
+from end_conversation_tool.models import (
+    DecisionRecord,
+    EvidenceRecord,
+    Record,
+    RiskFlag,
+    RiskKind,
+    Seal,
+    SealOutcome,
+    ThreadStatus,
+)
 from end_conversation_tool.vocabulary import EventKind
 
 __all__ = ["LedgerStore", "SealRegistry", "StoredLedger", "ThreadEvent"]
 
 
 class ThreadEvent(Record):
-    """One change of a thread's state, as the audit trail keeps it: only ever added.
+    """One thing that happened to a thread, as the audit trail keeps it: only ever added.
 
     Attributes:
         thread_id: The thread.
@@ -34,9 +43,12 @@ class ThreadEvent(Record):
         at: UTC.
         branch: The branch it happened on.
         sequence: The thread's sequence number after it.
-        subject: The category of a seal, the checkpoint that was forked, the kind of a risk flag.
+        subject: The category of a seal, the checkpoint that was forked, the kind of a risk flag, a rating.
         actor: Who did it: ``decided_by`` of a seal, the source of a flag, the operator; ``None`` for a branch.
-        reason: Why, in the operator's or the host's words; empty where none is given.
+        reason: Why, in the words of the operator, of the host, or of the user; empty where none is given.
+        evidence: The message of the assistant that it rests on: for warnings and violations.
+        policy_version: The policy that the thread was under: for warnings, feedback and appeals.
+        model: The model that the thread was talking to: for the same.
     """
 
     thread_id: str
@@ -47,6 +59,9 @@ class ThreadEvent(Record):
     subject: str | None = None
     actor: str | None = None
     reason: str = ""
+    evidence: EvidenceRecord | None = None
+    policy_version: str | None = None
+    model: str | None = None
 
 
 @runtime_checkable

@@ -29,6 +29,7 @@ __all__ = [
     "check_open",
     "check_record",
     "check_sealing_record",
+    "check_signed",
     "check_text",
     "check_thread_id",
     "new_flag",
@@ -77,6 +78,14 @@ def check_count(field: str, value: Any) -> int:
     if not 0 <= value < 2**31:
         raise InvalidInputError(f"{field}: expected an int from 0 to 2**31 - 1, got one outside of it")
     return value
+
+
+def check_signed(operator: Any, reason: Any) -> tuple[str, str]:
+    """Return who acts and why, both given."""
+    return (
+        check_text("operator", operator, limit=MAX_NAME_CHARS),
+        check_text("reason", reason, limit=MAX_WORDS_CHARS),
+    )
 
 
 def check_open(status: ThreadStatus) -> None:

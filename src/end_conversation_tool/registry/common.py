@@ -5,7 +5,7 @@ A store brings five verbs, each with its async twin, and holds no rule of its ow
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -15,16 +15,16 @@ from end_conversation_tool.registry.base import StoredLedger, ThreadEvent
 from end_conversation_tool.registry.checks import (
     MAX_ID_CHARS,
     MAX_LEDGER_CHARS,
-    MAX_NAME_CHARS,
-    MAX_WORDS_CHARS,
     check_count,
     check_optional_id,
     check_sealing_record,
+    check_signed,
     check_text,
     check_thread_id,
     check_unsealing_record,
     new_flag,
 )
+from end_conversation_tool.registry.jobs import ExperimentJobs
 from end_conversation_tool.registry.transitions import (
     ClearingFlags,
     Copying,
@@ -40,7 +40,7 @@ __all__ = ["StoredRegistry"]
 T = TypeVar("T")
 
 
-class StoredRegistry(ABC):
+class StoredRegistry(ExperimentJobs):
     """``SealRegistry`` over a store; see there for what each method promises."""
 
     @abstractmethod
@@ -85,6 +85,12 @@ class StoredRegistry(ABC):
 
     @abstractmethod
     async def _akeep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool: ...
+
+    @staticmethod
+    def _sealing(
+        record: DecisionRecord, held_sequence: int | None, checkpoint_id: str | None, run_token: str | None
+    ) -> Sealing:
+        return _sealing(record, held_sequence, checkpoint_id, run_token)[1]
 
     def status(self, thread_id: str) -> ThreadStatus:
         """Return the state of a thread."""
@@ -178,11 +184,11 @@ class StoredRegistry(ABC):
 
     def clear_risk(self, thread_id: str, *, operator: str, reason: str) -> int:
         """Clear every standing flag of a thread and return how many."""
-        return self._apply(check_thread_id(thread_id), ClearingFlags(*_signed(operator, reason), utc_now()))
+        return self._apply(check_thread_id(thread_id), ClearingFlags(*check_signed(operator, reason), utc_now()))
 
     async def aclear_risk(self, thread_id: str, *, operator: str, reason: str) -> int:
         """Async twin of ``clear_risk``."""
-        return await self._aapply(check_thread_id(thread_id), ClearingFlags(*_signed(operator, reason), utc_now()))
+        return await self._aapply(check_thread_id(thread_id), ClearingFlags(*check_signed(operator, reason), utc_now()))
 
     def open_branch(
         self, thread_id: str, *, parent: int, forked_from: str, run_token: str | None = None
@@ -198,11 +204,11 @@ class StoredRegistry(ABC):
 
     def reopen(self, thread_id: str, *, operator: str, reason: str) -> ThreadStatus:
         """Unseal the current branch: an operator's act."""
-        return self._apply(check_thread_id(thread_id), Reopening(*_signed(operator, reason), utc_now()))
+        return self._apply(check_thread_id(thread_id), Reopening(*check_signed(operator, reason), utc_now()))
 
     async def areopen(self, thread_id: str, *, operator: str, reason: str) -> ThreadStatus:
         """Async twin of ``reopen``."""
-        return await self._aapply(check_thread_id(thread_id), Reopening(*_signed(operator, reason), utc_now()))
+        return await self._aapply(check_thread_id(thread_id), Reopening(*check_signed(operator, reason), utc_now()))
 
     def copy_status(self, source: str, target: str, *, seals: bool = True) -> ThreadStatus:
         """Give one thread what is known of another."""
@@ -262,14 +268,6 @@ def _branching(parent: int, forked_from: str, run_token: str | None) -> OpeningB
         forked_from=check_text("forked_from", forked_from, limit=MAX_ID_CHARS),
         run_token=check_optional_id("run_token", run_token),
         now=utc_now(),
-    )
-
-
-def _signed(operator: str, reason: str) -> tuple[str, str]:
-    """Return who and why, both given."""
-    return (
-        check_text("operator", operator, limit=MAX_NAME_CHARS),
-        check_text("reason", reason, limit=MAX_WORDS_CHARS),
     )
 
 

@@ -20,19 +20,27 @@ from end_conversation_tool.models import DecisionRecord, Record, ThreadStatus
 from end_conversation_tool.registry.base import StoredLedger, ThreadEvent
 from end_conversation_tool.registry.checks import check_open
 from end_conversation_tool.registry.driver import Flow
+from end_conversation_tool.registry.erasure import erased_id
 from end_conversation_tool.registry.schema import decisions, events, ledgers, thread_key, threads
-from end_conversation_tool.registry.transitions import Transition
+from end_conversation_tool.registry.transitions import Change, Transition
 
 __all__ = [
     "READ_STATE",
     "change_thread",
+    "commit",
     "guard_checkpoints",
+    "insert_unless_there",
     "keep_decision",
     "keep_ledger",
     "kept_decisions",
     "kept_ledger",
+    "load",
     "load_status",
+    "lock_thread",
+    "microseconds",
     "past_events",
+    "put_event",
+    "thread_columns",
 ]
 
 T = TypeVar("T")
@@ -51,28 +59,47 @@ def change_thread(dialect: str, thread_id: str, transition: Transition[T]) -> Fl
         InvalidInputError: The transition refuses its arguments, or a decision of that id is kept already.
         RegistrySchemaError: The state of the thread cannot be read.
     """
+    before = yield from lock_thread(dialect, thread_id)
+    return (yield from commit(dialect, thread_id, before, transition(before)))
+
+
+def lock_thread(dialect: str, thread_id: str) -> Flow[ThreadStatus]:
+    """Lock the thread until the end of the transaction, and return its state."""
     key = thread_key(thread_id)
     if dialect == "postgresql":
         # The triggers on checkpoints wait for this one: a row lock cannot keep them off a row that is not there yet.
         yield select(func.pg_advisory_xact_lock(advisory_key(key)))
-    yield _insert_unless_there(dialect, threads, {"thread_key": key, **_columns(ThreadStatus(thread_id=thread_id))})
+    yield insert_unless_there(
+        dialect, threads, {"thread_key": key, **thread_columns(ThreadStatus(thread_id=thread_id))}
+    )
     # FOR UPDATE on PostgreSQL; SQLite ignores it, its transaction has locked the whole file already.
     rows = yield select(threads.c.state).where(threads.c.thread_key == key).with_for_update()
-    before = load_status(thread_id, rows[0][0])
-    change = transition(before)
+    return load_status(thread_id, rows[0][0])
+
+
+def commit(dialect: str, thread_id: str, before: ThreadStatus, change: Change[T]) -> Flow[T]:
+    """Write what became of a thread."""
+    key = thread_key(thread_id)
     if change.decision is not None:
         yield from keep_decision(dialect, change.decision)
     for event in change.events:
-        yield events.insert().values(
-            thread_key=key,
-            at=_microseconds(event.at),
-            kind=event.kind.value,
-            subject=event.subject,
-            event=event.model_dump_json(),
-        )
+        yield put_event(key, event)
     if change.status is not before:
-        yield update(threads).where(threads.c.thread_key == key).values(**_columns(change.status))
+        yield update(threads).where(threads.c.thread_key == key).values(**thread_columns(change.status))
     return change.result
+
+
+def put_event(key: str, event: ThreadEvent) -> Insert:
+    """Return the statement that adds a line to the audit trail."""
+    return events.insert().values(
+        thread_key=key,
+        at=microseconds(event.at),
+        kind=event.kind.value,
+        subject=event.subject,
+        policy_version=event.policy_version,
+        model=event.model,
+        event=event.model_dump_json(),
+    )
 
 
 def keep_decision(dialect: str, record: DecisionRecord) -> Flow[None]:
@@ -84,15 +111,19 @@ def keep_decision(dialect: str, record: DecisionRecord) -> Flow[None]:
     values = {
         "id": record.id,
         "thread_key": thread_key(record.thread_id),
-        "decided_at": _microseconds(record.decided_at),
+        "decided_at": microseconds(record.decided_at),
         "outcome": record.outcome.value,
         "category": None if record.category is None else record.category.value,
         "mode": record.mode.value,
         "policy_version": record.decision.policy_version,
         "model": record.model,
+        "turn": record.turn,
+        "unmet": " ".join(record.decision.unmet),
+        "risk": " ".join(record.risk_kinds),
+        "breaker": record.breaker_tripped,
         "record": record.model_dump_json(),
     }
-    if not (yield _insert_unless_there(dialect, decisions, values).returning(decisions.c.number)):
+    if not (yield insert_unless_there(dialect, decisions, values).returning(decisions.c.number)):
         raise InvalidInputError("record.id: expected a new id, got the id of a decision that is kept already")
 
 
@@ -100,14 +131,14 @@ def kept_decisions(thread_id: str) -> Flow[Sequence[DecisionRecord]]:
     """Return the decisions on a thread, in the order in which they were kept."""
     mine = decisions.c.thread_key == thread_key(thread_id)
     rows = yield select(decisions.c.record).where(mine).order_by(decisions.c.number)
-    return tuple(_load(DecisionRecord, row[0]) for row in rows)
+    return tuple(load(DecisionRecord, row[0]) for row in rows)
 
 
 def past_events(thread_id: str) -> Flow[Sequence[ThreadEvent]]:
     """Return the changes of a thread's state, oldest first."""
     mine = events.c.thread_key == thread_key(thread_id)
     rows = yield select(events.c.event).where(mine).order_by(events.c.number)
-    return tuple(_load(ThreadEvent, row[0]) for row in rows)
+    return tuple(load(ThreadEvent, row[0]) for row in rows)
 
 
 def keep_ledger(dialect: str, thread_id: str, ledger: StoredLedger) -> Flow[bool]:
@@ -122,7 +153,7 @@ def keep_ledger(dialect: str, thread_id: str, ledger: StoredLedger) -> Flow[bool
     check_open(load_status(thread_id, rows[0][0] if rows else None))
     values = {"version": ledger.version, "body": ledger.body}
     if ledger.version == 1:
-        put = _insert_unless_there(dialect, ledgers, {"thread_key": key, **values})
+        put = insert_unless_there(dialect, ledgers, {"thread_key": key, **values})
         return bool((yield put.returning(ledgers.c.version)))
     before = (ledgers.c.thread_key == key) & (ledgers.c.version == ledger.version - 1)
     return bool((yield update(ledgers).where(before).values(**values).returning(ledgers.c.version)))
@@ -151,13 +182,16 @@ def load_status(thread_id: str, state: str | None) -> ThreadStatus:
     """
     if state is None:
         return ThreadStatus(thread_id=thread_id)
-    status = _load(ThreadStatus, state)
+    status = load(ThreadStatus, state)
+    if status.thread_id == erased_id(thread_id):
+        return status.model_copy(update={"thread_id": thread_id})
     if status.thread_id != thread_id:
         raise RegistrySchemaError("the registry is corrupt: the row of a thread holds the state of another thread")
     return status
 
 
-def _load(model: type[R], stored: str) -> R:
+def load(model: type[R], stored: str) -> R:
+    """Return a stored record; a ``RegistrySchemaError`` when it cannot be read."""
     try:
         return model.model_validate_json(stored)
     except ValidationError as error:
@@ -169,7 +203,8 @@ def _load(model: type[R], stored: str) -> R:
         ) from None
 
 
-def _columns(status: ThreadStatus) -> dict[str, object]:
+def thread_columns(status: ThreadStatus) -> dict[str, object]:
+    """Return the columns of a thread's row."""
     return {
         "thread_id": status.thread_id,
         "sequence": status.sequence,
@@ -180,12 +215,13 @@ def _columns(status: ThreadStatus) -> dict[str, object]:
     }
 
 
-def _insert_unless_there(dialect: str, table: object, values: dict[str, object]) -> Insert:
+def insert_unless_there(dialect: str, table: object, values: dict[str, object]) -> Insert:
     """Return an INSERT that does nothing where a row of that key exists; both engines spell it alike."""
     if dialect == "postgresql":
         return postgresql.insert(table).values(**values).on_conflict_do_nothing()  # type: ignore[arg-type]
     return sqlite.insert(table).values(**values).on_conflict_do_nothing()  # type: ignore[arg-type]
 
 
-def _microseconds(moment: datetime) -> int:
+def microseconds(moment: datetime) -> int:
+    """Return a moment as the tables hold it."""
     return (moment - _EPOCH) // timedelta(microseconds=1)

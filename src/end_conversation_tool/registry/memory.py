@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import TypeVar
 
-from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.models import DecisionRecord, ThreadStatus
+from end_conversation_tool.registry import memory_jobs
 from end_conversation_tool.registry.base import StoredLedger, ThreadEvent
 from end_conversation_tool.registry.checks import check_open
 from end_conversation_tool.registry.common import StoredRegistry
+from end_conversation_tool.registry.jobs import Job
+from end_conversation_tool.registry.memory_jobs import Books
 from end_conversation_tool.registry.transitions import Transition
 
 __all__ = ["InMemorySealRegistry"]
@@ -25,10 +27,7 @@ class InMemorySealRegistry(StoredRegistry):
     def __init__(self) -> None:
         self._lock = Lock()
         self._signing_key = secrets.token_bytes(32)
-        self._threads: dict[str, ThreadStatus] = {}
-        self._records: dict[str, DecisionRecord] = {}
-        self._events: list[ThreadEvent] = []
-        self._ledgers: dict[str, StoredLedger] = {}
+        self._books = Books()
 
     @property
     def signing_key(self) -> bytes:
@@ -37,45 +36,43 @@ class InMemorySealRegistry(StoredRegistry):
 
     def _read(self, thread_id: str) -> ThreadStatus:
         # No lock: one look into a dict, at an immutable record.
-        return self._threads.get(thread_id) or ThreadStatus(thread_id=thread_id)
+        return self._books.status(thread_id)
 
     def _apply(self, thread_id: str, transition: Transition[T]) -> T:
         with self._lock:
-            change = transition(self._read(thread_id))
-            if change.decision is not None:
-                self._add(change.decision)
-            self._events.extend(change.events)
-            self._threads[thread_id] = change.status
-            return change.result
+            return self._books.commit(thread_id, transition(self._books.status(thread_id)))
 
     def _keep(self, record: DecisionRecord) -> None:
         with self._lock:
-            self._add(record)
-
-    def _add(self, record: DecisionRecord) -> None:
-        if record.id in self._records:
-            raise InvalidInputError("record.id: expected a new id, got the id of a decision that is kept already")
-        self._records[record.id] = record
+            self._books.add(record)
 
     def _decisions(self, thread_id: str) -> Sequence[DecisionRecord]:
         with self._lock:
-            return tuple(record for record in self._records.values() if record.thread_id == thread_id)
+            return tuple(self._books.of(self._books.records, thread_id))
 
     def _history(self, thread_id: str) -> Sequence[ThreadEvent]:
         with self._lock:
-            return tuple(event for event in self._events if event.thread_id == thread_id)
+            return tuple(self._books.of(self._books.events, thread_id))
 
     def _ledger(self, thread_id: str) -> StoredLedger | None:
-        return self._ledgers.get(thread_id)
+        return self._books.ledgers.get(thread_id)
 
     def _keep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool:
         with self._lock:
-            check_open(self._read(thread_id))
-            standing = self._ledgers.get(thread_id)
+            check_open(self._books.status(thread_id))
+            standing = self._books.ledgers.get(thread_id)
             if (standing.version if standing else 0) != ledger.version - 1:
                 return False
-            self._ledgers[thread_id] = ledger
+            self._books.ledgers[thread_id] = ledger
             return True
+
+    def _do(self, job: Job[T]) -> T:
+        with self._lock:
+            result: T = getattr(memory_jobs, job.name)(self._books, *job.args)
+            return result
+
+    async def _ado(self, job: Job[T]) -> T:
+        return self._do(job)
 
     async def _aread(self, thread_id: str) -> ThreadStatus:
         return self._read(thread_id)

@@ -3,11 +3,12 @@
 ================  ==========================================================================================
 table             one row is
 ================  ==========================================================================================
-``ect_meta``      one property of the database: ``schema_version``, ``signing_key`` (hex), ``created_at``
-``ect_threads``   a thread that was ever sealed, flagged or branched: its state as JSON, and copies for queries
+``ect_meta``      one property of the database: ``schema_version``, ``signing_key`` (hex), ``created_at``, ``breaker``
+``ect_threads``   a thread of which anything was ever noted: its state as JSON, and copies for queries
 ``ect_decisions`` one call of the tool: the complete record as JSON, and the columns that rates are made of
-``ect_events``    one change of a thread's state; rows are only ever added
+``ect_events``    one thing that happened to a thread; rows are only ever added, and words in them only ever erased
 ``ect_ledgers``   the evidence of a conversation that no checkpointer keeps: ids, codes and digests, as JSON
+``ect_counted``   a thread that was counted when it began; empty unless the host asked for it
 ================  ==========================================================================================
 
 A thread's state is ONE value in ONE row, so that an ordinary thread, which has none, costs one look into the primary
@@ -24,6 +25,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     Index,
     Integer,
     MetaData,
@@ -44,6 +46,7 @@ from end_conversation_tool.registry.driver import Flow
 __all__ = [
     "SCHEMA_VERSION",
     "TABLE_NAMES",
+    "counted",
     "decisions",
     "events",
     "ledgers",
@@ -89,10 +92,18 @@ decisions = Table(
     Column("mode", String(16), nullable=False),
     Column("policy_version", Text, nullable=False),
     Column("model", Text),
+    Column("turn", Integer, nullable=False),
+    Column("unmet", Text, nullable=False),
+    Column("risk", Text, nullable=False),
+    Column("breaker", Boolean, nullable=False),
     Column("record", Text, nullable=False),
     Index("ect_decisions_id", "id", unique=True),
     Index("ect_decisions_thread", "thread_key", "number"),
-    Index("ect_decisions_time", "decided_at", "outcome"),
+    Index(
+        "ect_decisions_report",
+        *("decided_at", "outcome", "policy_version", "model", "mode", "category", "unmet", "risk", "breaker", "turn"),
+        "thread_key",
+    ),
 )
 
 events = Table(
@@ -103,9 +114,12 @@ events = Table(
     Column("at", BigInteger, nullable=False),
     Column("kind", String(32), nullable=False),
     Column("subject", Text),
+    Column("policy_version", Text),
+    Column("model", Text),
     Column("event", Text, nullable=False),
     Index("ect_events_thread", "thread_key", "number"),
     Index("ect_events_time", "at", "kind"),
+    Index("ect_events_kind", "kind", "at"),
 )
 
 ledgers = Table(
@@ -114,6 +128,17 @@ ledgers = Table(
     Column("thread_key", String(64), primary_key=True),
     Column("version", Integer, nullable=False),
     Column("body", Text, nullable=False),
+)
+
+counted = Table(
+    "ect_counted",
+    _metadata,
+    Column("thread_key", String(64), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("policy_version", Text, nullable=False),
+    Column("model", Text),
+    Column("weight", Float, nullable=False),
+    Index("ect_counted_time", "at", "weight"),
 )
 
 _TABLES = _metadata.sorted_tables

@@ -15,8 +15,10 @@ from sqlalchemy.exc import ArgumentError
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.models import DecisionRecord, ThreadStatus
+from end_conversation_tool.registry import sql_jobs
 from end_conversation_tool.registry.base import StoredLedger, ThreadEvent
 from end_conversation_tool.registry.common import StoredRegistry
+from end_conversation_tool.registry.driver import Flow
 from end_conversation_tool.registry.flows import (
     change_thread,
     guard_checkpoints,
@@ -27,6 +29,7 @@ from end_conversation_tool.registry.flows import (
     load_status,
     past_events,
 )
+from end_conversation_tool.registry.jobs import Job
 from end_conversation_tool.registry.schema import thread_key
 from end_conversation_tool.registry.sqlite import SqliteStore, database_of
 from end_conversation_tool.registry.stores import Store
@@ -109,6 +112,14 @@ class SqlSealRegistry(StoredRegistry):
 
     async def _akeep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool:
         return await self._store.awrite(keep_ledger(self._store.dialect, thread_id, ledger))
+
+    def _do(self, job: Job[T]) -> T:
+        flow: Flow[T] = getattr(sql_jobs, job.name)(self._store.dialect, *job.args)
+        return self._store.write(flow) if job.writes else self._store.read(flow)
+
+    async def _ado(self, job: Job[T]) -> T:
+        flow: Flow[T] = getattr(sql_jobs, job.name)(self._store.dialect, *job.args)
+        return await (self._store.awrite(flow) if job.writes else self._store.aread(flow))
 
     def guard_checkpoints(self) -> None:
         """Have this database refuse checkpoints of sealed branches: for a checkpointer that keeps its tables here.

@@ -21,13 +21,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.models import (
     BranchStatus,
     Decision,
     DecisionRecord,
+    Mode,
     Outcome,
     RiskFlag,
     Seal,
@@ -40,7 +41,17 @@ from end_conversation_tool.models import (
 from end_conversation_tool.registry.base import ThreadEvent
 from end_conversation_tool.vocabulary import EventKind
 
-__all__ = ["Change", "ClearingFlags", "Copying", "OpeningBranch", "RaisingFlag", "Reopening", "Sealing", "Transition"]
+__all__ = [
+    "Change",
+    "ClearingFlags",
+    "Copying",
+    "OpeningBranch",
+    "RaisingFlag",
+    "Reopening",
+    "Sealing",
+    "Transition",
+    "event_of",
+]
 
 MAX_STANDING_FLAGS = 100
 """Most flags of one kind and source that stand on a thread: one vetoes, and ``status`` reads them all."""
@@ -80,6 +91,7 @@ class Sealing:
     checkpoint_id: str | None
     run_token: str | None
     now: datetime
+    shadow: bool = False
 
     def __call__(self, status: ThreadStatus) -> Change[SealOutcome]:
         """Return what becomes of the thread."""
@@ -90,7 +102,11 @@ class Sealing:
             return Change(status, SealOutcome(seal=standing), decision=kept)
         refusal = self._refusal(status)
         if refusal is not None:
-            return Change(status, SealOutcome(refusal=refusal), decision=refused(self.record, refusal))
+            kinds = tuple(sorted({flag.kind for flag in status.risk_flags if flag.active}))
+            record = self.record.model_copy(update={"risk_kinds": kinds})
+            return Change(status, SealOutcome(refusal=refusal), decision=refused(record, refusal))
+        if self.shadow:
+            return Change(status, SealOutcome(shadowed=True), decision=shadowed(self.record))
         seal = Seal(
             thread_id=status.thread_id,
             branch=self.record.branch,
@@ -102,7 +118,7 @@ class Sealing:
         )
         sealed = status.on_branch(seal.branch).model_copy(update={"seal": seal})
         after = _with_branch(status, sealed).model_copy(update={"branch": seal.branch})
-        event = _event(
+        event = event_of(
             after,
             EventKind.SEALED,
             self.now,
@@ -142,7 +158,7 @@ class RaisingFlag:
             return Change(status, active[-1])
         after = status.model_copy(update={"risk_flags": (*status.risk_flags, self.flag)})
         flag = self.flag
-        event = _event(
+        event = event_of(
             after, EventKind.RISK_RAISED, flag.raised_at, subject=flag.kind, actor=flag.source, reason=flag.reason
         )
         return Change(after, flag, (event,))
@@ -168,7 +184,9 @@ class ClearingFlags:
         flags = tuple(flag.model_copy(update=why) if flag.active else flag for flag in status.risk_flags)
         after = status.model_copy(update={"risk_flags": flags})
         events = tuple(
-            _event(after, EventKind.RISK_CLEARED, self.now, subject=flag.kind, actor=self.operator, reason=self.reason)
+            event_of(
+                after, EventKind.RISK_CLEARED, self.now, subject=flag.kind, actor=self.operator, reason=self.reason
+            )
             for flag in cleared
         )
         return Change(after, len(cleared), events)
@@ -198,7 +216,7 @@ class OpeningBranch:
             run_token=self.run_token,
         )
         after = _with_branch(status, opened).model_copy(update={"branch": number})
-        event = _event(after, EventKind.BRANCH_OPENED, self.now, subject=self.forked_from)
+        event = event_of(after, EventKind.BRANCH_OPENED, self.now, subject=self.forked_from)
         return Change(after, after, (event,))
 
 
@@ -219,8 +237,8 @@ class Reopening:
         opened = branch.model_copy(
             update={"seal": None, "fence": status.sequence + 1, "past_seals": (*branch.past_seals, point)}
         )
-        after = _with_branch(status, opened)
-        event = _event(after, EventKind.REOPENED, self.now, actor=self.operator, reason=self.reason)
+        after = _with_branch(status, opened).model_copy(update={"reopened": status.sequence + 1})
+        event = event_of(after, EventKind.REOPENED, self.now, actor=self.operator, reason=self.reason)
         return Change(after, after, (event,))
 
 
@@ -248,7 +266,7 @@ class Copying:
                 "risk_flags": (*status.risk_flags, *flags),
             }
         )
-        event = _event(after, EventKind.COPIED, self.now, subject=self.source.thread_id)
+        event = event_of(after, EventKind.COPIED, self.now, subject=self.source.thread_id)
         return Change(after, after, (event,))
 
     @staticmethod
@@ -271,6 +289,12 @@ def refused(record: DecisionRecord, code: UnmetCode) -> DecisionRecord:
     return record.model_copy(update={"outcome": Outcome.DENIED, "decision": decision})
 
 
+def shadowed(record: DecisionRecord) -> DecisionRecord:
+    """Return ``record`` as an end that would have been, had the circuit breaker not tripped."""
+    changes = {"outcome": Outcome.WOULD_HAVE_SEALED, "mode": Mode.SHADOW, "breaker_tripped": True}
+    return record.model_copy(update=changes)
+
+
 def _knows(status: ThreadStatus, branch: int) -> bool:
     """Whether the thread has this branch; every thread has branch 0."""
     return branch == 0 or any(known.branch == branch for known in status.branches)
@@ -283,7 +307,7 @@ def _with_branch(status: ThreadStatus, branch: BranchStatus) -> ThreadStatus:
     return status.model_copy(update={"branches": branches, "sequence": status.sequence + 1})
 
 
-def _event(
+def event_of(
     after: ThreadStatus,
     kind: EventKind,
     at: datetime,
@@ -292,8 +316,9 @@ def _event(
     subject: str | None = None,
     actor: str | None = None,
     reason: str = "",
+    **more: Any,
 ) -> ThreadEvent:
-    """Return a line for the audit trail."""
+    """Return a line for the audit trail; ``more`` are further fields of it."""
     return ThreadEvent(
         thread_id=after.thread_id,
         kind=kind,
@@ -303,4 +328,5 @@ def _event(
         subject=None if subject is None else str(subject),
         actor=actor,
         reason=reason,
+        **more,
     )

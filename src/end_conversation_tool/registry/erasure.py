@@ -1,0 +1,56 @@
+"""What is left of a thread's records after an erasure: codes, counts and times, and neither a word nor the thread's id.
+
+The id is replaced by its SHA-256, by which whoever still has the id finds the seal: the thread stays sealed.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from end_conversation_tool.models import BranchStatus, DecisionRecord, RiskFlag, ThreadStatus
+from end_conversation_tool.registry.base import ThreadEvent
+from end_conversation_tool.vocabulary import EventKind
+
+__all__ = ["erased_event", "erased_id", "erased_record", "erased_status"]
+
+
+def erased_id(thread_id: str) -> str:
+    """Return what stands in the place of an erased id."""
+    return f"erased:{sha256(thread_id.encode()).hexdigest()}"
+
+
+def erased_record(record: DecisionRecord, name: str) -> DecisionRecord:
+    """Return a decision without the model's words, which may quote the user."""
+    return record.model_copy(update={"thread_id": name, "reason": ""})
+
+
+def erased_event(event: ThreadEvent, name: str) -> ThreadEvent:
+    """Return an event without anybody's words; who acted as an operator stays, as the audit trail needs it."""
+    subject = event.subject
+    if event.kind is EventKind.COPIED and subject is not None:
+        subject = erased_id(subject)
+    return event.model_copy(update={"thread_id": name, "reason": "", "subject": subject})
+
+
+def erased_status(status: ThreadStatus, name: str) -> ThreadStatus:
+    """Return a state without anybody's words. It is as sealed, and as much at risk, as it was."""
+    return status.model_copy(
+        update={
+            "thread_id": name,
+            "branches": tuple(_erased_branch(branch, name) for branch in status.branches),
+            "risk_flags": tuple(_erased_flag(flag) for flag in status.risk_flags),
+        }
+    )
+
+
+def _erased_branch(branch: BranchStatus, name: str) -> BranchStatus:
+    seal = branch.seal
+    if seal is None:
+        return branch
+    return branch.model_copy(
+        update={"seal": seal.model_copy(update={"thread_id": name, "record": erased_record(seal.record, name)})}
+    )
+
+
+def _erased_flag(flag: RiskFlag) -> RiskFlag:
+    return flag.model_copy(update={"reason": "", "clear_reason": None if flag.clear_reason is None else ""})
