@@ -153,7 +153,7 @@ def test_claude_over_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", server.base_url)
         result = chat("hello", "again")
     assert server.errors == []
-    assert server.requests[0].body["model"] == "claude-opus-4-1"
+    assert server.requests[0].body["model"] == "claude-opus-5-5"
     assert [tool["name"] for tool in server.requests[0].body["tools"]] == ["end_conversation"]
     assert "assistant: Hello from the wire." in result.stdout
     assert result.exit_code == 1
