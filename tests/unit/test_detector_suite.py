@@ -105,7 +105,7 @@ def no(**changes: Any) -> Signal:
         [no(source="")],
         [no(source=None)],
     ],
-    ids=repr,
+    ids=lambda answer: getattr(answer, "__name__", repr(answer)),
 )
 @pytest.mark.parametrize("beside", [True, False])
 def test_whatever_goes_wrong_is_doubt(answer: Any, beside: bool) -> None:  # noqa: FBT001 - both
