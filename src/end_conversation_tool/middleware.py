@@ -55,7 +55,7 @@ from end_conversation_tool.prompts import (
 )
 from end_conversation_tool.registry.base import SealRegistry
 from end_conversation_tool.run_context import hooks_follow, kept_messages, run_context
-from end_conversation_tool.tool import TOOL_NAME, create_end_conversation_tool
+from end_conversation_tool.tool import TOOL_NAME, check_tools, create_end_conversation_tool
 from end_conversation_tool.visit import Ruling, Visit
 
 __all__ = ["EndConversationMiddleware", "EndConversationState"]
@@ -128,7 +128,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             return self._answer_sealed(request, error)
         messages = request.state["messages"]
         visit = self._gate.hear(visit, new_user_messages(messages, visit.ledger))
-        response, reply = _speech(handler(self._with_section(request)))
+        response, reply = _speech(handler(self._prepared(request)))
         if reply is None:
             return self._respond(response, visit)
         visit, ruling = self._gate.rule(visit, reply_of(reply), lambda: said_messages(messages))
@@ -144,7 +144,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             return self._answer_sealed(request, error)
         messages = request.state["messages"]
         visit = await self._gate.ahear(visit, new_user_messages(messages, visit.ledger))
-        response, reply = _speech(await handler(self._with_section(request)))
+        response, reply = _speech(await handler(self._prepared(request)))
         if reply is None:
             return self._respond(response, visit)
         visit, ruling = await self._gate.arule(visit, reply_of(reply), lambda: said_messages(messages))
@@ -170,8 +170,13 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             return self._refuse_tool(request, error)
         return _stray_call(request) if request.tool_call["name"] == TOOL_NAME else await handler(request)
 
-    def _with_section(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
-        """Add the prompt section: the same bytes in every call, so that prompt caches and bound thinking hold."""
+    def _prepared(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+        """Add the prompt section: the same bytes in every call, so that prompt caches and bound thinking hold.
+
+        Raises:
+            InvalidInputError: The agent has another tool of our name.
+        """
+        check_tools(request.tools)
         if not self._prompt_section:
             return request
         present = request.system_message

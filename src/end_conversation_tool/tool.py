@@ -5,7 +5,7 @@ Called with nothing round it, it says so, instead of letting the model believe t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,7 +16,15 @@ from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.models import MAX_REASON_CHARS, Category, EndRequest, UnmetCode
 from end_conversation_tool.prompts import TOOL_DESCRIPTION, denial_text, not_enforced_text
 
-__all__ = ["TOOL_NAME", "anthropic_tool", "create_end_conversation_tool", "openai_tool", "parse_request", "tool_answer"]
+__all__ = [
+    "TOOL_NAME",
+    "anthropic_tool",
+    "check_tools",
+    "create_end_conversation_tool",
+    "openai_tool",
+    "parse_request",
+    "tool_answer",
+]
 
 TOOL_NAME = "end_conversation"
 """The name that models know."""
@@ -42,6 +50,20 @@ def create_end_conversation_tool() -> BaseTool:
         handle_tool_error=True,
         handle_validation_error=lambda _error: denial_text([UnmetCode.INVALID_ARGUMENTS]),
     )
+
+
+def check_tools(tools: Iterable[object]) -> None:
+    """Refuse another tool of our name: LangChain keeps the last of two, and the model would call the wrong one.
+
+    Raises:
+        InvalidInputError: There is one.
+    """
+    for tool in tools:
+        if isinstance(tool, BaseTool) and tool.name == TOOL_NAME and tool.args_schema is not EndRequest:
+            raise InvalidInputError(
+                f"tools: the name {TOOL_NAME} belongs to EndConversationMiddleware, which brings the tool with it; "
+                f"got another tool of that name, a {type(tool).__name__}: rename or remove it"
+            )
 
 
 def anthropic_tool(*, strict: bool = False) -> dict[str, Any]:
