@@ -100,13 +100,13 @@ def _arm(place: Place, point: str) -> None:
     ):
         setattr(target, name, value)
     if point == "in_transaction":
-        real = flows._columns
+        real = flows.thread_columns
 
         def columns(status: Any) -> Any:
             _die(when=status.sealed)
             return real(status)
 
-        vars(flows)["_columns"] = columns
+        vars(flows)["thread_columns"] = columns
 
 
 async def _live(url: str, point: str, durability: str, *, twin: bool) -> None:
