@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo serve test lint format clean
+.PHONY: demo serve test test-browser lint format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +19,10 @@ serve: $(READY) ## a LangGraph server with the guarded graph: offline without AN
 
 test: $(READY) ## the whole suite, PostgreSQL included
 	$(BIN)/python -m pytest -m 'not live and not browser'
+
+test-browser: $(READY) ## the web chat in real Chromium, which must be on the machine
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,browser]'
+	$(BIN)/python -m pytest -m browser tests/browser
 
 lint: $(READY) ## style, types, import layers
 	$(BIN)/ruff check .
