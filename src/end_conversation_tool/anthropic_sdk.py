@@ -27,7 +27,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from end_conversation_tool.anthropic_turn import TurnOutcome, outcome_of
 from end_conversation_tool.anthropic_wire import Response, read_response, transcript, voices_of, with_section
@@ -39,6 +39,7 @@ from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
 from end_conversation_tool.gate import Gate
 from end_conversation_tool.judge.base import Judge
 from end_conversation_tool.models import validate_thread_id
+from end_conversation_tool.options import GateOptions
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.prompts import PROMPT_SECTION
 from end_conversation_tool.registry.base import LedgerStore, SealRegistry, StoredLedger
@@ -69,6 +70,7 @@ class ConversationGuard:
         judge: A second model that is asked about an end which everything else permits; it can only deny.
         prompt_section: What ``system`` adds to the system prompt; ``None`` adds nothing.
         strict_tool: Whether the API is to hold the model to the tool's schema.
+        options: See ``options.GateOptions``: ``language``, ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``.
 
     Raises:
         InvalidInputError: An argument is not usable.
@@ -83,6 +85,7 @@ class ConversationGuard:
         judge: Judge | None = None,
         prompt_section: str | None = PROMPT_SECTION,
         strict_tool: bool = False,
+        **options: Unpack[GateOptions],
     ) -> None:
         if not isinstance(registry, SealRegistry) or not isinstance(registry, LedgerStore):
             raise InvalidInputError(
@@ -96,6 +99,7 @@ class ConversationGuard:
             registry=registry,
             detectors=detectors or default_detectors(),
             judge=judge,
+            **options,
         )
         self._prompt_section = prompt_section
         self._strict_tool = strict_tool

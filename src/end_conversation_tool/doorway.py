@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from langchain_core.messages import AIMessage, ToolMessage
 
@@ -14,6 +14,7 @@ from end_conversation_tool.gate import Gate
 from end_conversation_tool.judge.base import Judge
 from end_conversation_tool.messages import tool_results
 from end_conversation_tool.models import new_id
+from end_conversation_tool.options import GateOptions
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.prompts import still_here_text
 from end_conversation_tool.registry.base import SealRegistry
@@ -31,6 +32,7 @@ def create_gate(
     detectors: DetectorSuite | None,
     judge: Judge | None,
     on_sealed: OnSealed,
+    **options: Unpack[GateOptions],
 ) -> Gate:
     """Return the gate that a door's options describe.
 
@@ -42,7 +44,7 @@ def create_gate(
     if not isinstance(registry, SealRegistry):
         raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}")
     policy = policy if policy is not None else EndConversationPolicy()
-    return Gate(policy=policy, registry=registry, detectors=detectors or default_detectors(), judge=judge)
+    return Gate(policy=policy, registry=registry, detectors=detectors or default_detectors(), judge=judge, **options)
 
 
 def last_words(ruling: Ruling) -> list[AIMessage]:

@@ -18,8 +18,9 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from end_conversation_tool.breaker import CircuitBreaker
 from end_conversation_tool.detectors.base import DetectorSuite, ObservedMessage
-from end_conversation_tool.errors import EndConversationError, ThreadSealedError
+from end_conversation_tool.errors import EndConversationError, InvalidInputError, ThreadSealedError
 from end_conversation_tool.fence import branch_to_write, check_write, moved_to, open_branch
 from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
 from end_conversation_tool.journal import Journal
@@ -31,6 +32,7 @@ from end_conversation_tool.models import (
     DecisionRecord,
     JudgeOpinion,
     JudgeReport,
+    Mode,
     Outcome,
     RiskKind,
     SealOutcome,
@@ -44,8 +46,20 @@ from end_conversation_tool.prompts import (
     conversation_end,
 )
 from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.ruling import conclude, denied, record_of, request_of, ruled_out
+from end_conversation_tool.registry.experiment import ExperimentRegistry
+from end_conversation_tool.ruling import conclude, denied, record_of, request_of, ruled_out, worded
+from end_conversation_tool.sinks import checked_sinks
+from end_conversation_tool.statements import Statements, checked_statements
+from end_conversation_tool.telemetry import (
+    Sink,
+    alarm_event,
+    decision_event,
+    noted_event,
+    refusal_event,
+    telling,
+)
 from end_conversation_tool.visit import FlagRaised, Reply, Ruling, RunContext, Visit
+from end_conversation_tool.vocabulary import EventKind
 
 __all__ = ["Gate", "Ruling", "RunContext", "Visit"]
 
@@ -64,7 +78,14 @@ class Gate:
         detectors: What is seen in messages.
         judge: Asked about an end that everything else permits; ``None`` for none.
         clock: Gives the present moment, UTC.
+        language: See ``options.GateOptions``, as for what follows.
+        keep_reasons: Whether the model's reason is kept.
+        sinks: Who is told of decisions, refusals, alarms and violations.
+        breaker: Turns enforcement into shadow mode when too many conversations end.
         count_threads: Share of the threads, 0 to 1, that are counted when they begin: one write for each of those.
+
+    Raises:
+        InvalidInputError: An argument is not usable.
     """
 
     def __init__(
@@ -75,10 +96,17 @@ class Gate:
         detectors: DetectorSuite,
         judge: Judge | None = None,
         clock: Callable[[], datetime] = utc_now,
+        language: Statements = "en",
+        keep_reasons: bool = True,
+        sinks: Sequence[Sink] | None = None,
+        breaker: CircuitBreaker | None = None,
         count_threads: float = 0.0,
     ) -> None:
+        if breaker is not None and not isinstance(registry, ExperimentRegistry):
+            raise InvalidInputError(f"breaker: expected None with a {type(registry).__name__}, which keeps no counts")
         self.policy, self.registry, self.detectors, self.judge = policy, registry, detectors, judge
-        self._clock = clock
+        self._clock, self._breaker, self._keep_reasons = clock, breaker, keep_reasons
+        self._statements, self._sinks = checked_statements(language), checked_sinks(sinks)
         self._journal = Journal(registry, policy.version, share=count_threads)
 
     def admit(self, context: RunContext, ledger_state: object = None) -> Visit:
@@ -143,6 +171,13 @@ class Gate:
         return visit.ledger.dump(self.registry.signing_key, visit.context.thread_id or "")
 
     def _admitting(self, context: RunContext, ledger_state: object) -> Flow[Visit]:
+        try:
+            return (yield from self._letting_in(context, ledger_state))
+        except EndConversationError as error:
+            yield from telling(self._sinks, refusal_event(context.thread_id, error, self._clock()))
+            raise
+
+    def _letting_in(self, context: RunContext, ledger_state: object) -> Flow[Visit]:
         status: ThreadStatus | None = None
         branch = 0
         if context.thread_id is not None:
@@ -205,7 +240,9 @@ class Gate:
     def _ruling(self, visit: Visit, reply: Reply, history: History) -> Flow[tuple[Visit, Ruling | None]]:
         before = visit.ledger
         visit = replace(visit, ledger=note_reply(self.detectors, before, reply))
-        yield from self._journal.speaking(visit, before)
+        for noted in (yield from self._journal.speaking(visit, before)):
+            if noted.kind is EventKind.VIOLATION:
+                yield from telling(self._sinks, noted_event(noted))
         if not reply.end_calls:
             return visit, None
         record, flags = yield from self._deciding(visit, reply, history)
@@ -216,7 +253,12 @@ class Gate:
         except EndConversationError as error:
             _log.error("the registry could not be written, the end is denied: %s", type(error).__name__)
             record, sealing = denied(record, UnmetCode.REGISTRY_UNAVAILABLE), None
-        return conclude(visit, record, sealing, max_denials=self.policy.max_denials)
+        visit, ruling = conclude(visit, record, sealing, max_denials=self.policy.max_denials)
+        yield from telling(self._sinks, decision_event(ruling.record))
+        alarm = alarm_event(ruling.record, sealing) if sealing is not None else None
+        if alarm is not None:
+            yield from telling(self._sinks, alarm)
+        return visit, ruling
 
     def _deciding(
         self, visit: Visit, reply: Reply, history: History
@@ -240,8 +282,23 @@ class Gate:
                 risk = risk.model_copy(update={"flagged": (*risk.flagged, RiskKind.OTHER)})
                 flags = (*flags, FlagRaised(RiskKind.OTHER, report.source, report.risk_message_id or ""))
         decision = decided(risk=risk, judge=report.opinion if report else None)
-        mode, now = self.policy.mode, self._clock()
-        return record_of(visit, request, decision, mode=mode, judge=report, risk=risk, decided_at=now), flags
+        tripped = yield from self._tripped()
+        mode = Mode.SHADOW if tripped else self.policy.mode
+        record = record_of(
+            visit, request, decision, mode=mode, judge=report, risk=risk, decided_at=self._clock(), tripped=tripped
+        )
+        return worded(record, self._statements, keep_reason=self._keep_reasons), flags
+
+    def _tripped(self) -> Flow[bool]:
+        """Whether the circuit breaker has tripped; it is looked at again when it comes to sealing."""
+        if self._breaker is None or self.policy.mode is not Mode.ENFORCE:
+            return False
+        try:
+            state = yield Ask(self.registry.breaker, self.registry.abreaker)  # type: ignore[attr-defined]
+        except EndConversationError as error:
+            _log.error("the circuit breaker cannot be read: %s", type(error).__name__)
+            return False
+        return bool(state.tripped)
 
     def _judging(self, judge: Judge, case: JudgeCase) -> Flow[JudgeReport]:
         try:
@@ -262,5 +319,9 @@ class Gate:
             "checkpoint_id": context.checkpoint_id,
             "run_token": held.run_token if held else None,
         }
-        sealing: SealOutcome = yield Ask(self.registry.seal, self.registry.aseal, (record,), fence)
+        ask = Ask(self.registry.seal, self.registry.aseal, (record,), fence)
+        if self._breaker is not None and isinstance(self.registry, ExperimentRegistry):
+            limited = (record, self._breaker.limits())
+            ask = Ask(self.registry.seal_within, self.registry.aseal_within, limited, fence)
+        sealing: SealOutcome = yield ask
         return sealing

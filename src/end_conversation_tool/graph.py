@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager
-from typing import Any
+from typing import Any, Unpack
 
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import merge_configs
@@ -30,6 +30,7 @@ from end_conversation_tool.graph_state import InnerGraph, convert
 from end_conversation_tool.graph_stream import INTERRUPTS_KEY, GuardedGraph
 from end_conversation_tool.judge.base import Judge
 from end_conversation_tool.messages import END_KEY, LEDGER_KEY, arrived_after, new_user_messages
+from end_conversation_tool.options import GateOptions
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.prompts import conversation_end
 from end_conversation_tool.registry.base import SealRegistry
@@ -50,6 +51,7 @@ def create_guarded_graph(
     on_sealed: OnSealed = "raise",
     speakers: Iterable[str] = (),
     name: str | None = None,
+    **options: Unpack[GateOptions],
 ) -> GuardedGraph:
     """Wrap a compiled graph so that its model can end the conversation, when the policy permits it.
 
@@ -67,6 +69,7 @@ def create_guarded_graph(
         speakers: Names of nested agents that speak with the user themselves, as in a swarm. The calls of all others are
             denied: a subagent cannot end its parent's conversation (R10).
         name: Name of the graph.
+        options: See ``options.GateOptions``: ``language``, ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``.
 
     Returns:
         A compiled graph with the state of ``agent`` and the output ``conversation_end``.
@@ -75,7 +78,7 @@ def create_guarded_graph(
         InvalidInputError: The graph cannot be wrapped, or an argument is not usable.
     """
     inner = InnerGraph.of(agent)
-    gate = create_gate(registry, policy=policy, detectors=detectors, judge=judge, on_sealed=on_sealed)
+    gate = create_gate(registry, policy=policy, detectors=detectors, judge=judge, on_sealed=on_sealed, **options)
     node = _GuardNode(gate, inner, on_sealed=on_sealed, speakers=frozenset(speakers))
     builder = StateGraph(
         inner.state_schema(),

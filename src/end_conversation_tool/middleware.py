@@ -10,7 +10,7 @@ Needs the extra ``[langchain]``.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, Unpack
 
 try:
     from langchain.agents.middleware import (
@@ -45,6 +45,7 @@ from end_conversation_tool.messages import (
     with_id,
 )
 from end_conversation_tool.models import Mode, UnmetCode, new_id
+from end_conversation_tool.options import GateOptions
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.prompts import (
     PROMPT_SECTION,
@@ -86,6 +87,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             ``conversation_end``, the message not kept.
         mode: Overrides ``policy.mode``; ``None`` leaves it.
         prompt_section: Added to the end of the system prompt, the same for every call; ``None`` adds nothing.
+        options: See ``options.GateOptions``: ``language``, ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``.
 
     Raises:
         InvalidInputError: An argument is not usable.
@@ -104,6 +106,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         on_sealed: Literal["raise", "respond"] = "raise",
         mode: Mode | Literal["enforce", "shadow", "off"] | None = None,
         prompt_section: str | None = PROMPT_SECTION,
+        **options: Unpack[GateOptions],
     ) -> None:
         super().__init__()
         if on_sealed not in ("raise", "respond"):
@@ -114,7 +117,9 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         if mode is not None:
             policy = EndConversationPolicy.from_mapping({**policy.model_dump(), "mode": mode})
         self.tools = [create_end_conversation_tool()]
-        self._gate = Gate(policy=policy, registry=registry, detectors=detectors or default_detectors(), judge=judge)
+        self._gate = Gate(
+            policy=policy, registry=registry, detectors=detectors or default_detectors(), judge=judge, **options
+        )
         self._on_sealed = on_sealed
         self._prompt_section = prompt_section
 

@@ -149,7 +149,7 @@ class _Replay:
     def __init__(self, policy: EndConversationPolicy, detectors: DetectorSuite) -> None:
         self._policy, self._detectors = policy, detectors
         self._model = min(policy.models) if policy.models else None
-        self._gate = Gate(policy=policy, registry=InMemorySealRegistry(), detectors=detectors)
+        self._gate = Gate(policy=policy, registry=InMemorySealRegistry(), detectors=detectors, sinks=())
         self._visit = self._admit(None)
         self._heard: list[ObservedMessage] = []
         self._evidence: dict[int, TurnEvidence] = {}

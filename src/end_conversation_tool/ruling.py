@@ -17,6 +17,8 @@ from end_conversation_tool.models import (
     new_id,
 )
 from end_conversation_tool.prompts import PROMPT_VERSION, confirmation_text, denial_text, ended_text, shadow_text
+from end_conversation_tool.registry.transitions import shadowed as as_shadow
+from end_conversation_tool.statements import Statements, told
 from end_conversation_tool.tool import parse_request
 from end_conversation_tool.visit import Reply, Ruling, Visit
 from end_conversation_tool.vocabulary import Mode, Outcome, UnmetCode, Verdict
@@ -76,6 +78,7 @@ def record_of(
     judge: JudgeReport | None,
     risk: RiskAssessment,
     decided_at: datetime,
+    tripped: bool = False,
 ) -> DecisionRecord:
     """Return the record of a call."""
     return DecisionRecord(
@@ -91,9 +94,27 @@ def record_of(
         model=visit.context.model,
         prompt_version=PROMPT_VERSION,
         decided_at=decided_at,
+        breaker_tripped=tripped,
         risk_kinds=tuple(sorted(set(risk.flagged))),
         judge=judge,
     )
+
+
+def worded(record: DecisionRecord, statements: Statements, *, keep_reason: bool) -> DecisionRecord:
+    """Return the record with the words that it is to be kept with.
+
+    Args:
+        record: The record as decided.
+        statements: What the user is to be told, should the end be honoured.
+        keep_reason: Whether the model's words are kept.
+    """
+    changes: dict[str, str] = {} if keep_reason else {"reason": ""}
+    if record.decision.permitted and record.category is not None and statements != "en":
+        try:
+            changes["statement"] = told(statements, record.category)
+        except Exception as error:  # noqa: BLE001 - the host's own function; the text of the package is told instead
+            _log.error("the statement could not be made, the English text is told: %s", type(error).__name__)
+    return record.model_copy(update=changes) if changes else record
 
 
 def conclude(
@@ -102,6 +123,8 @@ def conclude(
     """Turn what was written into the new ledger and the answer to the model."""
     if sealing is not None and sealing.refusal is not None:
         record = denied(record, sealing.refusal)
+    if sealing is not None and sealing.shadowed:
+        record = as_shadow(record)
     _log.info("end requested: %s, unmet: %s", record.outcome, ", ".join(record.decision.unmet) or "none")
     if record.outcome is Outcome.SEALED and sealing is not None:
         return visit, Ruling(record, ended_text(), sealing.seal)

@@ -46,7 +46,7 @@ def assert_ended(agent: Agent, result: dict[str, Any]) -> None:
     assert end["category"] == "abuse"
     assert end["ended_at"] == seal.sealed_at.isoformat()
     assert "start a new chat" in end["statement"]
-    assert end["options"] == ["new_chat", "edit_and_retry", "feedback"]
+    assert end["options"] == ["new_chat", "edit_and_retry", "feedback", "appeal"]
     first, denied, call, honoured, sibling = result["messages"][-5:]
     assert isinstance(first, AIMessage)
     assert (denied.tool_call_id, denied.status) == ("e1", "error")
