@@ -63,18 +63,24 @@ def change_thread(dialect: str, thread_id: str, transition: Transition[T]) -> Fl
     return (yield from commit(dialect, thread_id, before, transition(before)))
 
 
-def lock_thread(dialect: str, thread_id: str) -> Flow[ThreadStatus]:
-    """Lock the thread until the end of the transaction, and return its state."""
+def lock_thread(dialect: str, thread_id: str, *, create: bool = True) -> Flow[ThreadStatus]:
+    """Lock the thread until the end of the transaction, and return its state.
+
+    Args:
+        dialect: The engine.
+        thread_id: The thread.
+        create: Whether a thread never heard of gets a row: needed only when its state is to change.
+    """
     key = thread_key(thread_id)
     if dialect == "postgresql":
         # The triggers on checkpoints wait for this one: a row lock cannot keep them off a row that is not there yet.
         yield select(func.pg_advisory_xact_lock(advisory_key(key)))
-    yield insert_unless_there(
-        dialect, threads, {"thread_key": key, **thread_columns(ThreadStatus(thread_id=thread_id))}
-    )
+    if create:
+        values = {"thread_key": key, **thread_columns(ThreadStatus(thread_id=thread_id))}
+        yield insert_unless_there(dialect, threads, values)
     # FOR UPDATE on PostgreSQL; SQLite ignores it, its transaction has locked the whole file already.
     rows = yield select(threads.c.state).where(threads.c.thread_key == key).with_for_update()
-    return load_status(thread_id, rows[0][0])
+    return load_status(thread_id, rows[0][0] if rows else None)
 
 
 def commit(dialect: str, thread_id: str, before: ThreadStatus, change: Change[T]) -> Flow[T]:

@@ -4,7 +4,7 @@
 table             one row is
 ================  ==========================================================================================
 ``ect_meta``      one property of the database: ``schema_version``, ``signing_key`` (hex), ``created_at``, ``breaker``
-``ect_threads``   a thread of which anything was ever noted: its state as JSON, and copies for queries
+``ect_threads``   a thread that was ever sealed, flagged or branched: its state as JSON, and copies for queries
 ``ect_decisions`` one call of the tool: the complete record as JSON, and the columns that rates are made of
 ``ect_events``    one thing that happened to a thread; rows are only ever added, and words in them only ever erased
 ``ect_ledgers``   the evidence of a conversation that no checkpointer keeps: ids, codes and digests, as JSON

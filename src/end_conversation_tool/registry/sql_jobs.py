@@ -53,7 +53,7 @@ _BREAKER = "breaker"
 
 def annotate(dialect: str, thread_id: str, noting: Noting[T]) -> Flow[T]:
     """Note something about a thread, under its lock."""
-    before = yield from lock_thread(dialect, thread_id)
+    before = yield from lock_thread(dialect, thread_id, create=False)
     past = yield from past_events(thread_id)
     mine = decisions.c.thread_key == thread_key(thread_id)
     newest = yield select(decisions.c.record).where(mine).order_by(decisions.c.number.desc()).limit(1)
@@ -99,7 +99,7 @@ def erase(dialect: str, thread_id: str, operator: str, reason: str, now: datetim
     key, name = thread_key(thread_id), erased_id(thread_id)
     known = yield select(threads.c.thread_key).where(threads.c.thread_key == key)
     held = yield select(ledgers.c.version).where(ledgers.c.thread_key == key)
-    before = yield from lock_thread(dialect, thread_id)
+    before = yield from lock_thread(dialect, thread_id, create=False)
     decided = yield select(decisions.c.number, decisions.c.record).where(decisions.c.thread_key == key)
     happened = yield select(events.c.number, events.c.event).where(events.c.thread_key == key)
     if not (decided or happened or known or held):
