@@ -56,13 +56,13 @@ def test_risk_of_any_shape_in_an_earlier_turn(shape: str, asynchronous: bool) ->
     spoken.invoke(SAID_SO[shape])
     spoken.climb()
     spoken.say(INSULT)
-    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+    assert UnmetCode.RISK_FLAGGED in codes(spoken)
 
 
 def test_risk_in_the_newest_message_only() -> None:
     spoken = agent().climb()
     spoken.say(f"{INSULT}. {RISK}")
-    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+    assert UnmetCode.RISK_FLAGGED in codes(spoken)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_risk_in_a_message_that_is_gone(gone: list[Any], way: str) -> None:
     for _ in range(3):
         spoken.say(INSULT)
     assert RISK not in [message.text for message in spoken.state()["messages"]]
-    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+    assert UnmetCode.RISK_FLAGGED in codes(spoken)
 
 
 @pytest.mark.parametrize("number", [0, 2])
@@ -96,7 +96,7 @@ def test_risk_in_a_message_that_was_edited_in_place(number: int) -> None:
     for turn in range(3):
         spoken.invoke({"messages": [HumanMessage(INSULT, id=f"u{turn}")]})
     spoken.invoke({"messages": [HumanMessage(RISK, id=f"u{number}"), HumanMessage(INSULT)]})
-    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+    assert UnmetCode.RISK_FLAGGED in codes(spoken)
 
 
 def test_risk_on_another_branch() -> None:
@@ -121,7 +121,7 @@ def test_the_hosts_flag_that_is_raised_while_the_model_thinks() -> None:
 
     spoken = Agent([*LADDER, think, "on we go"], registry=registry, policy=SINGLE).climb()
     spoken.say(INSULT)
-    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+    assert UnmetCode.RISK_FLAGGED in codes(spoken)
 
 
 def test_the_hosts_flag_that_is_raised_between_decision_and_seal() -> None:
@@ -129,7 +129,7 @@ def test_the_hosts_flag_that_is_raised_between_decision_and_seal() -> None:
     spoken = Agent([*LADDER, ending(), "on we go"], registry=registry, policy=SINGLE).climb()
     registry.before["seal"] = lambda: InMemorySealRegistry.flag_risk(registry, "t", kind="crisis", source="desk")
     result = spoken.say(INSULT)
-    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+    assert UnmetCode.RISK_FLAGGED in codes(spoken)
     assert result["messages"][-1].text == "on we go"
     assert result.get("conversation_end") is None
 
@@ -178,7 +178,7 @@ def test_a_run_that_failed_after_the_risk_was_said() -> None:
     spoken.graph.update_state(config(), {"messages": [RemoveMessage(id="risk")]})
     spoken.climb()
     spoken.say(INSULT)
-    assert codes(spoken) == {UnmetCode.RISK_FLAGGED}
+    assert UnmetCode.RISK_FLAGGED in codes(spoken)
 
 
 def test_a_thread_of_its_own_knows_nothing_of_it() -> None:

@@ -8,6 +8,7 @@ too; otherwise its checkpoint is written, and nobody gets to see it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -133,7 +134,8 @@ async def test_what_was_written_beside_the_seal_is_never_seen(apart: Place, dura
     await seals
     before = await what_shows(chat)
     late_at.go()
-    await late  # it never learns that nobody sees what it wrote
+    with contextlib.suppress(ThreadSealedError):  # what it writes after that is refused, if there is anything
+        await late
     beside = [found for found in await raw(apart) if found.checkpoint["id"] not in before[1]]
     assert REPLY in [found.checkpoint["channel_values"]["messages"][-1].content for found in beside]
     await check_untouched(chat, before)
