@@ -14,6 +14,7 @@ import re
 import unicodedata
 from functools import cache
 from importlib import resources
+from string import ascii_lowercase
 
 __all__ = ["compact", "fold", "has_cjk", "own_voice", "plain", "tokens"]
 
@@ -26,30 +27,28 @@ _EMOJI = {
 
 _LEET = str.maketrans("0134578@$", "oieastbas")
 _LEET_TOKEN = re.compile(r"[a-z@$]*(?:[a-z][0134578@$]|[0134578@$][a-z])[a-z0134578@$]*")
+_MAY_BE_LETTER = re.compile(r"[0134578@$][a-z@$]|[a-z@$][0134578@$]")
+_SINGLE_LETTERS = re.compile(r"[ .\-_*][a-z][ .\-_*][a-z](?![^\W_])")
 _SPELLED_OUT = re.compile(r"(?<![^\W_])(?:[a-z]([ .\-_*]))(?:[a-z]\1)+[a-z](?![^\W_])")
+_STRETCHED = tuple(letter * 3 for letter in ascii_lowercase)
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
 _PUNCTUATION = (
-    '"#$%&()*+-/:;<=>@[\\]^_`{|}~\N{BULLET}\N{EM DASH}\N{EN DASH}\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}'
+    '"#$%&()*+,-/:;<=>@[\\]^_`{|}~\N{BULLET}\N{EM DASH}\N{EN DASH}\N{ARABIC COMMA}\N{IDEOGRAPHIC COMMA}'
+    "\N{INVERTED QUESTION MARK}\N{INVERTED EXCLAMATION MARK}"
+    "\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}\N{RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK}"
 )
-_TOKEN_TABLE = str.maketrans(
-    {
-        **dict.fromkeys(_PUNCTUATION, " "),
-        "'": None,
-        ".": " . ",
-        "!": " ! ",
-        "?": " ? ",
-        ",": " ",
-        "\n": " . ",
-        "\N{INVERTED QUESTION MARK}": " ",
-        "\N{INVERTED EXCLAMATION MARK}": " ",
-        "\N{RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK}": " ",
-        "\N{DEVANAGARI DANDA}": " . ",
-        "\N{ARABIC QUESTION MARK}": " ? ",
-        "\N{ARABIC COMMA}": " ",
-        "\N{IDEOGRAPHIC FULL STOP}": " . ",
-        "\N{IDEOGRAPHIC COMMA}": " ",
-    }
-)
+_MARKS = {
+    ".": " . ",
+    "!": " ! ",
+    "?": " ? ",
+    "\n": " . ",
+    "\N{DEVANAGARI DANDA}": " . ",
+    "\N{ARABIC QUESTION MARK}": " ? ",
+    "\N{IDEOGRAPHIC FULL STOP}": " . ",
+}
+_TOKEN_TABLE = str.maketrans({**dict.fromkeys(_PUNCTUATION, " "), "'": None})
+"""One character for one: the quick kind of table. Marks of more characters are replaced one by one."""
+
 _MASKED = [
     (re.compile(rf"\b{masked}\b"), word)
     for masked, word in (
@@ -135,10 +134,13 @@ def plain(text: str) -> str:
     if "*" in folded or "#" in folded:
         for masked, word in _MASKED:
             folded = masked.sub(word, folded)
-    if not _plain_letters(folded):
+    if _MAY_BE_LETTER.search(folded):
         folded = _LEET_TOKEN.sub(lambda match: match[0].translate(_LEET), folded)
-    folded = _SPELLED_OUT.sub(lambda match: match[0].replace(match[1], ""), folded)
-    return _REPEATED.sub(_shrink, folded)
+    if _SINGLE_LETTERS.search(folded):
+        folded = _SPELLED_OUT.sub(lambda match: match[0].replace(match[1], ""), folded)
+    if not folded.isascii() or any(stretched in folded for stretched in _STRETCHED):
+        folded = _REPEATED.sub(_shrink, folded)
+    return folded
 
 
 def _shrink(match: re.Match[str]) -> str:
@@ -148,13 +150,11 @@ def _shrink(match: re.Match[str]) -> str:
     return letter * 2 if doubled else letter
 
 
-def _plain_letters(folded: str) -> bool:
-    """Whether no digit or sign that may stand for a letter occurs."""
-    return not any(char in folded for char in "0134578@$")
-
-
 def tokens(plain_text: str) -> list[str]:
     """Split plain text into words and the marks ``.`` ``!`` ``?``."""
+    for mark, spaced in _MARKS.items():
+        if mark in plain_text:
+            plain_text = plain_text.replace(mark, spaced)
     return plain_text.translate(_TOKEN_TABLE).split()
 
 

@@ -1,22 +1,10 @@
 """Phrase rules: what people say, written down, in twelve languages.
 
-The phrases live in ``phrases/*.txt``, one file a language, so that somebody who speaks a language but not Python can
-correct them. A file has sections ``[kind strength]`` and one phrase a line:
+The phrases live in ``phrases/*.txt``, in the small language of :mod:`phrase_grammar`.
 
-    word                a token, as normalise.py leaves it: lower case, no accents, no apostrophes
-    word*               any token that begins so
-    (a|b c|d*)          one of these; an alternative may have several tokens
-    (...)?  (...)*      the same, optional; optional and up to six times
-    ~  ~~  ~~~          up to 2, 5 or 12 tokens of the same sentence
-    ...                 up to 40 tokens, sentence ends included
-    ^  $                begins, ends a sentence
-    ? ! . ,             that punctuation
-
-The Chinese file holds regular expressions instead, since Chinese does not separate words.
-
-A rule is tried only if one of its *triggers* occurs: the first letters of the words of its rarest part. So a message
-costs time in proportion to what it says, and not to the number of rules; and a rule is compiled when it is first
-tried.
+A rule is tried on a sentence only if a *trigger* of each of its required parts occurs there: one of the words, or the
+beginning of one. So a message costs time in proportion to what it says, and not to the number of rules; and a rule is
+compiled when it is first tried.
 """
 
 from __future__ import annotations
@@ -28,19 +16,20 @@ from functools import cache
 from importlib import resources
 
 from end_conversation_tool.detectors.normalise import fold
+from end_conversation_tool.detectors.phrase_grammar import (
+    SHORT_STEM,
+    STEM,
+    read_sections,
+    regex,
+    split,
+    triggers,
+)
 
-__all__ = ["PhraseBook", "PhraseHits", "load_phrases", "read_sections"]
+__all__ = ["PhraseBook", "PhraseHits", "load_phrases"]
 
-_TRIGGER_CHARS = 4
-_SHORT_STEM = 3
-_SENTENCE_END = r"[.!?]"
-_GAPS = {
-    "~": r"(?:[^\s.!?]+ ){0,2}",
-    "~~": r"(?:[^\s.!?]+ ){0,5}",
-    "~~~": r"(?:[^\s.!?]+ ){0,12}",
-    "...": r"(?:\S+ ){0,40}?",
-}
-_ELEMENT = re.compile(r"\([^()]*(?:\([^()]*\)[^()]*)*\)[?*]?|\S+")
+_SENTENCE_ENDS = frozenset(".!?")
+_REMEMBERED = 20_000
+"""Tokens whose triggers are remembered, for each set of kinds."""
 
 
 @dataclass(slots=True)
@@ -49,28 +38,110 @@ class PhraseHits:
 
     Attributes:
         sections: Number of different phrases found, for each ``"kind strength"``.
+        languages: Languages of the sure phrases found, for each kind.
+        places: Where the phrases of each section begin, in characters.
     """
 
     sections: dict[str, int] = field(default_factory=dict)
+    languages: dict[str, set[str]] = field(default_factory=dict)
+    places: dict[str, list[int]] = field(default_factory=dict)
 
     def count(self, kind: str, strength: str = "sure") -> int:
         """Return how many phrases of a section were found."""
         return self.sections.get(f"{kind} {strength}", 0)
 
+    def before(self, kind: str, strength: str, place: int) -> int:
+        """Return how many phrases of a section begin before a place, given in characters."""
+        return sum(start < place for start in self.places.get(f"{kind} {strength}", ()))
+
+    def add(self, section: str, language: str, place: int) -> None:
+        """Note that a phrase of a section was found."""
+        self.sections[section] = self.sections.get(section, 0) + 1
+        self.places.setdefault(section, []).append(place)
+        kind, _, strength = section.partition(" ")
+        if strength == "sure":
+            self.languages.setdefault(kind, set()).add(language)
+
+    def foreign(self, kind: str) -> bool:
+        """Whether a sure phrase of a language other than English was found."""
+        return bool(self.languages.get(kind, set()) - {"en"})
+
 
 class _Rule:
-    """One phrase, compiled when first tried."""
+    """One phrase, compiled when first tried.
 
-    __slots__ = ("_compiled", "section", "source")
+    Attributes:
+        number: Its place in the files.
+        kind: The kind it is about.
+        section: Its section.
+        language: Its language.
+        source: The phrase.
+        excepts: Whether what it finds does not count.
+        far: Whether it may reach across sentences.
+        first: Triggers of its rarest required part, one of which must occur.
+        others: The same for each other required part.
+    """
 
-    def __init__(self, section: str, source: str) -> None:
-        self.section, self.source = section, source
+    __slots__ = ("_compiled", "excepts", "far", "first", "kind", "language", "number", "others", "section", "source")
+
+    def __init__(self, number: int, language: str, section: str, source: str) -> None:
+        self.number, self.language, self.section, self.source = number, language, section, source
+        self.kind, _, strength = section.partition(" ")
+        self.excepts = strength == "not"
+        self.far = "..." in source
+        self.first, *self.others = triggers(source)
         self._compiled: re.Pattern[str] | None = None
 
     def pattern(self) -> re.Pattern[str]:
+        """Return the phrase as a pattern over a line of tokens with a space before, between and after them."""
         if self._compiled is None:
-            self._compiled = re.compile(_regex(self.source))
+            self._compiled = re.compile(" " + regex(self.source))
         return self._compiled
+
+
+class _Index:
+    """Rules by the triggers of their rarest part."""
+
+    def __init__(self) -> None:
+        self._rules: dict[str, list[_Rule]] = {}
+        self._triggers: set[str] = set()
+        self._of_token: dict[str, tuple[str, ...]] = {}
+
+    def add(self, rule: _Rule) -> None:
+        """Add a rule under each of its triggers."""
+        self._triggers.update(rule.first, *rule.others)
+        for trigger in rule.first:
+            self._rules.setdefault(trigger, []).append(rule)
+
+    def candidates(self, tokens: list[str]) -> list[_Rule]:
+        """Return the rules of which every required part has a trigger among the tokens, in the order of the files."""
+        if not self._rules:
+            return []
+        seen = set[str]()
+        known = self._of_token
+        for token in tokens:
+            triggers = known.get(token)
+            if triggers is None:
+                triggers = self._learn(token)
+            if triggers:
+                seen.update(triggers)
+        found: dict[int, _Rule] = {}
+        for trigger in seen & self._rules.keys():
+            for rule in self._rules[trigger]:
+                for part in rule.others:
+                    if seen.isdisjoint(part):
+                        break
+                else:
+                    found[rule.number] = rule
+        return [found[number] for number in sorted(found)]
+
+    def _learn(self, token: str) -> tuple[str, ...]:
+        """Return the triggers that a token is, and remember them: most words of a language are seen again."""
+        if len(self._of_token) >= _REMEMBERED:
+            self._of_token.clear()
+        forms = {token, token[:STEM] + "*", token[:SHORT_STEM] + "*"}
+        self._of_token[token] = found = tuple(sorted(forms & self._triggers))
+        return found
 
 
 class PhraseBook:
@@ -78,10 +149,14 @@ class PhraseBook:
 
     Args:
         sections: ``(language, section, phrases)`` as :func:`read_sections` yields them.
+
+    Attributes:
+        rules: The rules over tokens, in the order of the files.
     """
 
     def __init__(self, sections: Iterable[tuple[str, str, list[str]]]) -> None:
-        self._index: dict[str, list[_Rule]] = {}
+        self.rules: list[_Rule] = []
+        self._indices: dict[frozenset[str], tuple[_Index, _Index]] = {}
         self._cjk: list[tuple[str, re.Pattern[str]]] = []
         self._whole: dict[str, list[str]] = {}
         self._compiled_whole: tuple[re.Pattern[str], re.Pattern[str]] | None = None
@@ -91,13 +166,9 @@ class PhraseBook:
             elif section.startswith("confirms_end"):
                 self._whole.setdefault(section, []).extend(phrases)
             else:
-                self._add(section, phrases)
-
-    def _add(self, section: str, phrases: Iterable[str]) -> None:
-        for phrase in phrases:
-            rule = _Rule(section, phrase)
-            for trigger in _triggers(phrase):
-                self._index.setdefault(trigger, []).append(rule)
+                self.rules += [
+                    _Rule(number, language, section, phrase) for number, phrase in enumerate(phrases, len(self.rules))
+                ]
 
     def search(self, tokens: list[str], kinds: frozenset[str]) -> PhraseHits:
         """Find phrases of some kinds in a text.
@@ -110,27 +181,52 @@ class PhraseBook:
             The sections in which something was found. Where a ``not`` phrase of a kind occurs, its words do not count
             for that kind.
         """
-        seen = {token[:_TRIGGER_CHARS] for token in tokens}
-        seen.update([token[:_SHORT_STEM] + "*" for token in seen])
-        candidates: dict[str, set[_Rule]] = {}
-        for trigger in seen & self._index.keys():
-            for rule in self._index[trigger]:
-                if rule.section.partition(" ")[0] in kinds:
-                    candidates.setdefault(rule.section, set()).add(rule)
+        index, far = self._index_of(kinds)
+        places: dict[_Rule, int] = {}
+        whole: dict[str, list[str]] = {}
+        offset = 0
+        for sentence in _sentences(tokens):
+            line = " " + " ".join(sentence) + " "
+            rules = index.candidates(sentence)
+            cleaned = _blanked(line, rules)
+            for rule in rules:
+                if rule not in places and not rule.excepts:
+                    match = rule.pattern().search(cleaned.get(rule.kind, line))
+                    if match:
+                        places[rule] = offset + match.start()
+            for kind in cleaned:
+                whole.setdefault(kind, [" "] if not offset else [" " + " ".join(tokens)[:offset]])
+            for kind, parts in whole.items():
+                parts.append(cleaned.get(kind, line)[1:])
+            offset += len(line) - 1
+        self._search_far(far, tokens, whole, places)
         hits = PhraseHits()
-        if not candidates:
-            return hits
-        line = " " + " ".join(tokens) + " "
-        cleaned = {
-            section.partition(" ")[0]: _blank(line, rules)
-            for section, rules in candidates.items()
-            if section.endswith(" not")
-        }
-        for section, rules in candidates.items():
-            text = cleaned.get(section.partition(" ")[0], line)
-            if count := sum(1 for rule in rules if rule.pattern().search(text)):
-                hits.sections[section] = count
+        for rule, place in places.items():
+            hits.add(rule.section, rule.language, place)
         return hits
+
+    @staticmethod
+    def _search_far(far: _Index, tokens: list[str], whole: dict[str, list[str]], places: dict[_Rule, int]) -> None:
+        """Try the rules that reach across sentences on the text as a whole, without what was blanked out."""
+        line = ""
+        for rule in far.candidates(tokens):
+            line = line or " " + " ".join(tokens) + " "
+            match = rule.pattern().search("".join(whole[rule.kind]) if rule.kind in whole else line)
+            if match:
+                places[rule] = match.start()
+
+    def _index_of(self, kinds: frozenset[str]) -> tuple[_Index, _Index]:
+        """Return the rules of some kinds by the triggers of their rarest part: those within a sentence, and those not.
+
+        Made once for each set of kinds.
+        """
+        if kinds not in self._indices:
+            near, far = _Index(), _Index()
+            for rule in self.rules:
+                if rule.kind in kinds:
+                    (far if rule.far else near).add(rule)
+            self._indices[kinds] = near, far
+        return self._indices[kinds]
 
     def search_cjk(self, text: str, kinds: frozenset[str], hits: PhraseHits) -> None:
         """Add to ``hits`` what the Chinese phrases find in ``text``, a text without spaces."""
@@ -141,8 +237,9 @@ class PhraseBook:
                 continue
             if strength == "not":
                 blanked[kind] = pattern.sub("#", text)
-            elif count := sum(1 for _ in pattern.finditer(blanked.get(kind, text))):
-                hits.sections[section] = hits.sections.get(section, 0) + count
+            else:
+                for match in pattern.finditer(blanked.get(kind, text)):
+                    hits.add(section, "zh", match.start())
 
     def confirms(self, tokens: list[str]) -> tuple[bool, bool]:
         """Read a whole message as a yes to a question.
@@ -176,126 +273,33 @@ def _longest_first(phrases: list[str]) -> re.Pattern[str]:
     flat = [
         alternative
         for phrase in phrases
-        for alternative in (_split(phrase[1:-1]) if re.fullmatch(r"\([^()]*\)", phrase) else [phrase])
+        for alternative in (split(phrase[1:-1]) if re.fullmatch(r"\([^()]*\)", phrase) else [phrase])
     ]
-    patterns = [_regex(phrase, anchored=False) for phrase in sorted(flat, key=len, reverse=True)]
+    patterns = [regex(phrase) for phrase in sorted(flat, key=len, reverse=True)]
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
 
 
-def _blank(line: str, rules: Iterable[_Rule]) -> str:
-    """Replace what ``rules`` find by a sentence end, so that nothing is read across the gap."""
+def _sentences(tokens: list[str]) -> Iterator[list[str]]:
+    """Split tokens after each sentence end."""
+    start = 0
+    for place, token in enumerate(tokens, 1):
+        if token in _SENTENCE_ENDS:
+            yield tokens[start:place]
+            start = place
+    if start < len(tokens):
+        yield tokens[start:]
+
+
+def _blanked(line: str, rules: list[_Rule]) -> dict[str, str]:
+    """Return, for each kind with a ``not`` phrase in the line, the line with a sentence end in its place."""
+    cleaned: dict[str, str] = {}
     for rule in rules:
-        line = rule.pattern().sub(". ", line)
-    return line
-
-
-def _regex(source: str, *, anchored: bool = True) -> str:
-    """Translate a phrase into a regular expression over tokens that each end in a space."""
-    parts = [_element(element) for element in _ELEMENT.findall(source)]
-    return ("(?<= )" if anchored else "") + "".join(parts)
-
-
-def _element(element: str) -> str:
-    if element in _GAPS:
-        return _GAPS[element]
-    if element == "^":
-        return rf"(?:(?<=^ )|(?<={_SENTENCE_END} ))"
-    if element == "$":
-        return rf"(?=$|{_SENTENCE_END} )"
-    if not element.startswith("("):
-        return _token(element)
-    body, suffix = element[1:].rsplit(")", 1)
-    alternatives = "|".join(_alternative(alternative) for alternative in _split(body))
-    return f"(?:{alternatives})" + ("{0,6}" if suffix == "*" else suffix)
-
-
-def _alternative(text: str) -> str:
-    """Translate one alternative: tokens, groups, or a sentence mark; empty means nothing."""
-    return "".join(_element(element) for element in _ELEMENT.findall(text))
-
-
-def _token(token: str) -> str:
-    if token.endswith("*") and len(token) > 1:
-        return re.escape(token[:-1]) + r"\S* "
-    return re.escape(token) + " "
-
-
-def _split(body: str) -> list[str]:
-    """Split alternatives at the bars that are not inside an inner group."""
-    depth, parts, current = 0, [], ""
-    for char in body:
-        depth += (char == "(") - (char == ")")
-        if char == "|" and depth == 0:
-            parts.append(current)
-            current = ""
-        else:
-            current += char
-    return [*parts, current]
-
-
-def _triggers(phrase: str) -> set[str]:
-    """Return the first letters, one of which must occur, of the required part whose words are rarest."""
-    best: set[str] = set()
-    best_score = (-1.0, 0)
-    for element in _ELEMENT.findall(phrase):
-        if element in _GAPS or element in "^$?!." or element.endswith((")?", ")*")):
-            continue
-        words = [_rarest(alternative) for alternative in _split(element.strip("()"))]
-        if any(word is None for word in words):
-            continue
-        found = {word for word in words if word}
-        common = sum(word in _common_words() for word in found) / len(found)
-        score = (1.0 - common, -len(found))
-        if score > best_score:
-            best, best_score = {_trigger(word) for word in found}, score
-    if not best:
-        raise ValueError(f"phrase without a required word: {phrase!r}")
-    return best
-
-
-def _trigger(word: str) -> str:
-    """Return the trigger of one word: its first letters, with a star where the stem itself is shorter than those."""
-    stem = word.rstrip("*")
-    return stem + "*" if word.endswith("*") and len(stem) < _TRIGGER_CHARS else stem[:_TRIGGER_CHARS]
-
-
-def _rarest(alternative: str) -> str | None:
-    """Return the word of an alternative that is rarest: not common, then longest. None where there is none."""
-    words = [
-        word
-        for word in _ELEMENT.findall(alternative)
-        if not word.startswith(("(", "~", "^", "$", "?", "!", ".", ","))
-        and not (word.endswith("*") and len(word.rstrip("*")) < _SHORT_STEM)
-    ]
-    return max(words, key=lambda word: (word not in _common_words(), len(word)), default=None)
-
-
-def read_sections(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Read a phrase file.
-
-    Yields:
-        ``(section, phrases)`` in order, where a section is ``"kind strength"``.
-    """
-    section, phrases = "", list[str]()
-    for raw in text.splitlines():
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        if line.startswith("[") and line.endswith("]") and " " in line and "|" not in line:
-            if section:
-                yield section, phrases
-            section, phrases = line[1:-1], []
-        else:
-            phrases.append(line)
-    if section:
-        yield section, phrases
-
-
-@cache
-def _common_words() -> frozenset[str]:
-    """Return the words of ``common_words.txt``: they are no trigger where another word will do."""
-    text = (resources.files(__package__) / "common_words.txt").read_text(encoding="utf-8")
-    return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())
+        if rule.excepts:
+            before = cleaned.get(rule.kind, line)
+            after = rule.pattern().sub(" . ", before)
+            if after != before:
+                cleaned[rule.kind] = after
+    return cleaned
 
 
 @cache

@@ -1,21 +1,34 @@
-"""The offline text detector: phrases and small linear models, in one pass over a message."""
+"""The offline text detector: phrases and small linear models, in one pass over a message.
+
+For each kind the models give a calibrated score; the phrases found are a part of it. The answer is *yes* from one
+threshold on, *don't know* from a lower one on. Beyond that:
+
+1. A sure phrase about self-harm is a *yes*, and one about violence never less than *don't know*, whatever the score.
+2. In languages of which the models saw little, a sure phrase is a *yes*.
+3. A warning, the question whether to end, the request to end and the confirmation are found by phrases alone.
+4. What was too long to be read is doubt about risk.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 
 from end_conversation_tool.detectors.base import Answer, ObservedMessage, Signal, SignalKind
+from end_conversation_tool.detectors.model import HEAD_CHARS, WEIGHTS_FILE, LinearModels, RoleModels, load_models
 from end_conversation_tool.detectors.normalise import compact, has_cjk, own_voice, plain, tokens
 from end_conversation_tool.detectors.phrases import PhraseHits, load_phrases
 
-__all__ = ["TextDetector"]
-
-_RISK = frozenset({"self_harm", "violence"})
-_OWN = frozenset({"abuse", "asks_to_end"})
-_REPLY = frozenset({"refusal", "redirection", "warning", "end_question"})
+__all__ = ["MAX_CHARS", "MAX_RISK_CHARS", "Reading", "TextDetector", "read_assistant", "read_user"]
 
 MAX_RISK_CHARS = 200_000
-"""Longest text, in characters, in which risk is looked for everywhere; of a longer one the middle is not read."""
+"""Longest text, in characters, in which phrases about risk are looked for everywhere; of a longer one the middle is
+not read."""
 
 MAX_CHARS = 8_000
 """Longest text, in characters, that is read for everything else; of a longer one the middle is not read."""
@@ -23,48 +36,273 @@ MAX_CHARS = 8_000
 MAX_YES_CHARS = 300
 """Longest message, in characters, that can be a mere yes."""
 
+WINDOW_TOKENS = 200
+"""Tokens that the models judge at once; of a longer text, the window with the highest score counts."""
+
+SHORT_REPLY_CHARS = 250
+"""Longest reply, in characters, in which a sure English phrase of refusal is a refusal, whatever the models say: they
+were trained on longer ones."""
+
+_RISK = ("self_harm", "violence")
+_USER = frozenset({*_RISK, "abuse", "asks_to_end"})
+_OWN = frozenset({"abuse", "asks_to_end"})
+_REPLY = frozenset({"refusal", "redirection", "warning", "end_question"})
+_FIRST_PERSON = frozenset(
+    (
+        "i",
+        "im",
+        "ive",
+        "id",
+        "ill",
+        "me",
+        "my",
+        "myself",
+        "je",
+        "jai",
+        "moi",
+        "mon",
+        "ich",
+        "mich",
+        "mir",
+        "yo",
+        "mi",
+        "eu",
+        "io",
+    )
+)
+_ENGLISH = frozenset(
+    (
+        "the",
+        "to",
+        "of",
+        "and",
+        "a",
+        "is",
+        "i",
+        "you",
+        "that",
+        "in",
+        "it",
+        "for",
+        "this",
+        "be",
+        "not",
+        "are",
+        "with",
+        "can",
+        "my",
+    )
+)
+_ENGLISH_SHARE = 0.12
+_SHORT, _LONG = 60, 2_000
+_FEW_WORDS = 6
+_SELF_DESCRIPTION = re.compile(r"language model|\bas an ai\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text as the models see it.
+
+    Attributes:
+        words: Its tokens.
+        hits: The phrases found.
+        cjk: Whether it holds Chinese characters.
+        dense: The dense features.
+    """
+
+    words: list[str]
+    hits: PhraseHits
+    cjk: bool
+    dense: list[float]
+
+    def windows(self) -> list[str]:
+        """Return the text as lines of at most :data:`WINDOW_TOKENS` tokens, at least one."""
+        starts = range(0, max(len(self.words), 1), WINDOW_TOKENS)
+        return [" ".join(self.words[start : start + WINDOW_TOKENS]) for start in starts]
+
+
+def read_user(text: str, kinds: frozenset[str] = _USER) -> Reading:
+    """Read a user's text: phrases and dense features."""
+    prepared = plain(text)
+    words, cjk = tokens(prepared), has_cjk(prepared)
+    hits = load_phrases().search(words, kinds)
+    if cjk:
+        load_phrases().search_cjk(compact(prepared), kinds, hits)
+    dense = []
+    for kind in (*_RISK, "abuse"):
+        sure = hits.count(kind)
+        dense += [min(sure, 3.0), 2.0 * (sure > 0), min(hits.count(kind, "weak"), 6) / 2]
+    dense += [float(cjk), math.log1p(min(len(prepared), _SHORT)) / 2, float(not _FIRST_PERSON.isdisjoint(words))]
+    return Reading(words, hits, cjk, dense)
+
+
+def read_assistant(text: str) -> Reading:
+    """Read a reply: phrases, and how many of them there are in all of it, near its beginning, in its first sentence."""
+    words = tokens(plain(text))
+    hits = load_phrases().search(words, _REPLY)
+    dense = [math.log1p(min(len(text), _LONG)) / 2]
+    for place in (MAX_CHARS * 4, HEAD_CHARS, _first_sentence(words)):
+        sure = hits.before("refusal", "sure", place)
+        weak, redirected = hits.before("refusal", "weak", place), hits.before("redirection", "sure", place)
+        dense += [min(sure, 4) / 2, float(sure > 0), min(weak, 4) / 2, min(redirected, 3) / 2]
+    if _SELF_DESCRIPTION.search(" ".join(words)):
+        # Replies that begin "As an AI language model" comply as often as not: there, phrases of refusal say nothing.
+        dense = [dense[0], *[0.0] * (len(dense) - 1), 1.0]
+    else:
+        dense.append(0.0)
+    return Reading(words, hits, cjk=False, dense=dense)
+
+
+def _first_sentence(words: Sequence[str]) -> int:
+    """Return the length of the first sentence, in characters of the tokens joined by spaces."""
+    length = 0
+    for word in words:
+        length += len(word) + 1
+        if word in {".", "!", "?"}:
+            break
+    return length
+
 
 class TextDetector:
     """Looks for all nine kinds of signal in the words of a message; offline, without any state.
 
+    Args:
+        models: Other weights than those shipped, to evaluate them.
+
     Attributes:
         name: ``text``.
-        version: Version of the phrases and weights.
+        version: Digest of the phrases and the weights.
         kinds: Every kind.
     """
 
     name = "text"
-    version = "1"
     kinds = frozenset(SignalKind)
+
+    def __init__(self, models: LinearModels | None = None) -> None:
+        self._models = models
+        self.version = models.version if models else _shipped_version()
 
     def detect(self, message: ObservedMessage) -> Iterable[Signal]:
         """Return five signals about a user's message, or four about an assistant's."""
-        judged = self._user(message.text) if message.role == "user" else self._assistant(message.text)
+        models = self._models or load_models()
+        if message.role == "user":
+            judged = _judge_user(message.text, models.user)
+        else:
+            judged = _judge_assistant(message.text, models.assistant)
         source = f"{self.name}/{self.version}"
-        return [Signal(kind, answer, source) for kind, answer in judged.items()]
+        return [Signal(kind, answer, source, score) for kind, (answer, score) in judged.items()]
 
-    def _user(self, text: str) -> dict[SignalKind, Answer]:
-        whole, unread = _bounded(text, MAX_RISK_CHARS)
-        risk = _search(whole, _RISK)
-        short, _ = _bounded(text, MAX_CHARS)
-        own_text = own_voice(short)
-        own = _search(own_text, _OWN)
-        return {
-            SignalKind.SELF_HARM: _risk_answer(risk, "self_harm", unread=unread),
-            SignalKind.VIOLENCE: _risk_answer(risk, "violence", unread=unread),
-            SignalKind.ABUSE: _answer(own, "abuse", doubt_from=3),
-            SignalKind.ASKS_TO_END: _answer(own, "asks_to_end", doubt_from=1),
-            SignalKind.CONFIRMS_END: _confirms(own_text),
-        }
 
-    def _assistant(self, text: str) -> dict[SignalKind, Answer]:
-        hits = _search(_bounded(text, MAX_CHARS)[0], _REPLY)
-        return {
-            SignalKind.REFUSAL: _answer(hits, "refusal", doubt_from=4),
-            SignalKind.REDIRECTION: _answer(hits, "redirection", doubt_from=2),
-            SignalKind.WARNING: _answer(hits, "warning", doubt_from=2),
-            SignalKind.END_QUESTION: _answer(hits, "end_question", doubt_from=2),
-        }
+_Judged = dict[SignalKind, tuple[Answer, float | None]]
+
+
+def _judge_user(text: str, models: RoleModels) -> _Judged:
+    whole, unread = _bounded(text, MAX_RISK_CHARS)
+    short, cut = _bounded(text, MAX_CHARS)
+    own_text = own_voice(short)
+    reading = read_user(short)
+    own = reading if own_text == short else read_user(own_text)
+    scores = _scores(models, reading)
+    own_scores = scores if own is reading else _scores(models, own)
+    found = read_user(whole, frozenset(_RISK)).hits if cut else reading.hits
+    answers = {kind: _risk_answer(models, reading, scores, kind, found) for kind in _RISK}
+    if cut:
+        # What the models did not read is judged by phrases alone: there, a sure one is a yes.
+        answers |= {kind: Answer.YES for kind in _RISK if found.count(kind)}
+    if own is not reading and answers["violence"] is Answer.YES:
+        # Threats that somebody only quotes are doubt; words about self-harm count whoever said them.
+        answers["violence"] = _at_least_doubt(_risk_answer(models, own, own_scores, "violence", own.hits))
+    judged: _Judged = {
+        SignalKind(kind): (_at_least_doubt(answer) if unread else answer, _risk_score(scores, kind))
+        for kind, answer in answers.items()
+    }
+    judged[SignalKind.ABUSE] = (_abuse_answer(models, own, own_scores), own_scores["abuse"])
+    judged[SignalKind.ASKS_TO_END] = (_by_phrase(own.hits, "asks_to_end"), None)
+    judged[SignalKind.CONFIRMS_END] = (_confirms(own_text, own.words), None)
+    return judged
+
+
+def _risk_score(scores: dict[str, float], kind: str) -> float:
+    return max(score for name, score in scores.items() if name.startswith(kind))
+
+
+def _risk_answer(
+    models: RoleModels, reading: Reading, scores: dict[str, float], kind: str, found: PhraseHits
+) -> Answer:
+    """Answer about one kind of risk: the surest of its models, and of the phrases found."""
+    answers = [_scored(models, scores, name, cjk=reading.cjk) for name in models.kinds if name.startswith(kind)]
+    if found.foreign(kind) or (kind == "self_harm" and found.count(kind)):
+        return Answer.YES
+    if found.count(kind):
+        answers.append(Answer.UNKNOWN)
+    return max(answers, key=(Answer.NO, Answer.UNKNOWN, Answer.YES).index)
+
+
+def _abuse_answer(models: RoleModels, own: Reading, scores: dict[str, float]) -> Answer:
+    """Answer about abuse; outside English, of which alone there are labelled insults of an assistant, by phrases."""
+    if own.hits.foreign("abuse"):
+        return Answer.YES
+    answer = _scored(models, scores, "abuse", cjk=own.cjk)
+    may_be_english = all(map(str.isascii, own.words)) and (len(own.words) < _FEW_WORDS or _is_english(own.words))
+    return answer if may_be_english or answer is Answer.NO else Answer.UNKNOWN
+
+
+def _judge_assistant(text: str, models: RoleModels) -> _Judged:
+    short, _ = _bounded(text, MAX_CHARS)
+    reading = read_assistant(short)
+    scores = _scores(models, reading)
+    english = _is_english(reading.words)
+    judged: _Judged = {}
+    for kind in ("refusal", "redirection"):
+        answer, score = _scored(models, scores, kind, cjk=False), scores[kind]
+        if not english or len(short) <= SHORT_REPLY_CHARS:
+            answer = _by_phrase(reading.hits, kind)
+        judged[SignalKind(kind)] = (answer, score if english else None)
+    for kind in ("warning", "end_question"):
+        judged[SignalKind(kind)] = (_by_phrase(reading.hits, kind), None)
+    return judged
+
+
+def _scores(models: RoleModels, reading: Reading) -> dict[str, float]:
+    """Return the highest score of any window, for each kind."""
+    lines = reading.windows()
+    best = models.scores(lines[0], reading.dense).tolist()
+    for line in lines[1:]:
+        best = [max(pair) for pair in zip(best, models.scores(line, reading.dense).tolist(), strict=True)]
+    return dict(zip(models.kinds, best, strict=True))
+
+
+def _scored(models: RoleModels, scores: dict[str, float], kind: str, *, cjk: bool) -> Answer:
+    doubt, yes = models.limits[kind][cjk]
+    if scores[kind] >= yes:
+        return Answer.YES
+    return Answer.UNKNOWN if scores[kind] >= doubt else Answer.NO
+
+
+def _by_phrase(hits: PhraseHits, kind: str) -> Answer:
+    """Answer from the phrases alone: a sure one is a yes, a weak one a *don't know*."""
+    if hits.count(kind):
+        return Answer.YES
+    return Answer.UNKNOWN if hits.count(kind, "weak") else Answer.NO
+
+
+def _at_least_doubt(answer: Answer) -> Answer:
+    return Answer.UNKNOWN if answer is Answer.NO else answer
+
+
+def _confirms(text: str, words: list[str]) -> Answer:
+    """Answer whether a whole message is a yes and nothing else; a yes with more to it is doubt."""
+    if len(text) > MAX_YES_CHARS:
+        return Answer.NO
+    said, whole = load_phrases().confirms(words)
+    if said:
+        return Answer.YES if whole else Answer.UNKNOWN
+    return Answer.NO
+
+
+def _is_english(words: Sequence[str]) -> bool:
+    """Whether enough of the words are the commonest English ones."""
+    return sum(word in _ENGLISH for word in words) >= _ENGLISH_SHARE * len(words)
 
 
 def _bounded(text: str, limit: int) -> tuple[str, bool]:
@@ -74,33 +312,12 @@ def _bounded(text: str, limit: int) -> tuple[str, bool]:
     return text[: limit // 2] + "\n" + text[-(limit // 2) :], True
 
 
-def _search(text: str, kinds: frozenset[str]) -> PhraseHits:
-    """Find the phrases of ``kinds`` in ``text``, whatever its language."""
-    book, prepared = load_phrases(), plain(text)
-    hits = book.search(tokens(prepared), kinds)
-    if has_cjk(prepared):
-        book.search_cjk(compact(prepared), kinds, hits)
-    return hits
-
-
-def _answer(hits: PhraseHits, kind: str, *, doubt_from: int) -> Answer:
-    """Answer from the phrases: one sure phrase is a yes, ``doubt_from`` weak ones a *don't know*."""
-    if hits.count(kind):
-        return Answer.YES
-    return Answer.UNKNOWN if hits.count(kind, "weak") >= doubt_from else Answer.NO
-
-
-def _risk_answer(hits: PhraseHits, kind: str, *, unread: bool) -> Answer:
-    """Answer about risk: what was not read is doubt."""
-    answer = _answer(hits, kind, doubt_from=3)
-    return Answer.UNKNOWN if unread and answer is Answer.NO else answer
-
-
-def _confirms(text: str) -> Answer:
-    """Answer whether a whole message is a yes and nothing else; a yes with more to it is doubt."""
-    if len(text) > MAX_YES_CHARS:
-        return Answer.NO
-    said, whole = load_phrases().confirms(tokens(plain(text)))
-    if said:
-        return Answer.YES if whole else Answer.UNKNOWN
-    return Answer.NO
+@cache
+def _shipped_version() -> str:
+    """Return a digest of everything shipped that answers depend on."""
+    folder = resources.files(__package__)
+    entries = [*folder.joinpath("phrases").iterdir(), folder / WEIGHTS_FILE, folder / "look_alikes.txt"]
+    digest = hashlib.sha256()
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        digest.update(entry.read_bytes())
+    return digest.hexdigest()[:8]

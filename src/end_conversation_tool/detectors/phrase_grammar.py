@@ -1,0 +1,144 @@
+"""The small language of the phrase files, and its translation into regular expressions.
+
+The phrases live in ``phrases/*.txt``, one file a language, so that somebody who speaks a language but not Python can
+correct them. A file has sections ``[kind strength]`` and one phrase a line:
+
+    word                a token, as normalise.py leaves it: lower case, no accents, no apostrophes
+    word*               any token that begins so
+    (a|b c|d*)          one of these; an alternative may have several tokens
+    (...)?  (...)*      the same, optional; optional and up to six times
+    ~  ~~  ~~~          up to 2, 5 or 12 tokens of the same sentence
+    ...                 up to 40 tokens, sentence ends included
+    ^  $                begins, ends a sentence
+    ? ! . ,             that punctuation
+
+The Chinese file holds regular expressions instead, since Chinese does not separate words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+
+__all__ = ["SHORT_STEM", "STEM", "read_sections", "regex", "split", "triggers"]
+
+STEM, SHORT_STEM = 4, 3
+"""Letters of a stem that make a trigger; a stem with a star has at least the smaller number."""
+
+_SENTENCE_END = r"[.!?]"
+_GAPS = {
+    "~": r"(?:[^\s.!?]+ ){0,2}",
+    "~~": r"(?:[^\s.!?]+ ){0,5}",
+    "~~~": r"(?:[^\s.!?]+ ){0,12}",
+    "...": r"(?:\S+ ){0,40}?",
+}
+_ELEMENT = re.compile(r"\([^()]*(?:\([^()]*\)[^()]*)*\)[?*]?|\S+")
+
+
+def regex(source: str) -> str:
+    """Translate a phrase into a regular expression over tokens that each end in a space."""
+    return "".join(_element(element) for element in _ELEMENT.findall(source))
+
+
+def _element(element: str) -> str:
+    if element in _GAPS:
+        return _GAPS[element]
+    if element == "^":
+        return rf"(?:(?<=^ )|(?<={_SENTENCE_END} ))"
+    if element == "$":
+        return rf"(?=$|{_SENTENCE_END} )"
+    if not element.startswith("("):
+        return _token(element)
+    body, suffix = element[1:].rsplit(")", 1)
+    alternatives = "|".join(_alternative(alternative) for alternative in split(body))
+    return f"(?:{alternatives})" + ("{0,6}" if suffix == "*" else suffix)
+
+
+def _alternative(text: str) -> str:
+    """Translate one alternative: tokens, groups, or a sentence mark; empty means nothing."""
+    return "".join(_element(element) for element in _ELEMENT.findall(text))
+
+
+def _token(token: str) -> str:
+    if token.endswith("*") and len(token) > 1:
+        return re.escape(token[:-1]) + r"\S* "
+    return re.escape(token) + " "
+
+
+def split(body: str) -> list[str]:
+    """Split alternatives at the bars that are not inside an inner group."""
+    depth, parts, current = 0, [], ""
+    for char in body:
+        depth += (char == "(") - (char == ")")
+        if char == "|" and depth == 0:
+            parts.append(current)
+            current = ""
+        else:
+            current += char
+    return [*parts, current]
+
+
+def triggers(phrase: str) -> list[frozenset[str]]:
+    """Return the triggers of each required part: one of each must occur. The part whose words are rarest comes first.
+
+    Raises:
+        ValueError: No part of the phrase is required.
+    """
+    parts: list[tuple[float, int, frozenset[str]]] = []
+    for element in _ELEMENT.findall(phrase):
+        if element in _GAPS or element in "^$?!." or element.endswith((")?", ")*")):
+            continue
+        words = [_rarest(alternative) for alternative in split(element.strip("()"))]
+        found = {word for word in words if word}
+        if found and all(words):
+            common = sum(word in _common_words() for word in found) / len(found)
+            parts.append((common, len(found), frozenset(_trigger(word) for word in found)))
+    if not parts:
+        raise ValueError(f"phrase without a required word: {phrase!r}")
+    return [part for *_, part in sorted(parts, key=lambda part: part[:2])]
+
+
+def _trigger(word: str) -> str:
+    """Return the trigger of one word: the word itself, or the first letters of a stem with a star."""
+    return word[:-1][:STEM] + "*" if word.endswith("*") else word
+
+
+def _rarest(alternative: str) -> str | None:
+    """Return the word of an alternative that is rarest: not common, then longest. None where there is none."""
+    words = [
+        word
+        for word in _ELEMENT.findall(alternative)
+        if not word.startswith(("(", "~", "^", "$", "?", "!", ".", ","))
+        and not (word.endswith("*") and len(word.rstrip("*")) < SHORT_STEM)
+    ]
+    return max(words, key=lambda word: (word not in _common_words(), len(word)), default=None)
+
+
+def read_sections(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Read a phrase file.
+
+    Yields:
+        ``(section, phrases)`` in order, where a section is ``"kind strength"``.
+    """
+    section, phrases = "", list[str]()
+    for raw in text.splitlines():
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("[") and line.endswith("]") and " " in line and "|" not in line:
+            if section:
+                yield section, phrases
+            section, phrases = line[1:-1], []
+        else:
+            phrases.append(line)
+    if section:
+        yield section, phrases
+
+
+@cache
+def _common_words() -> frozenset[str]:
+    """Return the words of ``common_words.txt``: they are no trigger where another word will do."""
+    text = (resources.files(__package__) / "common_words.txt").read_text(encoding="utf-8")
+    return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())
