@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo serve test test-browser lint format clean
+.PHONY: demo serve test test-browser lint format clean train eval-detectors composite
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,22 @@ lint: $(READY) ## style, types, import layers
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The next three need labelled data, in $END_CONVERSATION_DATA or ../shared/data; without it they say so and stop.
+TRAINED := $(VENV)/.trained
+
+$(TRAINED): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test]'
+	@touch $@
+
+train: $(TRAINED) ## fit the detectors' models and write the weights that ship
+	$(BIN)/python training/train.py
+
+eval-detectors: $(TRAINED) ## measure the detectors on held-out rows; writes docs/evaluation/
+	$(BIN)/python training/evaluate.py
+
+composite: $(TRAINED) ## is a person at risk ever cut off? through the real middleware; writes docs/evaluation/
+	$(BIN)/python benchmarks/composite.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
