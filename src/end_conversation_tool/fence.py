@@ -53,6 +53,7 @@ class Fence:
         branch: The branch of the checkpoint that was loaded.
         run_token: Identifies the run.
         fork: The checkpoint that the run forks from, when it edits and retries on a sealed branch.
+        open: Whether the branch was open then.
     """
 
     thread_id: str
@@ -60,10 +61,11 @@ class Fence:
     branch: int
     run_token: str
     fork: str | None = None
+    open: bool = True
 
     def encode(self, key: bytes) -> str:
         """Return the fence as one signed string, as it travels in a config."""
-        text = f"{self.sequence}:{self.branch}:{self.run_token}:{self.fork or ''}"
+        text = f"{self.sequence}:{self.branch}:{int(self.open)}:{self.run_token}:{self.fork or ''}"
         return f"{_signature(key, self.thread_id, text)}:{text}"
 
     @classmethod
@@ -76,8 +78,8 @@ class Fence:
         signature, _, text = signed.partition(":")
         if not hmac.compare_digest(signature, _signature(key, thread_id, text)):
             return None
-        sequence, branch, token, fork = text.split(":", 3)
-        return cls(thread_id, int(sequence), int(branch), token, fork or None)
+        sequence, branch, was_open, token, fork = text.split(":", 4)
+        return cls(thread_id, int(sequence), int(branch), token, fork or None, was_open == "1")
 
 
 def _signature(key: bytes, thread_id: str, text: str) -> str:
@@ -86,7 +88,8 @@ def _signature(key: bytes, thread_id: str, text: str) -> str:
 
 def new_fence(status: ThreadStatus, branch: int, fork: str | None = None) -> Fence:
     """Return the fence for a run that reads the thread now."""
-    return Fence(status.thread_id, status.sequence, branch, new_id(), fork)
+    was_open = status.on_branch(branch).seal is None
+    return Fence(status.thread_id, status.sequence, branch, new_id(), fork, was_open)
 
 
 def can_fork(seal: Seal, checkpoint_id: str) -> bool:

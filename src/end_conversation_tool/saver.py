@@ -77,6 +77,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         super().__init__(serde=inner.serde)
         self.registry, self.on_fork, self.on_sealed = registry, on_fork, on_sealed
         self.fence_scope = object()  # shared by the clones that ``with_allowlist`` makes
+        self._guarded: list[bool] = []  # likewise
         self._wrap(inner)
 
     def _wrap(self, inner: BaseCheckpointSaver[Any]) -> None:
@@ -88,6 +89,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
             discards=self.on_sealed == "discard",
             scope=self.fence_scope,
         )
+        self._flows.database_guards = bool(self._guarded)
 
     def __getattr__(self, name: str) -> Any:
         """Give what the inner saver has beyond the base class, such as ``conn``."""
@@ -112,6 +114,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         guard = getattr(self.registry, "guard_checkpoints", None)
         if guard is not None and found_in(self.inner, self.registry.signing_key):
             guard()
+            self._database_guards()
         return None
 
     async def _asetup(self, prepare: Any) -> None:
@@ -119,6 +122,12 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         guard = getattr(self.registry, "aguard_checkpoints", None)
         if guard is not None and await afound_in(self.inner, self.registry.signing_key):
             await guard()
+            self._database_guards()
+
+    def _database_guards(self) -> None:
+        """Leave it to the database to look at the seal within each write: one question less for each of them."""
+        self._guarded.append(True)
+        self._flows.database_guards = True
 
     # Reading
 

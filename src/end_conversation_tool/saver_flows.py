@@ -54,12 +54,16 @@ class SaverFlows:
         forks: Whether a run from an earlier checkpoint of a sealed branch opens a branch.
         discards: Whether a refused write of a run is dropped without an error.
         scope: Tells the fences of this saver from those of others.
+
+    Attributes:
+        database_guards: Whether the checkpoint table refuses late writes by itself (``checkpoint_triggers``).
     """
 
     def __init__(
         self, inner: BaseCheckpointSaver[Any], registry: SealRegistry, *, forks: bool, discards: bool, scope: object
     ) -> None:
         self.inner, self.registry, self.forks, self.discards, self.scope = inner, registry, forks, discards, scope
+        self.database_guards = False
 
     # Reading
 
@@ -132,7 +136,7 @@ class SaverFlows:
         """Write a checkpoint, or refuse."""
         fence = self._fence_of(config)
         try:
-            branch, sequence = yield from self.permitting(thread_of(config), fence)
+            branch, sequence = yield from self._permitting(thread_of(config), fence)
             marked = with_marks(metadata, branch, fence, sequence)
             arguments = (without_fence(config), checkpoint, marked, new_versions)
             written: RunnableConfig = yield from self._refusing(
@@ -149,13 +153,23 @@ class SaverFlows:
     ) -> Flow[None]:
         """Write what a task produced, or refuse."""
         try:
-            yield from self.permitting(thread_of(config), self._fence_of(config))
+            yield from self._permitting(thread_of(config), self._fence_of(config))
         except ThreadSealedError:
             if not self._discards(config):
                 raise
             return
         arguments = (without_fence(config), writes, task_id, task_path)
         yield Ask(self.inner.put_writes, self.inner.aput_writes, arguments)
+
+    def _permitting(self, thread_id: str, fence: Fence | None) -> Flow[tuple[int, int]]:
+        """Permit a write; without asking where the database asks the same question again within the write.
+
+        That holds for a run on a branch that was open when it started. What such a run's tasks write counts only with
+        a checkpoint that takes it up, and that checkpoint is refused.
+        """
+        if self.database_guards and fence is not None and fence.open and fence.fork is None:
+            return fence.branch, fence.sequence
+        return (yield from self.permitting(thread_id, fence))
 
     def permitting(self, thread_id: str, fence: Fence | None) -> Flow[tuple[int, int]]:
         """Return the branch to write, opening it when the run forks, and the thread's sequence number.

@@ -195,7 +195,7 @@ async def test_a_made_up_fence_is_none(forged: Any) -> None:
 
 
 async def test_a_fence_is_bound_to_its_thread_and_registry() -> None:
-    fence = Fence("t", 3, 1, "run", "fork:with:colons")
+    fence = Fence("t", 3, 1, "run", "fork:with:colons", open=False)
     signed = fence.encode(b"k" * 32)
     assert Fence.of_config({"thread_id": "t", FENCE_KEY: signed}, b"k" * 32) == fence
     assert Fence.of_config({"thread_id": "u", FENCE_KEY: signed}, b"k" * 32) is None
