@@ -115,7 +115,7 @@ def test_bytes_added_by_a_turn_stay_below_a_kilobyte_however_long_the_thread(tmp
         with SqlSealRegistry(f"sqlite:///{path}") as registry:
             saver = SealedSaver(inner, registry) if guarded else inner
             agent = Agent(lambda _messages: "Gladly.", registry=registry, checkpointer=saver, guarded=guarded)
-            grown = []
+            grown: list[int] = []
             for _ in range(30):
                 before = bytes_of(inner) if grown else 0
                 agent.say("Could you suggest a soup?")
