@@ -48,7 +48,9 @@ async def checkpointer_from_environment() -> AsyncIterator[SealedSaver]:
         RegistryError: The database cannot be reached or used.
     """
     async with open_checkpoints(_database()) as inner:
-        yield SealedSaver(inner, registry_from_environment())
+        saver = SealedSaver(inner, registry_from_environment())
+        await saver.setup()  # both are in one database, which then refuses late writes itself
+        yield saver
 
 
 @asynccontextmanager
