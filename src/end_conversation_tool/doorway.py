@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, Unpack
 
 from langchain_core.messages import AIMessage, ToolMessage
@@ -18,11 +19,12 @@ from end_conversation_tool.options import GateOptions
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.prompts import still_here_text
 from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.visit import Ruling
+from end_conversation_tool.visit import Ruling, Visit
 
-__all__ = ["OnSealed", "closed_messages", "create_gate", "last_words"]
+__all__ = ["Confirm", "OnSealed", "by_model_of", "closed_messages", "create_gate", "last_words"]
 
 OnSealed = Literal["raise", "respond"]
+Confirm = Literal["interrupt"]
 
 
 def create_gate(
@@ -32,6 +34,7 @@ def create_gate(
     detectors: DetectorSuite | None,
     judge: Judge | None,
     on_sealed: OnSealed,
+    confirm: Confirm | None = None,
     **options: Unpack[GateOptions],
 ) -> Gate:
     """Return the gate that a door's options describe.
@@ -43,8 +46,18 @@ def create_gate(
         raise InvalidInputError(f"on_sealed: expected 'raise' or 'respond', got {on_sealed!r}")
     if not isinstance(registry, SealRegistry):
         raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}")
+    if confirm not in (None, "interrupt"):
+        raise InvalidInputError(f"confirm: expected None or 'interrupt', got {confirm!r}")
     policy = policy if policy is not None else EndConversationPolicy()
-    return Gate(policy=policy, registry=registry, detectors=detectors or default_detectors(), judge=judge, **options)
+    suite = detectors or default_detectors()
+    asks = confirm is not None
+    return Gate(policy=policy, registry=registry, detectors=suite, judge=judge, asks=asks, **options)
+
+
+def by_model_of(reply: AIMessage, visit: Visit) -> Visit:
+    """Return the visit with the name of the model that made ``reply``, as its provider gave it."""
+    name = reply.response_metadata.get("model_name") or reply.response_metadata.get("model")
+    return replace(visit, context=replace(visit.context, model=name if isinstance(name, str) else None))
 
 
 def last_words(ruling: Ruling) -> list[AIMessage]:

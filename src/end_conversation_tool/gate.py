@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from end_conversation_tool.breaker import CircuitBreaker
+from end_conversation_tool.confirmation import is_yes
 from end_conversation_tool.detectors.base import DetectorSuite, ObservedMessage
 from end_conversation_tool.errors import EndConversationError, InvalidInputError, ThreadSealedError
 from end_conversation_tool.fence import branch_to_write, check_write, moved_to, open_branch
@@ -29,6 +30,7 @@ from end_conversation_tool.judge.prompt import lines_of
 from end_conversation_tool.judgement import assess_risk, hear_user, note_reply
 from end_conversation_tool.ledger import Ledger
 from end_conversation_tool.models import (
+    Category,
     DecisionRecord,
     JudgeOpinion,
     JudgeReport,
@@ -42,12 +44,10 @@ from end_conversation_tool.models import (
     validate_thread_id,
 )
 from end_conversation_tool.policy import EndConversationPolicy, decide
-from end_conversation_tool.prompts import (
-    conversation_end,
-)
+from end_conversation_tool.prompts import conversation_end, denial_text
 from end_conversation_tool.registry.base import SealRegistry
 from end_conversation_tool.registry.experiment import ExperimentRegistry
-from end_conversation_tool.ruling import conclude, denied, record_of, request_of, ruled_out, worded
+from end_conversation_tool.ruling import conclude, denied, not_confirmed, record_of, request_of, ruled_out, worded
 from end_conversation_tool.sinks import checked_sinks
 from end_conversation_tool.statements import Statements, checked_statements
 from end_conversation_tool.telemetry import (
@@ -77,6 +77,7 @@ class Gate:
         registry: The truth about threads.
         detectors: What is seen in messages.
         judge: Asked about an end that everything else permits; ``None`` for none.
+        asks: Whether the app asks the user where only their own yes is missing (R5).
         clock: Gives the present moment, UTC.
         language: See ``options.GateOptions``, as for what follows.
         keep_reasons: Whether the model's reason is kept.
@@ -95,6 +96,7 @@ class Gate:
         registry: SealRegistry,
         detectors: DetectorSuite,
         judge: Judge | None = None,
+        asks: bool = False,
         clock: Callable[[], datetime] = utc_now,
         language: Statements = "en",
         keep_reasons: bool = True,
@@ -105,7 +107,7 @@ class Gate:
         if breaker is not None and not isinstance(registry, ExperimentRegistry):
             raise InvalidInputError(f"breaker: expected None with a {type(registry).__name__}, which keeps no counts")
         self.policy, self.registry, self.detectors, self.judge = policy, registry, detectors, judge
-        self._clock, self._breaker, self._keep_reasons = clock, breaker, keep_reasons
+        self._asks, self._clock, self._breaker, self._keep_reasons = asks, clock, breaker, keep_reasons
         self._statements, self._sinks = checked_statements(language), checked_sinks(sinks)
         self._journal = Journal(registry, policy.version, share=count_threads)
 
@@ -158,6 +160,21 @@ class Gate:
     async def arule(self, visit: Visit, reply: Reply, history: History) -> tuple[Visit, Ruling | None]:
         """Async twin of ``rule``."""
         return await arun_flow(self._ruling(visit, reply, history))
+
+    def settle(self, visit: Visit, reply: Reply, history: History, answer: object) -> tuple[Visit, Ruling]:
+        """Rule on a request for which the app has asked the user.
+
+        Args:
+            visit: The admitted run.
+            reply: The reply that made the request.
+            history: As for ``rule``.
+            answer: What the app was resumed with; anything but an explicit yes is a no.
+        """
+        return run_flow(self._settling(visit, reply, history, answer))
+
+    async def asettle(self, visit: Visit, reply: Reply, history: History, answer: object) -> tuple[Visit, Ruling]:
+        """Async twin of ``settle``."""
+        return await arun_flow(self._settling(visit, reply, history, answer))
 
     def ledger_of(self, state: object, thread_id: str) -> Ledger:
         """Return the ledger that graph state holds; an empty one when there is none that this registry signed."""
@@ -245,7 +262,52 @@ class Gate:
                 yield from telling(self._sinks, noted_event(noted))
         if not reply.end_calls:
             return visit, None
+        if self._asks and (unrecorded := self._lacks_only_a_yes(visit, reply, history)):
+            ledger = visit.ledger.count_call(Category.USER_REQUEST)
+            return replace(visit, ledger=ledger), Ruling(unrecorded, denial_text(unrecorded.decision.unmet), asks=True)
+        return (yield from self._concluding(visit, reply, history))
+
+    def _lacks_only_a_yes(self, visit: Visit, reply: Reply, history: History) -> DecisionRecord | None:
+        """Return the decision on a request that the user's own yes would permit; ``None`` when it would not.
+
+        They are asked once in a turn, and only where an end is enforced: else their yes would come to nothing.
+        """
+        request = request_of(reply)
+        if request is None or request.category is not Category.USER_REQUEST or visit.ledger.denials:
+            return None
+        risk, _ = assess_risk(self.detectors, visit.ledger, visit.status, history(), self.policy.window_turns)
+        decided = partial(
+            decide,
+            self.policy,
+            request=request,
+            risk=risk,
+            ruled_out=ruled_out(visit, reply),
+            model=visit.context.model,
+            judge=JudgeOpinion.AGREES if self.judge else None,
+        )
+        decision = decided(ledger=visit.ledger)
+        hopeful = self.policy.mode is Mode.ENFORCE and decided(ledger=visit.ledger.confirm_end()).permitted
+        if decision.permitted or not hopeful:
+            return None
+        return record_of(
+            visit, request, decision, risk=risk, mode=self.policy.mode, judge=None, decided_at=self._clock()
+        )
+
+    def _settling(self, visit: Visit, reply: Reply, history: History, answer: object) -> Flow[tuple[Visit, Ruling]]:
+        if is_yes(answer):
+            visit = replace(visit, ledger=visit.ledger.confirm_end())
+            return (yield from self._concluding(visit, reply, history))
+        if isinstance(answer, str):  # the user's own words: they may be at risk
+            spoken = ObservedMessage("user", answer, f"{visit.ledger.user_message[0]}@answer", evidence=False)
+            visit = yield from self._hearing(visit, [spoken])
+        return (yield from self._concluding(visit, reply, history, refused=True))
+
+    def _concluding(
+        self, visit: Visit, reply: Reply, history: History, *, refused: bool = False
+    ) -> Flow[tuple[Visit, Ruling]]:
+        """Decide, write, and say what became of it; ``refused`` when the user was asked and did not say yes."""
         record, flags = yield from self._deciding(visit, reply, history)
+        record = not_confirmed(record) if refused else record
         waiting = (FlagRaised(*flag) for flag in visit.ledger.unrecorded_risk)
         visit = yield from self._flagging(visit, (*waiting, *flags))
         try:

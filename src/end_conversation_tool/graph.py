@@ -20,10 +20,13 @@ from langgraph.errors import GraphInterrupt
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import get_runtime
+from langgraph.types import interrupt
 
+from end_conversation_tool.confirmation import question
 from end_conversation_tool.detectors.base import DetectorSuite
-from end_conversation_tool.doorway import OnSealed, closed_messages, create_gate
+from end_conversation_tool.doorway import Confirm, OnSealed, closed_messages, create_gate
 from end_conversation_tool.errors import ThreadSealedError
+from end_conversation_tool.flow import arun_flow, run_flow
 from end_conversation_tool.gate import Gate
 from end_conversation_tool.graph_session import AsyncRule, HandOffError, Rule, Session, Watch
 from end_conversation_tool.graph_state import InnerGraph, convert
@@ -49,6 +52,7 @@ def create_guarded_graph(
     detectors: DetectorSuite | None = None,
     judge: Judge | None = None,
     on_sealed: OnSealed = "raise",
+    confirm: Confirm | None = None,
     speakers: Iterable[str] = (),
     name: str | None = None,
     **options: Unpack[GateOptions],
@@ -66,6 +70,7 @@ def create_guarded_graph(
         judge: A second model that is asked about an end which everything else permits; it can only deny.
         on_sealed: What a message to a sealed thread gets: ``raise`` a ``ThreadSealedError``, or ``respond`` with
             ``conversation_end``, the message not kept.
+        confirm: ``interrupt`` to ask the user by an interrupt where only their own yes is missing (R5).
         speakers: Names of nested agents that speak with the user themselves, as in a swarm. The calls of all others are
             denied: a subagent cannot end its parent's conversation (R10).
         name: Name of the graph.
@@ -78,7 +83,8 @@ def create_guarded_graph(
         InvalidInputError: The graph cannot be wrapped, or an argument is not usable.
     """
     inner = InnerGraph.of(agent)
-    gate = create_gate(registry, policy=policy, detectors=detectors, judge=judge, on_sealed=on_sealed, **options)
+    known: dict[str, Any] = {"policy": policy, "detectors": detectors, "judge": judge, **options}
+    gate = create_gate(registry, on_sealed=on_sealed, confirm=confirm, **known)
     node = _GuardNode(gate, inner, on_sealed=on_sealed, speakers=frozenset(speakers))
     builder = StateGraph(
         inner.state_schema(),
@@ -115,14 +121,17 @@ class _GuardNode:
         visit = self._gate.hear(visit, new_user_messages(said, visit.ledger))
         session = Session(self._gate, visit, said, self._speakers)
         watch = Watch(session)
-        with (
-            _guarding(session),
-            closing(self._stream(state, config, watch, Rule(watch))) as steps,
-        ):
-            for session.values in steps:
-                if session.ended is not None:
-                    break
-        return self._changes(state, session)
+        rule = Rule(watch)
+        while True:
+            with _guarding(session), closing(self._stream(state, config, watch, rule)) as steps:
+                for session.values in steps:
+                    run_flow(session.looking(_ask))
+                    if session.ended is not None:
+                        break
+            if session.question is None:
+                run_flow(session.noting())
+                return self._changes(state, session)
+            run_flow(session.settling(_ask))
 
     async def arun(self, state: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
         """Async twin of ``run``."""
@@ -134,12 +143,18 @@ class _GuardNode:
         visit = await self._gate.ahear(visit, new_user_messages(said, visit.ledger))
         session = Session(self._gate, visit, said, self._speakers)
         watch = Watch(session)
-        with _guarding(session):
-            async with aclosing(self._astream(state, config, watch, AsyncRule(watch))) as steps:
-                async for session.values in steps:
-                    if session.ended is not None:
-                        break
-        return self._changes(state, session)
+        rule = AsyncRule(watch)
+        while True:
+            with _guarding(session):
+                async with aclosing(self._astream(state, config, watch, rule)) as steps:
+                    async for session.values in steps:
+                        await arun_flow(session.looking(_ask))
+                        if session.ended is not None:
+                            break
+            if session.question is None:
+                await arun_flow(session.noting())
+                return self._changes(state, session)
+            await arun_flow(session.settling(_ask))
 
     def _stream(self, state: dict[str, Any], config: RunnableConfig, *handlers: Any) -> Any:
         """Run the wrapped graph, and yield its state after each step."""
@@ -162,11 +177,12 @@ class _GuardNode:
 
     def _changes(self, state: dict[str, Any], session: Session) -> dict[str, Any]:
         """Return the update that makes the outer state what the wrapped graph made of it, and no more after an end."""
-        session.note_replies()
         visit, ended = session.visit, session.ended
         if ended is None:
             messages = list(session.values.get("messages") or ())
-            return {**self._inner.changes(state, session.values, messages), LEDGER_KEY: self._gate.dump(visit)}
+            reopened: dict[str, Any] = {END_KEY: None} if state.get(END_KEY) else {}
+            changes = self._inner.changes(state, session.values, messages)
+            return {**changes, **reopened, LEDGER_KEY: self._gate.dump(visit)}
         messages = closed_messages(session.messages, session.known, ended.reply, ended.ruling)
         changes = self._inner.changes(state, session.values, messages)
         if ended.ruling.seal is not None:
@@ -181,6 +197,12 @@ def _interrupts(config: RunnableConfig) -> Mapping[str, Any]:
     return wanted
 
 
+def _ask() -> object:
+    """Ask the user, between two steps of the wrapped graph; the run stops here until the app resumes it."""
+    answer: object = interrupt(question())
+    return answer
+
+
 @contextmanager
 def _guarding(session: Session) -> Iterator[None]:
     """Let the tool ask the session, and take leave of the wrapped graph quietly once a reply has ended the run."""
@@ -190,7 +212,7 @@ def _guarding(session: Session) -> Iterator[None]:
     except HandOffError:
         pass
     except GraphInterrupt:
-        if session.ended is None:
+        if session.asking or not session.stops:
             raise
     finally:
         tool_answer.reset(answering)

@@ -15,7 +15,7 @@ What the wrapped graph said counts as evidence when it stands in its ``messages`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from threading import Lock, RLock
@@ -23,20 +23,20 @@ from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
-from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall
 from langchain_core.outputs import LLMResult
 from langgraph.config import get_config
 from langgraph.errors import ParentCommand
 from langgraph.types import Command
 
+from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
 from end_conversation_tool.gate import Gate
 from end_conversation_tool.graph_state import convert
-from end_conversation_tool.judgement import note_reply
 from end_conversation_tool.messages import reply_of, said_messages, with_id
 from end_conversation_tool.models import EndRequest
 from end_conversation_tool.prompts import denial_text
 from end_conversation_tool.tool import TOOL_NAME
-from end_conversation_tool.visit import Call, Reply, Ruling, Visit
+from end_conversation_tool.visit import Ruling, Visit
 from end_conversation_tool.vocabulary import UnmetCode
 
 __all__ = ["AsyncRule", "HandOffError", "Rule", "Session", "Verdict", "Watch"]
@@ -111,7 +111,8 @@ class Verdict:
             return True
         if self.late:
             return self.place.step == place.step
-        return call_id is None and self.place.step[0] == place.step[0] and bool(reply_of(self.reply).end_calls)
+        here = self.place == Place() or self.place.step[0] == place.step[0]
+        return call_id is None and here and bool(reply_of(self.reply).end_calls)
 
 
 class Session:
@@ -128,6 +129,7 @@ class Session:
         self.gate, self.visit, self.speakers = gate, visit, speakers
         self.values: Mapping[str, Any] = {"messages": list(messages)}
         self.verdicts: list[Verdict] = []
+        self.asking = False
         self.known = {message.id for message in messages}
         self._given = {call["id"] for message in messages for call in getattr(message, "tool_calls", ())}
         self._noted = set(self.known)
@@ -143,34 +145,76 @@ class Session:
         """The verdict by which the run leaves the wrapped graph."""
         return next((verdict for verdict in self.verdicts if verdict.ruling.ends_run), None)
 
-    def note_replies(self) -> None:
+    @property
+    def question(self) -> Verdict | None:
+        """The verdict for which the user is to be asked."""
+        return next((verdict for verdict in self.verdicts if verdict.ruling.asks), None)
+
+    @property
+    def stops(self) -> bool:
+        """Whether nothing more may run inside: the run has ended, or the user is to be asked first."""
+        return self.ended is not None or self.question is not None
+
+    def unruled(self) -> list[tuple[AIMessage, Place]]:
+        """Return a reply of this run that asks for the end, and of which no callback told.
+
+        Its model is none of LangChain's, or it was made before the run was interrupted.
+        """
+        ruled = {call["id"] for verdict in self.verdicts for call in verdict.reply.tool_calls}
+        answered = {getattr(message, "tool_call_id", None) for message in self.messages}
+        for message in reversed(self.messages):
+            if isinstance(message, AIMessage):
+                calls = {call.id for call in reply_of(message).end_calls}
+                return [(message, Place())] if message.id not in self.known and calls - ruled - answered else []
+        return []
+
+    def looking(self, ask: Callable[[], object]) -> Flow[None]:
+        """Look at what the last step said: note it, rule on what nobody has ruled on, and have the user asked.
+
+        Args:
+            ask: Asks the user; called between two steps.
+        """
+        for reply, place in self.unruled():
+            yield from self.ruling(reply, place)
+        yield from self.settling(ask)
+
+    def ruling(self, reply: AIMessage, place: Place, *, late: bool = False) -> Flow[None]:
+        """Rule on a reply that asks for the end; parallel calls of one step are one request, with one ruling."""
+        for verdict in self.verdicts:
+            if not late and verdict.place.step == place.step and verdict.place.namespace != place.namespace:
+                self.verdicts.append(replace(verdict, reply=reply, place=place))
+                return
+        self._noted.add(reply.id)
+        yield from self.noting()
+        arguments = (self._seen_from(place), reply_of(reply), self.history)
+        visit, ruling = yield Ask(self.gate.rule, self.gate.arule, arguments)
+        self._keep(visit, None if ruling is None else Verdict(reply, ruling, place, late))
+
+    def settling(self, ask: Callable[[], object]) -> Flow[None]:
+        """Ask the user, where a request waits for that, and rule on it anew."""
+        waiting = self.question
+        if waiting is None:
+            return
+        self.asking = True
+        answer = ask()
+        self.asking = False
+        arguments = (self._seen_from(waiting.place), reply_of(waiting.reply), self.history, answer)
+        visit, ruling = yield Ask(self.gate.settle, self.gate.asettle, arguments)
+        self._keep(visit, None)
+        self.verdicts = [replace(one, ruling=ruling) if one.ruling.asks else one for one in self.verdicts]
+
+    def noting(self) -> Flow[None]:
         """Note what was said since the run began and is not noted yet."""
         for message in self.messages:
             if isinstance(message, AIMessage) and message.id not in self._noted:
                 self._noted.add(message.id)
                 reply = replace(reply_of(message), end_calls=())
-                ledger = note_reply(self.gate.detectors, self.visit.ledger, reply)
-                self.visit = replace(self.visit, ledger=ledger)
+                self.visit, _ = yield Ask(self.gate.rule, self.gate.arule, (self.visit, reply, self.history))
 
-    def prepare(self, reply: AIMessage, place: Place) -> tuple[Visit, Reply]:
-        """Return what the gate needs to rule on a reply."""
-        self._noted.add(reply.id)
-        self.note_replies()
-        return self._seen_from(place), reply_of(reply)
-
-    def keep(self, reply: AIMessage, place: Place, visit: Visit, ruling: Ruling | None, *, late: bool = False) -> None:
-        """Keep what the gate said."""
+    def _keep(self, visit: Visit, verdict: Verdict | None) -> None:
         self.visit = replace(visit, context=self.visit.context)
-        if ruling is not None:
-            self.verdicts.append(Verdict(reply, ruling, place, late))
-
-    def shares(self, reply: AIMessage, place: Place) -> bool:
-        """Whether another branch of the same step has asked already: parallel calls are one request."""
-        for verdict in self.verdicts:
-            if verdict.place.step == place.step and verdict.place.namespace != place.namespace:
-                self.verdicts.append(replace(verdict, reply=reply, place=place))
-                return True
-        return False
+        if verdict is not None:
+            self.verdicts.append(verdict)
 
     def history(self) -> Any:
         """All that was said, for the gate."""
@@ -192,23 +236,18 @@ class Session:
         """Rule on a call of which no callback told, its model being none of LangChain."""
         found = (message for message in reversed(self.messages) if isinstance(message, AIMessage))
         made = next((message for message in found if call_id in [call["id"] for call in message.tool_calls]), None)
-        reply = made or AIMessage("", id="unknown")
-        self._noted.add(reply.id)
-        self.note_replies()
-        call = Call(call_id or "", TOOL_NAME, request.model_dump(mode="json"))
-        asked = replace(reply_of(reply), end_calls=(call,))
-        visit, ruling = self.gate.rule(self._seen_from(place), asked, self.history)
-        self.keep(reply, place, visit, ruling, late=True)
+        call = ToolCall(name=TOOL_NAME, args=request.model_dump(mode="json"), id=call_id or "", type="tool_call")
+        run_flow(self.ruling(made or AIMessage("", id="unknown", tool_calls=[call]), place, late=True))
         self.leave_if_ended()
-        return ruling.text if ruling else denial_text([UnmetCode.INVALID_ARGUMENTS])
+        return self.verdicts[-1].ruling.text
 
     def _seen_from(self, place: Place) -> Visit:
         nested = self.visit.context.nested or not place.speaks(self.speakers)
         return replace(self.visit, context=replace(self.visit.context, nested=nested, model=place.model))
 
     def leave_if_ended(self) -> None:
-        """Leave the wrapped graph if a reply has ended the run: nothing more is run or said (R9)."""
-        if self.ended is not None:
+        """Leave the wrapped graph if a reply has ended the run, or the user is asked: nothing more is run or said."""
+        if self.stops:
             raise HandOffError
 
 
@@ -274,9 +313,7 @@ class Rule(BaseCallbackHandler):
         if (found := self._watch.asking(response, run_id)) is None:
             return
         with self._lock:
-            if not self._session.shares(*found):
-                prepared = self._session.prepare(*found)
-                self._session.keep(*found, *self._session.gate.rule(*prepared, self._session.history))
+            run_flow(self._session.ruling(*found))
 
 
 class AsyncRule(AsyncCallbackHandler):
@@ -293,9 +330,7 @@ class AsyncRule(AsyncCallbackHandler):
         if (found := self._watch.asking(response, run_id)) is None:
             return
         async with self._lock:
-            if not self._session.shares(*found):
-                prepared = self._session.prepare(*found)
-                self._session.keep(*found, *await self._session.gate.arule(*prepared, self._session.history))
+            await arun_flow(self._session.ruling(*found))
 
 
 def _present_place() -> Place:

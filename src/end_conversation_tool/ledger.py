@@ -22,10 +22,13 @@ from typing import Any
 
 from end_conversation_tool.models import Category, EvidenceKind, EvidenceRecord, RiskKind
 
-__all__ = ["MAX_TURNS", "Ledger", "Mark", "TurnEvidence", "text_digest"]
+__all__ = ["APP_SOURCE", "MAX_TURNS", "Ledger", "Mark", "TurnEvidence", "text_digest"]
 
 MAX_TURNS = 64
 """How many of the newest user turns a ledger can hold, and so the widest window of a policy."""
+
+APP_SOURCE = "interrupt/1"
+"""Source of a yes that the app got from the user by an interrupt; no detector may have this name."""
 
 MAX_UNCHECKED = 64
 """How many messages without a working risk check a ledger can tell apart."""
@@ -116,6 +119,11 @@ class Ledger:
         if kind in here.marks or self.turn == 0:
             return self
         return self._with_current(replace(here, marks={**here.marks, kind: mark}))
+
+    def confirm_end(self) -> Ledger:
+        """Note that the app asked the user about the end, and that they said yes."""
+        marks = {**self.current.marks, EvidenceKind.CONFIRMS_END: Mark(self.user_message[0], APP_SOURCE)}
+        return self if self.turn == 0 else self._with_current(replace(self.current, marks=marks))
 
     def mark_doubt(self) -> Ledger:
         """Note that the risk check of the current turn had no definite answer."""

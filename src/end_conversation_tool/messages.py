@@ -21,7 +21,7 @@ from end_conversation_tool.detectors.base import ObservedMessage
 from end_conversation_tool.detectors.native import is_native_refusal
 from end_conversation_tool.ledger import Ledger, text_digest
 from end_conversation_tool.models import new_id
-from end_conversation_tool.prompts import not_run_text
+from end_conversation_tool.prompts import asked_first_text, not_run_text
 from end_conversation_tool.tool import TOOL_NAME
 from end_conversation_tool.visit import Call, Reply, Ruling
 
@@ -29,6 +29,7 @@ __all__ = [
     "END_KEY",
     "LEDGER_KEY",
     "arrived_after",
+    "awaiting_results",
     "new_user_messages",
     "reply_of",
     "said_messages",
@@ -152,6 +153,28 @@ def tool_results(message: AIMessage, ruling: Ruling, answered: Iterable[str] = (
             )
         )
     return results
+
+
+def awaiting_results(message: AIMessage, answered: Iterable[str] = ()) -> list[ToolMessage]:
+    """Return the results of a reply that waits for the user's own yes: its siblings, and all its requests but one.
+
+    Args:
+        message: The reply.
+        answered: As for ``tool_results``.
+    """
+    waiting = next((call.id for call in reply_of(message).end_calls), None)
+    done = {*answered, waiting}
+    return [
+        ToolMessage(
+            asked_first_text(call["name"] or "the tool"),
+            name=call["name"],
+            tool_call_id=call["id"] or "",
+            status="error",
+            id=new_id(),
+        )
+        for call in [*message.tool_calls, *message.invalid_tool_calls]
+        if call["id"] not in done
+    ]
 
 
 def arrived_after(messages: Sequence[AnyMessage], ledger: Ledger) -> list[str]:

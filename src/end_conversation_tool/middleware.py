@@ -10,6 +10,7 @@ Needs the extra ``[langchain]``.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, Literal, NotRequired, Unpack
 
 try:
@@ -27,24 +28,27 @@ except ImportError as error:  # pragma: no cover - shown by the test that instal
         "end_conversation_tool.middleware needs LangChain: pip install 'end-conversation-tool[langchain]'"
     ) from error
 from langchain_core.messages import AIMessage, RemoveMessage, SystemMessage, ToolMessage
-from langgraph.types import Command
+from langgraph.channels import UntrackedValue
+from langgraph.types import Command, interrupt
 
-from end_conversation_tool.detectors import default_detectors
+from end_conversation_tool.confirmation import question
 from end_conversation_tool.detectors.base import DetectorSuite
-from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
-from end_conversation_tool.gate import Gate
+from end_conversation_tool.doorway import Confirm, OnSealed, by_model_of, create_gate
+from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.judge.base import Judge
 from end_conversation_tool.messages import (
     END_KEY,
     LEDGER_KEY,
     arrived_after,
+    awaiting_results,
     new_user_messages,
     reply_of,
     said_messages,
     tool_results,
     with_id,
 )
-from end_conversation_tool.models import Mode, UnmetCode, new_id
+from end_conversation_tool.models import Category, Mode, UnmetCode, new_id
+from end_conversation_tool.node_updates import read
 from end_conversation_tool.options import GateOptions
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.prompts import (
@@ -62,16 +66,21 @@ from end_conversation_tool.visit import Ruling, Visit
 __all__ = ["EndConversationMiddleware", "EndConversationState"]
 
 
+_LEAVING = "end_conversation_leaving"
+
+
 class EndConversationState(AgentState[Any]):
     """What the middleware adds to the agent's state.
 
     Attributes:
         end_conversation_ledger: The evidence of this branch, signed; private, never read from input.
+        end_conversation_leaving: Set for the rest of a run whose tools have ended the thread; kept in no checkpoint.
         conversation_end: Set once the thread is sealed: ``ended``, ``category``, ``statement``, ``ended_at``,
             ``options``. For readers; the truth is in the registry.
     """
 
     end_conversation_ledger: NotRequired[Annotated[dict[str, Any], PrivateStateAttr]]
+    end_conversation_leaving: NotRequired[Annotated[bool, UntrackedValue, PrivateStateAttr]]
     conversation_end: NotRequired[Annotated[dict[str, Any] | None, OmitFromInput]]
 
 
@@ -85,6 +94,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         judge: A second model that is asked about an end which everything else permits; it can only deny.
         on_sealed: What a message to a sealed thread gets: ``raise`` a ``ThreadSealedError``, or ``respond`` with
             ``conversation_end``, the message not kept.
+        confirm: ``interrupt`` to ask the user by an interrupt where only their own yes is missing (R5).
         mode: Overrides ``policy.mode``; ``None`` leaves it.
         prompt_section: Added to the end of the system prompt, the same for every call; ``None`` adds nothing.
         options: See ``options.GateOptions``: ``language``, ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``.
@@ -103,23 +113,19 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         policy: EndConversationPolicy | None = None,
         detectors: DetectorSuite | None = None,
         judge: Judge | None = None,
-        on_sealed: Literal["raise", "respond"] = "raise",
+        on_sealed: OnSealed = "raise",
+        confirm: Confirm | None = None,
         mode: Mode | Literal["enforce", "shadow", "off"] | None = None,
         prompt_section: str | None = PROMPT_SECTION,
         **options: Unpack[GateOptions],
     ) -> None:
         super().__init__()
-        if on_sealed not in ("raise", "respond"):
-            raise InvalidInputError(f"on_sealed: expected 'raise' or 'respond', got {on_sealed!r}")
-        if not isinstance(registry, SealRegistry):
-            raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}")
-        policy = policy if policy is not None else EndConversationPolicy()
         if mode is not None:
-            policy = EndConversationPolicy.from_mapping({**policy.model_dump(), "mode": mode})
+            fields = (policy if policy is not None else EndConversationPolicy()).model_dump()
+            policy = EndConversationPolicy.from_mapping({**fields, "mode": mode})
         self.tools = [create_end_conversation_tool()]
-        self._gate = Gate(
-            policy=policy, registry=registry, detectors=detectors or default_detectors(), judge=judge, **options
-        )
+        known: dict[str, Any] = {"policy": policy, "detectors": detectors, "judge": judge, **options}
+        self._gate = create_gate(registry, on_sealed=on_sealed, confirm=confirm, **known)
         self._on_sealed = on_sealed
         self._prompt_section = prompt_section
 
@@ -158,22 +164,48 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
-        """Refuse tools of a sealed thread, and calls of ``end_conversation`` that got past the model's own node."""
+        """Refuse tools of a sealed thread, ask the user, and deny calls that got past the model's own node."""
         try:
-            self._gate.admit(run_context(request.runtime, None))
+            visit = self._gate.admit(run_context(request.runtime, None), read(request.state, LEDGER_KEY))
         except ThreadSealedError as error:
             return self._refuse_tool(request, error)
-        return _stray_call(request) if request.tool_call["name"] == TOOL_NAME else handler(request)
+        if request.tool_call["name"] != TOOL_NAME:
+            return handler(request)
+        if (reply := _awaiting(request, visit)) is None:
+            return _stray_call(request)
+        said = read(request.state, "messages")
+        visit = by_model_of(reply, visit)
+        answer = interrupt(question())
+        return self._settled(request, *self._gate.settle(visit, reply_of(reply), lambda: said_messages(said), answer))
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
         """Async twin of ``wrap_tool_call``."""
         try:
-            await self._gate.aadmit(run_context(request.runtime, None))
+            visit = await self._gate.aadmit(run_context(request.runtime, None), read(request.state, LEDGER_KEY))
         except ThreadSealedError as error:
             return self._refuse_tool(request, error)
-        return _stray_call(request) if request.tool_call["name"] == TOOL_NAME else await handler(request)
+        if request.tool_call["name"] != TOOL_NAME:
+            return await handler(request)
+        if (reply := _awaiting(request, visit)) is None:
+            return _stray_call(request)
+        said = read(request.state, "messages")
+        visit = by_model_of(reply, visit)
+        answer = interrupt(question())
+        settled = await self._gate.asettle(visit, reply_of(reply), lambda: said_messages(said), answer)
+        return self._settled(request, *settled)
+
+    def _settled(self, request: ToolCallRequest, visit: Visit, ruling: Ruling) -> Command[Any]:
+        """Answer the call that waited; after a yes the model's node, which comes next, lets the run go."""
+        call = request.tool_call
+        status: Literal["success", "error"] = "success" if ruling.seal is not None else "error"
+        result = ToolMessage(ruling.text, name=TOOL_NAME, tool_call_id=call["id"] or "", status=status, id=new_id())
+        update: dict[str, Any] = {"messages": [result]}
+        if ruling.seal is not None:
+            visit = visit.leaving(result.id or "")
+            update |= {END_KEY: conversation_end(ruling.seal), _LEAVING: True}
+        return Command(update={**update, LEDGER_KEY: self._gate.dump(visit)})
 
     def _prepared(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         """Add the prompt section: the same bytes in every call, so that prompt caches and bound thinking hold.
@@ -204,7 +236,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         """Put the ledger, the tool results and the end of the run into one answer of the node."""
         if reply is None or ruling is None:
             return ExtendedModelResponse(response, Command(update={LEDGER_KEY: self._gate.dump(visit)}))
-        result: list[Any] = [*response.result, *tool_results(reply, ruling, _answered(response))]
+        results = awaiting_results if ruling.asks else partial(tool_results, ruling=ruling)
+        result: list[Any] = [*response.result, *results(reply, answered=_answered(response))]
         update: dict[str, Any] = {}
         if ruling.ends_run:
             result += _last_words(ruling)
@@ -219,11 +252,15 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         return ExtendedModelResponse(answered, Command(update=update))
 
     def _answer_sealed(self, request: ModelRequest[Any], error: ThreadSealedError) -> ExtendedModelResponse[Any]:
-        """Raise, or end the run at once with nothing kept of what came in after the seal."""
-        if self._on_sealed == "raise":
-            raise error
+        """Raise, or end the run at once with nothing kept of what came in after the seal.
+
+        A run that has just ended the thread in its tools, with the user's own yes, is let go.
+        """
         ledger = self._gate.ledger_of(request.state.get(LEDGER_KEY), error.thread_id)
         messages = request.state["messages"]
+        just_ended = request.state.get(_LEAVING) and messages[-1:] and messages[-1].id == ledger.last_message
+        if self._on_sealed == "raise" and not just_ended:
+            raise error
         there = {message.id for message in kept_messages(messages)}
         gone = [id_ for id_ in arrived_after(messages, ledger) if id_ in there]
         update = {"messages": [RemoveMessage(id=id_) for id_ in gone], END_KEY: error.conversation_end}
@@ -266,6 +303,16 @@ def _last_words(ruling: Ruling) -> list[AIMessage]:
     if ruling.seal is not None and hooks_follow():
         return [AIMessage(conversation_end(ruling.seal)["statement"], id=new_id())]
     return [AIMessage(still_here_text(), id=new_id())] if ruling.cut_off else []
+
+
+def _awaiting(request: ToolCallRequest, visit: Visit) -> AIMessage | None:
+    """Return the reply whose request waits for the user's own yes; the signed ledger says whether one does."""
+    if not visit.ledger.calls_pending(Category.USER_REQUEST):
+        return None
+    replies = (one for one in reversed(read(request.state, "messages") or ()) if isinstance(one, AIMessage))
+    reply = next(replies, None)
+    calls = [call.id for call in reply_of(reply).end_calls] if reply is not None else []
+    return reply if request.tool_call["id"] in calls else None
 
 
 def _stray_call(request: ToolCallRequest) -> ToolMessage:

@@ -10,7 +10,7 @@ hold, not only the first:
    warning in an earlier turn; the behaviour goes on in the newest turn (rule 2, R2, R3). For ``abuse``, abuse was
    observed too.
 5. For ``user_request``: the user asked, was then asked whether they mean it, and answered with an explicit yes in the
-   next message (rule 3, R5).
+   next message, or to the app that asked them by an interrupt (rule 3, R5).
 6. The judge agrees, where there is one or the policy demands one.
 7. The call was confirmed by consecutive further calls (R8). A user's own yes needs no second call.
 
@@ -33,7 +33,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from end_conversation_tool.errors import PolicyConfigurationError
-from end_conversation_tool.ledger import MAX_TURNS, Ledger, TurnEvidence
+from end_conversation_tool.ledger import APP_SOURCE, MAX_TURNS, Ledger, TurnEvidence
 from end_conversation_tool.models import (
     Category,
     Decision,
@@ -243,6 +243,12 @@ class _Case:
         return needed == 0 or (len(after) >= needed and after[-1] == self.ledger.turn)
 
     @property
+    def confirmed_by_app(self) -> bool:
+        """Whether the app asked the user in this turn, and handed on an explicit yes; question and answer in one."""
+        mark = self.ledger.current.marks.get(EvidenceKind.CONFIRMS_END)
+        return mark is not None and mark.source == APP_SOURCE
+
+    @property
     def question_answered(self) -> bool:
         """Whether the newest turn is an explicit yes."""
         return self.ledger.turn in self.turns_with(EvidenceKind.CONFIRMS_END)
@@ -250,12 +256,13 @@ class _Case:
     @property
     def question_asked(self) -> bool:
         """Whether the assistant asked, in the turn just before, if the user really wants the end."""
-        return self.ledger.turn - 1 in self.turns_with(EvidenceKind.END_QUESTION)
+        return self.confirmed_by_app or self.ledger.turn - 1 in self.turns_with(EvidenceKind.END_QUESTION)
 
     @property
     def user_asked(self) -> bool:
         """Whether the user asked for the end before they were asked to confirm it."""
-        return any(turn < self.ledger.turn for turn in self.turns_with(EvidenceKind.ASKS_TO_END))
+        before = self.ledger.turn + self.confirmed_by_app
+        return any(turn < before for turn in self.turns_with(EvidenceKind.ASKS_TO_END))
 
 
 def _on_conduct(holds: Callable[[_Case], bool]) -> Callable[[_Case], bool]:

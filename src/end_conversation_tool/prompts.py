@@ -16,6 +16,8 @@ __all__ = [
     "PROMPT_SECTION",
     "PROMPT_VERSION",
     "TOOL_DESCRIPTION",
+    "asked_first_text",
+    "confirmation_question",
     "confirmation_text",
     "conversation_end",
     "denial_text",
@@ -129,6 +131,11 @@ def confirmation_text() -> str:
     )
 
 
+def confirmation_question() -> str:
+    """Return what the app asks a user who wants the end."""
+    return "End this chat? This is permanent: it takes no further messages. You can start a new chat at once."
+
+
 def ended_text() -> str:
     """Return the tool result for an honoured call."""
     return "The conversation has ended. No further message will be exchanged."
@@ -148,6 +155,11 @@ def still_here_text() -> str:
 def no_further_step_text(tool_name: str) -> str:
     """Return the tool result for a call that is not run because this turn goes no further."""
     return f"{tool_name} was not run: this turn goes no further."
+
+
+def asked_first_text(tool_name: str) -> str:
+    """Return the tool result for a call that is not run because the user is asked about the end first."""
+    return f"{tool_name} was not run: the user was asked first whether to end this chat."
 
 
 def not_enforced_text() -> str:

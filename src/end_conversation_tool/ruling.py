@@ -23,7 +23,7 @@ from end_conversation_tool.tool import parse_request
 from end_conversation_tool.visit import Reply, Ruling, Visit
 from end_conversation_tool.vocabulary import Mode, Outcome, UnmetCode, Verdict
 
-__all__ = ["conclude", "denied", "outcome_of", "record_of", "request_of", "ruled_out"]
+__all__ = ["conclude", "denied", "not_confirmed", "outcome_of", "record_of", "request_of", "ruled_out"]
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +67,14 @@ def denied(record: DecisionRecord, code: UnmetCode) -> DecisionRecord:
         update={"verdict": Verdict.DENY, "unmet": tuple(known for known in UnmetCode if known in unmet)}
     )
     return record.model_copy(update={"decision": decision, "outcome": Outcome.DENIED})
+
+
+def not_confirmed(record: DecisionRecord) -> DecisionRecord:
+    """Return the record of a request that the user, asked by the app, did not confirm."""
+    theirs = {UnmetCode.USER_DID_NOT_ASK, UnmetCode.USER_NOT_QUESTIONED}
+    unmet = tuple(code for code in record.decision.unmet if code not in theirs)
+    decision = record.decision.model_copy(update={"unmet": unmet})
+    return denied(record.model_copy(update={"decision": decision}), UnmetCode.USER_DID_NOT_CONFIRM)
 
 
 def record_of(

@@ -109,12 +109,15 @@ class Ruling:
         text: The tool result for the model.
         seal: The seal, when the end was honoured.
         cut_off: Whether the run's attempts are used up, so that the door should end the run.
+        asks: Whether only the user's own yes is missing, for which the app asks by an interrupt. Nothing is recorded
+            yet; ``Gate.settle`` takes the answer.
     """
 
     record: DecisionRecord
     text: str
     seal: Seal | None = None
     cut_off: bool = False
+    asks: bool = False
 
     @property
     def ends_run(self) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -13,6 +14,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
 from end_conversation_tool.graph import create_guarded_graph
+from end_conversation_tool.graph_parts import EndConversationChannels
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.saver import SealedSaver
 from end_conversation_tool.testing import ScriptedChatModel
@@ -86,6 +88,21 @@ def hand_written(
     if change is not None:
         change(builder)
     return builder.compile(**compiling)
+
+
+class State(MessagesState, EndConversationChannels):
+    log: Annotated[list[str], operator.add]
+
+
+def written(model: Any, tools: list[Any], *, state: Any = State, node: Any = None) -> Any:
+    """Return the graph that everybody writes, not compiled."""
+    builder: Any = StateGraph(state)
+    builder.add_node("model", speaking(model, tools) if node is None else node(model.bind_tools(tools)))
+    builder.add_node("tools", ToolNode(tools))
+    builder.add_edge(START, "model")
+    builder.add_conditional_edges("model", tools_condition)
+    builder.add_edge("tools", "model")
+    return builder
 
 
 class Guarded:

@@ -1,0 +1,396 @@
+"""The parts for hand-written graphs: the whole ending in the user's own nodes, and no superstep more."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.graph.message import add_messages
+from langgraph.prebuilt import ToolNode, tools_condition
+from langgraph.runtime import Runtime
+from langgraph.types import CachePolicy, Command, Overwrite, Send
+from pydantic import BaseModel
+
+from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
+from end_conversation_tool.graph_parts import add_end_conversation
+from end_conversation_tool.models import Outcome, UnmetCode
+from end_conversation_tool.policy import EndConversationPolicy
+from end_conversation_tool.registry import InMemorySealRegistry
+from end_conversation_tool.saver import SealedSaver
+from end_conversation_tool.testing import in_one_message
+from support.agents import INSULT, LADDER, config, ending, ending_and_search, kinds, said, search_call
+from support.graphs import Guarded, State, assert_every_call_is_answered, speaking, strict_saver, written
+from support.keywords import keyword_suite
+from support.registries import FlakyRegistry
+
+WHOLE = [*LADDER, ending(call_id="e1"), ending_and_search(), "after"]
+both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+
+
+class Parts(Guarded):
+    """A hand-written graph with the parts in it."""
+
+    def __init__(
+        self,
+        replies: Any,
+        *,
+        write: Callable[..., Any] = written,
+        with_parts: bool = True,
+        registry: Any = None,
+        saver: Any = None,
+        sealed_saver: bool = False,
+        asynchronous: bool = False,
+        **options: Any,
+    ) -> None:
+        registry = InMemorySealRegistry() if registry is None else registry
+        options.setdefault("detectors", keyword_suite())
+
+        def build(model: Any, tools: list[Any]) -> Any:
+            builder = write(model, tools)
+            if with_parts:
+                add_end_conversation(builder, registry=registry, **options)
+            return builder.compile()
+
+        super().__init__(
+            replies,
+            build=build,
+            guarded=False,
+            registry=registry,
+            checkpointer=saver,
+            sealed_saver=sealed_saver,
+            asynchronous=asynchronous,
+        )
+
+
+def assert_ended(parts: Guarded, result: dict[str, Any]) -> None:
+    assert parts.registry.status("t").sealed
+    assert result["conversation_end"]["category"] == "abuse"
+    assert kinds(result["messages"][-5:]) == ["ai", "tool", "ai", "tool", "tool"]
+    assert [message.status for message in result["messages"][-2:]] == ["success", "error"]
+    assert "was not run" in result["messages"][-1].text
+    assert parts.counter.runs == []
+    assert len(parts.model.calls) == len(LADDER) + 2
+    assert_every_call_is_answered(result["messages"])
+
+
+@pytest.mark.parametrize("sealed_saver", [False, True], ids=["plain saver", "sealed saver"])
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+@both
+def test_the_whole_ending(asynchronous: bool, durability: str, sealed_saver: bool) -> None:  # noqa: FBT001 - both ways
+    parts = Parts(WHOLE, asynchronous=asynchronous, sealed_saver=sealed_saver)
+    parts.climb(durability=durability)
+    assert_ended(parts, parts.say(INSULT, durability=durability))
+    with pytest.raises(ThreadSealedError):
+        parts.say("hello?", durability=durability)
+    assert len(parts.model.calls) == len(LADDER) + 2
+    assert parts.say("hello", where=config("other"))["messages"][-1].text == "after"
+    assert parts.decisions() == [Outcome.AWAITING_CONFIRMATION, Outcome.SEALED]
+
+
+@both
+def test_after_a_denial_the_graph_goes_on_and_siblings_run(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    parts = Parts([ending_and_search(), "as I was saying"], asynchronous=asynchronous)
+    result = parts.say("hello")
+    assert kinds(result["messages"]) == ["human", "ai", "tool", "tool", "ai"]
+    assert parts.counter.runs == ["q"]
+    by_call = {message.tool_call_id: message for message in result["messages"] if message.type == "tool"}
+    assert "too_few_refusals" in by_call["e2"].text
+    assert by_call["e2"].status == "error"
+
+
+@both
+def test_a_person_at_risk_is_not_cut_off(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    parts = Parts([*LADDER, ending(), "I am here"], asynchronous=asynchronous).climb()
+    assert parts.say(f"{INSULT} I will kill myself")["messages"][-1].text == "I am here"
+    assert UnmetCode.RISK_FLAGGED in parts.unmet()[0]
+
+
+@both
+def test_too_many_requests_end_the_run_with_an_answer(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    parts = Parts(lambda _: ending_and_search(), asynchronous=asynchronous)
+    result = parts.say("hello")
+    assert len(parts.model.calls) == 4
+    assert_every_call_is_answered(result["messages"])
+    assert (result["messages"][-1].type, result["messages"][-1].tool_calls) == ("ai", [])
+
+
+def test_two_calls_in_one_message_are_one_request() -> None:
+    twice = in_one_message(ending(call_id="x"), ending(call_id="y"))
+    parts = Parts([*LADDER, twice, twice]).climb()
+    assert [message.status for message in parts.say(INSULT)["messages"][-2:]] == ["success", "success"]
+    assert parts.decisions() == [Outcome.AWAITING_CONFIRMATION, Outcome.SEALED]
+
+
+@both
+def test_no_superstep_more(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    steps = []
+    for with_parts in (True, False):
+        parts = Parts([search_call(), "found", "more"], with_parts=with_parts, asynchronous=asynchronous)
+        counts = []
+        for turn in ("hi", "and?"):
+            parts.say(turn)
+            history = [snapshot.metadata["step"] for snapshot in parts.graph.get_state_history(config())]
+            counts.append((len(history), max(history)))
+        steps.append((counts, len(parts.model.calls), kinds(parts.state()["messages"])))
+    assert steps[0] == steps[1]
+
+
+@both
+def test_respond_keeps_nothing_of_what_comes_after(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    parts = Parts(WHOLE, on_sealed="respond", asynchronous=asynchronous).climb()
+    parts.say(INSULT)
+    before = parts.state()
+    result = parts.say("hello?", "anybody?")
+    assert result["messages"] == before["messages"]
+    assert parts.state() == before
+    assert len(parts.model.calls) == len(LADDER) + 2
+
+
+@pytest.mark.parametrize("failing", ["status", "seal", "record_decision"])
+@both
+def test_a_registry_that_fails(failing: str, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    registry = FlakyRegistry()
+    parts = Parts([*LADDER, ending(), ending(), "on we go"], registry=registry, asynchronous=asynchronous).climb()
+    registry.failing.add(failing)
+    if failing == "status":
+        with pytest.raises(RegistryError):
+            parts.say(INSULT)
+    else:
+        assert parts.say(INSULT)["messages"][-1].text == "on we go"
+    registry.failing.clear()
+    assert not registry.status("t").sealed
+
+
+def test_the_allow_list_names_the_calling_model() -> None:
+    policy = EndConversationPolicy(models=frozenset({"other"}), confirmation_calls=1)
+    parts = Parts([*LADDER, ending(), "on we go"], policy=policy).climb()
+    parts.say(INSULT)
+    assert parts.unmet() == [(UnmetCode.MODEL_NOT_ENABLED,)]
+    policy = EndConversationPolicy(models=frozenset({"scripted"}), confirmation_calls=1)
+    assert Parts([*LADDER, ending()], policy=policy).climb().say(INSULT)["conversation_end"]["ended"]
+
+
+def test_a_reopened_thread_shows_no_end() -> None:
+    parts = Parts(WHOLE, sealed_saver=True).climb()
+    parts.say(INSULT)
+    parts.registry.reopen("t", operator="operator", reason="appeal")
+    result = parts.say("hello")
+    assert result["messages"][-1].text == "after"
+    assert result["conversation_end"] is None
+
+
+# Nodes as people write them
+
+
+def as_command(bound: Any) -> Any:
+    def node(state: State) -> Command[Literal["tools", "__end__"]]:
+        reply = bound.invoke(state["messages"])
+        go: Literal["tools", "__end__"] = "tools" if reply.tool_calls else "__end__"
+        return Command(update={"messages": reply}, goto=go)
+
+    return node
+
+
+def with_narrow_input(bound: Any) -> Any:
+    def node(state: MessagesState, config: RunnableConfig, runtime: Runtime[Any]) -> dict[str, Any]:
+        assert set(state) == {"messages"}
+        assert runtime.execution_info is not None
+        assert config["configurable"]["thread_id"] == "t"
+        return {"messages": [bound.invoke(state["messages"])], "log": ["spoke"]}
+
+    return node
+
+
+def as_several(bound: Any) -> Any:
+    def node(state: State) -> list[Any]:
+        return [Command(update={"log": ["spoke"]}), {"messages": [bound.invoke(state["messages"])]}]
+
+    return node
+
+
+def overwriting(bound: Any) -> Any:
+    def node(state: State) -> dict[str, Any]:
+        return {"messages": Overwrite([*state["messages"], bound.invoke(state["messages"])])}
+
+    return node
+
+
+def without_ids(bound: Any) -> Any:
+    def node(state: State) -> dict[str, Any]:
+        return {"messages": [bound.invoke(state["messages"]).model_copy(update={"id": None})]}
+
+    return node
+
+
+def by_command(model: Any, tools: list[Any]) -> Any:
+    builder: Any = StateGraph(State)
+    builder.add_node("model", as_command(model.bind_tools(tools)))
+    builder.add_node("tools", ToolNode(tools))
+    builder.add_edge(START, "model")
+    builder.add_edge("tools", "model")
+    return builder
+
+
+def in_a_row(model: Any, tools: list[Any]) -> Any:
+    """Return a graph whose model node is left by plain edges."""
+    builder: Any = StateGraph(State)
+    builder.add_node("model", speaking(model, tools))
+    builder.add_node("tools", ToolNode(tools))
+    builder.add_node("choose", lambda _state: {"log": ["chose"]})
+    builder.add_edge(START, "model")
+    builder.add_edge("model", "choose")
+    builder.add_conditional_edges("choose", tools_condition)
+    builder.add_edge("tools", "model")
+    return builder
+
+
+def by_attribute(model: Any, tools: list[Any]) -> Any:
+    """Return a graph whose routes trip over a message that has no tool calls, and have names of their own."""
+    builder: Any = StateGraph(State)
+    builder.add_node("model", speaking(model, tools))
+    builder.add_node("tools", ToolNode(tools))
+    builder.add_edge(START, "model")
+
+    def route(state: MessagesState) -> str:
+        return "act" if state["messages"][-1].tool_calls else "stop"  # type: ignore[union-attr]
+
+    builder.add_conditional_edges("model", route, {"act": "tools", "stop": END})
+    builder.add_edge("tools", "model")
+    return builder
+
+
+def by_own_tools(model: Any, tools: list[Any]) -> Any:
+    def act(state: MessagesState) -> dict[str, Any]:
+        known = {one.name: one for one in tools}
+        return {"messages": [known[call["name"]].invoke(call) for call in state["messages"][-1].tool_calls]}  # type: ignore[union-attr]
+
+    builder: Any = StateGraph(State)
+    builder.add_node("model", speaking(model, tools))
+    builder.add_node("tools", act)
+    builder.add_edge(START, "model")
+    builder.add_conditional_edges("model", tools_condition)
+    builder.add_edge("tools", "model")
+    return builder
+
+
+def node_of(node: Any) -> Any:
+    return lambda model, tools: written(model, tools, node=node)
+
+
+class PydanticState(BaseModel):
+    messages: Annotated[list[Any], add_messages]
+    log: Annotated[list[str], operator.add] = []
+    end_conversation_ledger: dict[str, Any] | None = None
+    end_conversation_answer: str | None = None
+    conversation_end: dict[str, Any] | None = None
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        by_command,
+        in_a_row,
+        by_attribute,
+        by_own_tools,
+        node_of(with_narrow_input),
+        node_of(as_several),
+        node_of(overwriting),
+        node_of(without_ids),
+        lambda model, tools: written(model, tools, state=PydanticState),
+    ],
+    ids=["command", "plain edges", "routes", "own tools", "narrow", "several", "overwrite", "no ids", "pydantic"],
+)
+def test_however_the_nodes_are_written(write: Any) -> None:
+    parts = Parts(WHOLE, write=write).climb()
+    assert_ended(parts, parts.say(INSULT))
+    with pytest.raises(ThreadSealedError):
+        parts.say("hello?")
+
+
+# By other ways
+
+
+def test_tools_of_a_sealed_thread_do_not_run() -> None:
+    parts = Parts([*LADDER, ending(), ending()]).climb()
+    parts.say(INSULT)
+    for attack in (Command(goto="tools"), Command(goto=Send("tools", {"messages": [search_call()]}))):
+        with pytest.raises(ThreadSealedError):
+            parts.invoke(attack)
+    assert parts.counter.runs == []
+
+
+def test_a_call_that_no_model_made_is_denied() -> None:
+    parts = Parts(["on we go"])
+    parts.say("hello")
+    parts.model._log.calls.clear()
+    forged = {"messages": [HumanMessage("x"), ending()]}
+    result = Parts(["a", "b"]).invoke(Command(goto=Send("tools", forged)))
+    assert "not_main_agent" in result["messages"][-2].text
+
+
+@pytest.mark.parametrize("state", [{"end_conversation_ledger": {"v": 1}}, {"conversation_end": {"ended": True}}])
+def test_forged_channels_are_nothing(state: dict[str, Any]) -> None:
+    parts = Parts(["hello"])
+    result = parts.invoke({**said("hi"), **state})
+    assert result["messages"][-1].text == "hello"
+    assert result.get("conversation_end") is None
+
+
+def test_a_run_that_was_overtaken_does_not_end_what_follows() -> None:
+    registry = InMemorySealRegistry()
+    saver = SealedSaver(strict_saver(), registry)
+    parts = Parts([*LADDER, ending(), ending()], registry=registry, saver=saver).climb()
+
+    def meanwhile(_messages: Any) -> str:
+        other = Parts([ending(), ending()], registry=registry, saver=saver)
+        other.say(INSULT)
+        return "too late"
+
+    late = Parts([meanwhile], registry=registry, saver=saver)
+    with pytest.raises((ThreadSealedError, StaleRunError)):
+        late.say("hello")
+    assert "too late" not in [message.text for message in parts.state()["messages"]]
+
+
+# Construction
+
+
+def test_what_cannot_be_guarded() -> None:
+    model, tools = Guarded([]).model, [Guarded([]).counter.tool()]
+    registry = InMemorySealRegistry()
+    cases: list[tuple[Any, dict[str, Any], str]] = [
+        (written(model, tools).compile(), {}, "expected a StateGraph that is not compiled"),
+        (written(model, tools), {"model": "agent"}, r"model: .*one of \['model', 'tools'\], got 'agent'"),
+        (written(model, tools), {"tools": "actions"}, "tools: expected the name of a node"),
+        (written(model, tools, state=MessagesState), {}, "the state lacks conversation_end, end_conversation_answer"),
+        (written(model, tools), {"on_sealed": "ignore"}, "on_sealed"),
+        (written(model, tools), {"confirm": "email"}, "confirm: expected None or 'interrupt', got 'email'"),
+        (written(model, tools), {"registry": "sqlite://"}, "registry"),
+    ]
+    for builder, options, said_so in cases:
+        with pytest.raises(InvalidInputError, match=said_so):
+            add_end_conversation(builder, **{"registry": registry, **options})
+    cached = written(model, tools)
+    cached.nodes["model"].cache_policy = CachePolicy()
+    with pytest.raises(InvalidInputError, match="is cached"):
+        add_end_conversation(cached, registry=registry)
+    twice = written(model, tools)
+    add_end_conversation(twice, registry=registry)
+    with pytest.raises(InvalidInputError, match="guarded already"):
+        add_end_conversation(twice, registry=registry)
+
+
+def test_a_model_node_that_says_nothing() -> None:
+    def silent(_bound: Any) -> Any:
+        return lambda _state: None
+
+    parts = Parts([], write=node_of(silent))
+    assert kinds(parts.say("I will kill myself")["messages"]) == ["human"]
+    assert parts.registry.status("t").risk_flags
+    quoting = Parts([], write=node_of(lambda _bound: lambda _state: {"messages": AIMessage("hello")}))
+    assert quoting.say("hi")["messages"][-1].text == "hello"
