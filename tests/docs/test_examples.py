@@ -36,6 +36,16 @@ SAYS = {
     "postgres_workers.py": [
         "['answered', 'answered', 'answered', 'answered', 'answered', 'refused', 'refused', 'refused']"
     ],
+    "handwritten_graph.py": [
+        "ended: This chat was ended because abusive messages went on",
+        "refused: This chat was ended",
+    ],
+    "user_requested_end.py": [
+        "dialogue: End this chat?",
+        "model: Then we go on.",
+        "ended: This chat was ended because you asked for it",
+        "sealed: True",
+    ],
     "fastapi_423.py": ["423 This chat was ended because abusive messages went on"],
 }
 """What each keyless example must print."""
