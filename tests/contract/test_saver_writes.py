@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypedDict
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from sqlalchemy import URL
 
+from end_conversation_tool.checkpoint_triggers import afound_in, found_in
 from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.saver import SealedSaver
 from support.chats import Chat, guarded, texts_of
 from support.records import permit
-from support.savers import ENGINES, Place, open_place
+from support.savers import ENGINES, Place, open_place, saver_url
 
 
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
@@ -243,3 +249,124 @@ async def test_nobody_reads_or_writes_while_the_registry_is_unknown(twin: bool) 
     with pytest.raises(RegistryError):
         await calls("copy_thread", "t", "u")
     assert await calls("list", None) == []
+
+
+async def written_beside(chat: Chat, place: Place) -> str:
+    """Have a checkpoint written beside a seal, as the newest of the thread; return its id."""
+    await chat.say("hello")
+    before = [found.checkpoint["id"] for found in await raw(place)]
+    seen = await chat.state()
+    place.registry.seal(permit("t"), checkpoint_id=before[0], run_token="another run")  # noqa: S106
+    late: Any = {**empty_checkpoint(), "channel_values": {"messages": [HumanMessage("late")]}, "channel_versions": {}}
+    late["channel_versions"] = {"messages": "99"}
+    metadata: Any = {"source": "loop", "step": 9, "parents": {}, "end_conversation_branch": 0}
+    config: Any = {"configurable": {key: seen.config["configurable"][key] for key in ("thread_id", "checkpoint_ns")}}
+    if place.twin:
+        await place.inner.aput(config, late, metadata, {"messages": "99"})
+    else:
+        place.inner.put(config, late, metadata, {"messages": "99"})
+    assert next(iter(await raw(place))).checkpoint["id"] == late["id"]
+    return str(late["id"])
+
+
+async def raw(place: Place) -> list[Any]:
+    if place.twin:
+        return [found async for found in place.inner.alist(config_of("t"))]
+    return list(place.inner.list(config_of("t")))
+
+
+async def test_the_newest_checkpoint_may_be_one_that_nobody_sees(chat: Chat, calls: Calls, place: Place) -> None:
+    late = await written_beside(chat, place)
+    state = await chat.state()
+    assert texts_of(state) == ["hello", "heard hello"]
+    assert state.values["conversation_end"]["ended"] is True
+    assert late not in [found.checkpoint["id"] for found in await calls("list", config_of("t"))]
+    assert late not in [found.checkpoint["id"] for found in await calls("list", None)]
+    assert await calls("get_tuple", config_of("t", checkpoint_id=late)) is None
+    # A copy leaves it behind, and pruning to the newest does not leave only that one.
+    await calls("copy_thread", "t", "u")
+    assert texts_of(await chat.state("u")) == ["hello", "heard hello"]
+    if place.engine == "postgres":
+        await calls("prune", ["t"])
+        assert texts_of(await chat.state()) == ["hello", "heard hello"]
+
+
+async def test_nothing_is_left_when_all_was_written_beside_the_seal(calls: Calls, place: Place, chat: Chat) -> None:
+    late = await written_beside(chat, place)
+    everything = await raw(place)
+    await calls("delete_thread", "t")
+    newest = next(found for found in everything if found.checkpoint["id"] == late)
+    arguments: Any = (config_of("t"), newest.checkpoint, newest.metadata, newest.checkpoint["channel_versions"])
+    if place.twin:
+        await place.inner.aput(*arguments)
+    else:
+        place.inner.put(*arguments)
+    state = await chat.state()
+    assert texts_of(state) == []
+    assert state.values["conversation_end"]["ended"] is True
+
+
+class Counted(TypedDict, total=False):
+    said: str
+    seen: int
+
+
+async def test_a_subgraph_with_a_memory_of_its_own_follows_its_run(place: Place) -> None:
+    """It lies on the sealed branch, and its run is on a new one: it goes on, and writes there."""
+    saver = await place.sealed()
+
+    def count(state: Counted) -> Counted:
+        return {"seen": state.get("seen", 0) + 1}
+
+    child: Any = StateGraph(Counted).add_node("count", count).add_edge(START, "count").compile(checkpointer=True)
+    parent: Any = StateGraph(Counted).add_node("child", child).add_edge(START, "child").compile(checkpointer=saver)
+    chat = Chat(parent, place.twin, lambda: 0)
+    for _ in range(2):
+        await chat.run({"said": "hello"}, "t")
+    history = await chat.history()
+    place.registry.seal(permit("t"), checkpoint_id=history[0].config["configurable"]["checkpoint_id"])
+    with pytest.raises(ThreadSealedError):
+        await chat.run({"said": "hello"}, "t")
+    start = next(one for one in history if one.metadata["step"] == 1 and not one.next)
+    await chat.run({"said": "another way"}, dict(start.config["configurable"]))
+    assert place.registry.status("t").branch == 1
+    await chat.run({"said": "hello"}, "t")
+    assert place.registry.status("t").branch == 1
+
+
+class TriggerError(Exception):
+    """What psycopg raises when the trigger refuses."""
+
+    sqlstate = "ECT01"
+
+
+async def test_a_refusal_of_the_database_stands_though_the_thread_is_open_again(twin: bool) -> None:  # noqa: FBT001
+    class Refusing(InMemorySaver):
+        def put(self, *_: Any) -> Any:
+            raise TriggerError
+
+    calls = Calls(SealedSaver(Refusing(), InMemorySealRegistry()), twin=twin)
+    with pytest.raises(TriggerError):
+        await calls("put", config_of("t"), empty_checkpoint(), {"source": "input", "step": 0, "parents": {}}, {})
+
+
+def test_another_error_of_the_database_is_handed_on() -> None:
+    class Broken(InMemorySaver):
+        def put(self, *_: Any) -> Any:
+            raise OSError("disk")
+
+    saver = SealedSaver(Broken(), InMemorySealRegistry())
+    with pytest.raises(OSError, match="disk"):
+        saver.put(config_of("t"), empty_checkpoint(), {"source": "input", "step": 0, "parents": {}}, {})
+
+
+async def test_a_pool_of_connections_finds_the_registry_too(postgres: URL, tmp_path: Path) -> None:
+    async with open_place("postgres", postgres, tmp_path, twin=False) as place:
+        key, url = place.registry.signing_key, saver_url(place.url)
+        with ConnectionPool(url, min_size=1, open=True) as pool:
+            assert found_in(SimpleNamespace(conn=pool), key)
+            assert not found_in(SimpleNamespace(conn=pool), b"another")
+        async with AsyncConnectionPool(url, min_size=1, open=False) as apool:
+            assert await afound_in(SimpleNamespace(conn=apool), key)
+        assert not await afound_in(SimpleNamespace(), key)
+        assert not found_in(SimpleNamespace(), key)
