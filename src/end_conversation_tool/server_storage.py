@@ -9,8 +9,8 @@ Needs the extra ``[sqlite]`` or ``[postgres]``.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,9 @@ async def open_checkpoints(url: str, *, allowed_types: Iterable[type] = ()) -> A
     Args:
         url: Of the database, as ``SqlSealRegistry`` takes it.
         allowed_types: Types of your own that the state of your graphs holds.
+
+    Raises:
+        ImportError: An extra is missing; the message names it.
     """
     # None, and not an empty list, is what allows plain data and messages.
     serde = JsonPlusSerializer(allowed_msgpack_modules=list(allowed_types) or None)
@@ -75,10 +78,20 @@ async def open_checkpoints(url: str, *, allowed_types: Iterable[type] = ()) -> A
         yield saver
 
 
+@contextmanager
+def _needing(extra: str) -> Iterator[None]:
+    """Let an import that fails say which extra to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f"checkpoints on this database need: pip install 'end-conversation-tool[{extra}]'") from error
+
+
 @asynccontextmanager
 async def _sqlite(database: str, serde: SerializerProtocol) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-    import aiosqlite  # noqa: PLC0415 - needs an extra
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 - needs an extra
+    with _needing("sqlite"):
+        import aiosqlite  # noqa: PLC0415
+        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415
 
     class UndoingSqliteSaver(AsyncSqliteSaver):
         async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
@@ -95,9 +108,10 @@ async def _sqlite(database: str, serde: SerializerProtocol) -> AsyncIterator[Bas
 
 @asynccontextmanager
 async def _postgres(url: str, serde: SerializerProtocol) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415 - needs an extra
-    from psycopg.rows import dict_row  # noqa: PLC0415
-    from psycopg_pool import AsyncConnectionPool  # noqa: PLC0415
+    with _needing("postgres"):
+        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415
+        from psycopg.rows import dict_row  # noqa: PLC0415
+        from psycopg_pool import AsyncConnectionPool  # noqa: PLC0415
 
     class UndoingPostgresSaver(AsyncPostgresSaver):
         async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,14 @@ def test_an_unusable_database_stops_the_server(
     monkeypatch.setenv("END_CONVERSATION_DATABASE", given)
     with pytest.raises(error):
         registry_from_environment()
+
+
+@pytest.mark.parametrize(
+    ("absent", "address", "extra"),
+    [("aiosqlite", "sqlite:///a.db", "sqlite"), ("psycopg_pool", "postgresql://user@host/database", "postgres")],
+)
+async def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, absent: str, address: str, extra: str) -> None:
+    monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(ImportError, match=rf"end-conversation-tool\[{extra}\]"):
+        async with open_checkpoints(address):
+            pass
