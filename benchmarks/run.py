@@ -1,0 +1,100 @@
+"""Measure everything, and write the tables and the plot to docs/benchmarks/ (``make bench``; a few minutes).
+
+python benchmarks/run.py [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import more
+import turn
+from agents import BARE, OURS
+
+FOLDER = Path(__file__).parents[1] / "docs" / "benchmarks"
+PACKAGES = ("langgraph", "langchain", "langchain-core", "pydantic", "sqlalchemy", "numpy")
+
+
+def turns_section(turns: int) -> tuple[str, dict[str, list[turn.Row]]]:
+    """Return the tables of whole turns, and their rows."""
+    tables = {engine: turn.table(engine, turns) for engine in ("memory", "sqlite", "postgres")}
+    tables["memory, async"] = turn.table("memory", turns, asynchronous=True)
+    parts = [f"### {engine}\n\n{turn.HEADER}\n" + "\n".join(map(str, rows)) for engine, rows in tables.items()]
+    return f"## A turn\n\n{turns} turns of each variant, interleaved.\n\n" + "\n\n".join(parts), tables
+
+
+def more_section() -> str:
+    """Return everything that is not a whole turn on an engine."""
+    shares, sizes, crowd = more.shares_by_turn(), more.by_message(), more.at_once()
+    imports, detectors = more.import_seconds(), more.detector_milliseconds()
+    first = shares[min(shares)]
+    lines = [
+        "## Our own share of a turn, by the length of the thread",
+        "\nTime in the middleware, the model left out; threads in memory.\n",
+        "| turns before | ms | ratio to turn 10 |\n|---|---|---|",
+        *(f"| {turns:,} | {share:.3f} | {share / first:.2f} |" for turns, share in shares.items()),
+        "\n## A turn by the length of the message (SQLite)\n",
+        "| characters | ms | ratio to bare |\n|---|---|---|",
+        *(f"| {length:,} | {ms:.2f} | {ratio:.2f} |" for length, (ms, ratio) in sizes.items()),
+        "\n## A message to a sealed thread (SQLite)\n",
+        f"Refusing it takes {more.refusal():.2f} of a turn of the bare agent.",
+        "\n## 1,000 conversations at once, in one process, in memory\n",
+        "| variant | turns a second | KB a conversation |\n|---|---|---|",
+        *(f"| {name} | {speed:.0f} | {kilobytes:.1f} |" for name, (speed, kilobytes) in crowd.items()),
+        f"\nThroughput: {crowd[OURS][0] / crowd[BARE][0]:.2f} of the bare agent's.",
+        "\n## Imports, in a fresh process\n",
+        "| what | s |\n|---|---|",
+        *(f"| {name} | {seconds:.2f} |" for name, seconds in imports.items()),
+        "\n## Detectors, a message of 500 characters\n",
+        "| role | ms |\n|---|---|",
+        *(f"| {role} | {ms:.3f} |" for role, ms in detectors.items()),
+    ]
+    return "\n".join(lines)
+
+
+def plot(tables: dict[str, list[turn.Row]]) -> None:
+    """Draw the ratios to the bare agent."""
+    import matplotlib as mpl  # noqa: PLC0415 - only where something is drawn
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "end-conversation-tool"
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, axes = plt.subplots(1, len(tables), figsize=(14, 3.6), sharey=True)
+    for axis, (engine, rows) in zip(axes, tables.items(), strict=True):
+        shown = [row for row in rows if row.name != BARE][::-1]
+        errors = [[row.ratio - row.low for row in shown], [row.high - row.ratio for row in shown]]
+        colours = ["#2a6f97" if row.name.startswith("ours") else "#b0b7bf" for row in shown]
+        axis.barh([row.name for row in shown], [row.ratio for row in shown], xerr=errors, color=colours)
+        axis.axvline(1, color="black", linewidth=0.8)
+        axis.set_title(engine)
+        axis.set_xlabel("turn, ratio to the bare agent")
+    figure.tight_layout()
+    figure.savefig(FOLDER / "turns.svg", metadata={"Date": None})
+
+
+def main() -> None:
+    """Measure, and write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the turns, to see that it works")
+    options = parser.parse_args()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    section, tables = turns_section(20 if options.quick else 200)
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    about = (
+        f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {os.cpu_count()} cores; {versions}.\n"
+        "Written by `make bench`. Ratios are from one run, medians with 95 % intervals; absolute times are this machine's."
+    )
+    text = f"# Benchmarks\n\n{about}\n\n![Ratios](turns.svg)\n\n{section}\n\n{more_section()}\n"
+    (FOLDER / "README.md").write_text(text, encoding="utf-8")
+    plot(tables)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
