@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo serve test test-browser lint format clean train eval-detectors composite
+.PHONY: demo serve test test-browser lint format clean train eval-detectors composite bench
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,9 @@ TRAINED := $(VENV)/.trained
 $(TRAINED): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test]'
 	@touch $@
+
+bench: $(TRAINED) ## turns side by side with the bare agent and stock middlewares; writes docs/benchmarks/
+	$(BIN)/python benchmarks/run.py
 
 train: $(TRAINED) ## fit the detectors' models and write the weights that ship
 	$(BIN)/python training/train.py

@@ -35,12 +35,10 @@ from end_conversation_tool.testing import ScriptedChatModel
 USER = "Could you explain how a heat pump works, and whether it makes sense in an old house with radiators? " * 3
 REPLY = "A heat pump moves heat from outside to inside; with large radiators and some insulation it can work. " * 4
 
-BARE, OURS, UNSAVED, GUARDED = (
-    "bare agent",
-    "ours, everything on",
-    "ours, without SealedSaver",
-    "ours, create_guarded_graph",
-)
+BARE = "bare agent"
+OURS = "ours, everything on"
+UNSAVED = "ours, without SealedSaver"
+GUARDED = "ours, create_guarded_graph"
 
 Place = tuple[BaseCheckpointSaver[Any], Any]
 

@@ -35,7 +35,7 @@ def more_section() -> str:
     first = shares[min(shares)]
     lines = [
         "## Our own share of a turn, by the length of the thread",
-        "\nTime in the middleware, the model left out; threads in memory.\n",
+        "\nProcessor time in the middleware, the model left out; threads in memory.\n",
         "| turns before | ms | ratio to turn 10 |\n|---|---|---|",
         *(f"| {turns:,} | {share:.3f} | {share / first:.2f} |" for turns, share in shares.items()),
         "\n## A turn by the length of the message (SQLite)\n",
@@ -88,7 +88,7 @@ def main() -> None:
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     about = (
         f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {os.cpu_count()} cores; {versions}.\n"
-        "Written by `make bench`. Ratios are from one run, medians with 95 % intervals; absolute times are this machine's."
+        "Written by `make bench`. Ratios are from one run, medians with 95 % intervals; times are of one machine."
     )
     text = f"# Benchmarks\n\n{about}\n\n![Ratios](turns.svg)\n\n{section}\n\n{more_section()}\n"
     (FOLDER / "README.md").write_text(text, encoding="utf-8")

@@ -2,9 +2,9 @@
 
     python benchmarks/turn.py [--turns 100] [--engine memory|sqlite|postgres] [--asynchronous]
 
-One turn of each variant is measured after the other, so that whatever else the machine does falls on all alike. The ratio is
-the median over turns of (this variant's turn / the bare agent's turn just before), with its 95 % interval from the order of
-the measurements.
+One turn of each variant is measured after the other, so that whatever else the machine does falls on all alike. The
+ratio is the median over turns of (this variant's turn / the bare agent's turn just before), with its 95 % interval from
+the order of the measurements.
 """
 
 from __future__ import annotations
