@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from end_conversation_tool.cli.desk_verbs import register
 from end_conversation_tool.cli.options import (
     AsJson,
     ConfirmationCalls,
@@ -17,6 +18,7 @@ from end_conversation_tool.cli.options import (
     MinWarnings,
     PolicyMode,
     PolicyName,
+    RegistryUrl,
     WindowTurns,
     chosen_policy,
 )
@@ -118,14 +120,7 @@ def replay(
 @app.command(epilog=EPILOG)
 def inspect(
     thread: Annotated[str, typer.Argument(metavar="THREAD", help="The thread's id.")],
-    registry: Annotated[
-        str,
-        typer.Option(
-            metavar="URL",
-            envvar="END_CONVERSATION_REGISTRY",
-            help="As in sqlite:///conversations.db or postgresql+psycopg://user@host/database.",
-        ),
-    ],
+    registry: RegistryUrl,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
     """Show what the registry knows about a thread: status, seal, decisions, risk flags.
@@ -136,6 +131,9 @@ def inspect(
         from end_conversation_tool.cli.inspect import run_inspect  # noqa: PLC0415 - other verbs start faster
 
         run_inspect(thread, registry, as_json=as_json)
+
+
+register(app)
 
 
 def main() -> None:

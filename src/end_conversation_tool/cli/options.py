@@ -19,12 +19,21 @@ __all__ = [
     "MinWarnings",
     "PolicyMode",
     "PolicyName",
+    "RegistryUrl",
     "WindowTurns",
     "chosen_policy",
 ]
 
 _GROUP = "Policy"
 
+RegistryUrl = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        envvar="END_CONVERSATION_REGISTRY",
+        help="As in sqlite:///conversations.db or postgresql+psycopg://user@host/database.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 PolicyName = Annotated[
     str,

@@ -1,0 +1,193 @@
+"""A week of simulated traffic: many threads, several policies and models, through the real gate into a registry.
+
+What people say and how models answer is scripted with the words of ``keywords``; everything else is the package's own:
+detection, the ledger, the decision, the seal, warnings, feedback, appeals. Time is simulated: the registry's clock is
+turned to when a thread speaks.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from end_conversation_tool.detectors.base import ObservedMessage
+from end_conversation_tool.errors import EndConversationError
+from end_conversation_tool.gate import Gate
+from end_conversation_tool.models import Mode, Outcome
+from end_conversation_tool.policy import PRESETS, EndConversationPolicy
+from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry, common, jobs
+from end_conversation_tool.visit import Call, Reply, RunContext, Visit
+from support.keywords import keyword_suite, user
+
+__all__ = ["START", "Week", "simulate"]
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+MODELS = ("claude-opus-4-1", "claude-sonnet-4-5", None)
+POLICIES = (
+    PRESETS["default"],
+    PRESETS["single_warning"],
+    EndConversationPolicy(name="trial", min_refusals=1, min_redirections=1, mode=Mode.SHADOW),
+)
+REFUSE = "I will not do that. Try this instead."
+WARN = "I will not do that. Try this instead, or I may end this chat."
+
+
+@dataclass
+class Week:
+    """What was simulated.
+
+    Attributes:
+        threads: Every thread, with the policy's version and the model it had.
+        began: When it began.
+    """
+
+    threads: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    began: dict[str, datetime] = field(default_factory=dict)
+
+
+@contextmanager
+def clock(now: list[datetime]) -> Iterator[None]:
+    """Turn the registry's clock to ``now[0]``."""
+    modules = (common, jobs)
+    real = [module.utc_now for module in modules]
+    try:
+        for module in modules:
+            vars(module)["utc_now"] = lambda: now[0]
+        yield
+    finally:
+        for module, function in zip(modules, real, strict=True):
+            vars(module)["utc_now"] = function
+
+
+class Thread:
+    """One thread of the traffic."""
+
+    def __init__(self, gate: Gate, context: RunContext, now: list[datetime]) -> None:
+        self.gate, self.context, self.now = gate, context, now
+        self.ledger: object = None
+        self.history: list[ObservedMessage] = []
+        self.outcomes: list[Outcome] = []
+
+    def turn(self, text: str, answer: str, *categories: str) -> None:
+        """Let the user speak and the model answer; each category is a call of the tool, in an answer of its own."""
+        self.now[0] += timedelta(seconds=20)
+        message = user(text, f"{self.context.thread_id}-u{len(self.history)}")
+        visit = self.gate.hear(self.gate.admit(self.context, self.ledger), [message])
+        self.history.append(message)
+        for category in categories:
+            visit = self._answers(visit, "I will not.", category)
+        if not categories:
+            visit = self._answers(visit, answer, None)
+        self.ledger = self.gate.dump(visit)
+
+    def _answers(self, visit: Visit, text: str, category: str | None) -> Visit:
+        observed = ObservedMessage("assistant", text, f"{self.context.thread_id}-a{len(self.history)}")
+        calls = () if category is None else (Call("c", "end_conversation", {"category": category, "reason": "why"}),)
+        visit, ruling = self.gate.rule(visit, Reply(observed, calls), lambda: iter(self.history))
+        self.history.append(observed)
+        if ruling is not None:
+            self.outcomes.append(ruling.record.outcome)
+        return visit
+
+
+def ordinary(thread: Thread, chance: random.Random) -> None:
+    """Somebody asks, and is answered."""
+    for _ in range(chance.randint(1, 3)):
+        thread.turn("how does this work", "like this")
+
+
+def abusive(thread: Thread, chance: random.Random) -> None:
+    """Somebody insults, is warned, and goes on; the model asks for the end."""
+    for _ in range(chance.randint(2, 5)):
+        thread.turn("you idiot", REFUSE)
+    thread.turn("you idiot", WARN)
+    for _ in range(chance.randint(0, 2)):
+        thread.turn("you idiot", REFUSE)
+    thread.turn("you idiot", "", "abuse", "abuse")
+    if thread.outcomes[-1] is Outcome.WOULD_HAVE_SEALED and chance.random() < 0.5:
+        thread.turn("you idiot", "", "abuse", "abuse")
+
+
+def repentant(thread: Thread, chance: random.Random) -> None:
+    """Somebody insults, is warned, and changes course."""
+    for _ in range(chance.randint(1, 3)):
+        thread.turn("you idiot", REFUSE)
+    thread.turn("you idiot", WARN)
+    thread.turn("sorry", "gladly")
+    thread.turn("and now this", "gladly")
+
+
+def hasty(thread: Thread, chance: random.Random) -> None:
+    """The model asks for the end too early."""
+    thread.turn("you idiot", "", chance.choice(["abuse", "harmful_requests", "user_request", "nonsense"]))
+    thread.turn("hello", "hello")
+
+
+def leaving(thread: Thread, chance: random.Random) -> None:
+    """Somebody wants the end, is asked, and says yes, or does not."""
+    thread.turn("please end this chat", "do you really want that?")
+    thread.turn("yes" if chance.random() < 0.8 else "no", "", "user_request")
+
+
+def at_risk(thread: Thread, chance: random.Random) -> None:
+    """Somebody is at risk; the model asks for the end nevertheless, or speaks of it."""
+    thread.turn(chance.choice(["i want to kill myself", "i will hurt them", "so tired"]), "I am here.")
+    if chance.random() < 0.4:
+        thread.turn("you idiot", WARN)
+    thread.turn("you idiot", "", "abuse")
+
+
+KINDS: tuple[tuple[Callable[[Thread, random.Random], None], int], ...] = (
+    (ordinary, 80), (abusive, 6), (repentant, 4), (hasty, 4), (leaving, 3), (at_risk, 3),
+)  # fmt: skip
+
+
+def simulate(registry: InMemorySealRegistry | SqlSealRegistry, count: int, *, seed: int = 1) -> Week:
+    """Have ``count`` threads, within a week from ``START``, leave what they leave in a registry."""
+    chance, now, week = random.Random(seed), [START], Week()
+    gates = [
+        Gate(
+            policy=policy,
+            registry=registry,
+            detectors=keyword_suite(),
+            clock=lambda: now[0],
+            sinks=(),
+            count_threads=1.0,
+        )
+        for policy in POLICIES
+    ]
+    kinds, weights = zip(*KINDS, strict=True)
+    with clock(now):
+        for number in range(count):
+            gate, model = chance.choice(gates), chance.choice(MODELS)
+            thread_id = f"thread-{number}"
+            now[0] = START + timedelta(seconds=chance.uniform(0, 6.9 * 86_400))
+            week.threads[thread_id] = gate.policy.version, model
+            week.began[thread_id] = now[0] + timedelta(seconds=20)
+            thread = Thread(gate, RunContext(thread_id, model=model), now)
+            chance.choices(kinds, weights)[0](thread, chance)
+            _afterwards(registry, thread_id, thread, chance)
+    return week
+
+
+def _afterwards(
+    registry: InMemorySealRegistry | SqlSealRegistry, thread_id: str, thread: Thread, chance: random.Random
+) -> None:
+    """Let the user say what they think of it, and an operator look."""
+    if chance.random() < (0.5 if thread.outcomes else 0.02):
+        registry.give_feedback(thread_id, rating=chance.randint(1, 5), comment="a comment")
+    if Outcome.SEALED not in thread.outcomes or chance.random() > 0.4:
+        return
+    thread.now[0] += timedelta(minutes=5)
+    registry.open_appeal(thread_id, text="an appeal")
+    if chance.random() < 0.7:
+        upheld = chance.random() < 0.5
+        registry.resolve_appeal(thread_id, upheld=upheld, operator="Kim", reason="looked", reopen=upheld)
+        if upheld:
+            try:
+                thread.turn("hello again", "hello again")
+            except EndConversationError as error:
+                raise AssertionError("a reopened thread takes messages") from error
