@@ -1,0 +1,48 @@
+"""A guarded hand-written graph: Claude with ``ANTHROPIC_API_KEY``, and without it a scripted model.
+
+A user who asks for the end confirms it by an interrupt: resume the run with ``"yes"`` or ``"no"``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from langchain.chat_models import BaseChatModel, init_chat_model
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
+
+from end_conversation_tool import create_end_conversation_tool, default_detectors
+from end_conversation_tool.graph_parts import EndConversationChannels, add_end_conversation
+from end_conversation_tool.prompts import PROMPT_SECTION
+from end_conversation_tool.server_storage import registry_from_environment
+from end_conversation_tool.testing.personas import reactive_model
+
+
+class State(MessagesState, EndConversationChannels):
+    """The messages, and what the guard keeps."""
+
+
+def _model() -> BaseChatModel:
+    if os.environ.get("ANTHROPIC_API_KEY"):
+        return init_chat_model("anthropic:claude-opus-5-5")
+    return reactive_model(default_detectors())
+
+
+tools = [create_end_conversation_tool()]
+model = _model().bind_tools(tools)
+
+
+async def call_model(state: State) -> dict[str, Any]:
+    """Let the model speak."""
+    return {"messages": [await model.ainvoke([("system", PROMPT_SECTION), *state["messages"]])]}
+
+
+builder = StateGraph(State)
+builder.add_node("model", call_model)
+builder.add_node("tools", ToolNode(tools))
+builder.add_edge(START, "model")
+builder.add_conditional_edges("model", tools_condition)
+builder.add_edge("tools", "model")
+add_end_conversation(builder, registry=registry_from_environment(), confirm="interrupt")
+graph = builder.compile()
