@@ -18,7 +18,7 @@ serve: $(READY) ## a LangGraph server with the guarded graph: offline without AN
 	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --no-browser --no-reload
 
 test: $(READY) ## the whole suite, PostgreSQL included
-	$(BIN)/python -m pytest -m 'not live and not browser'
+	$(BIN)/python -m pytest
 
 test-browser: $(READY) ## the web chat in real Chromium, which must be on the machine
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,browser]'
