@@ -141,9 +141,9 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         visit = self._gate.hear(visit, new_user_messages(messages, visit.ledger))
         response, reply = _speech(handler(self._prepared(request)))
         if reply is None:
-            return self._respond(response, visit)
+            return self._respond(request, response, visit)
         visit, ruling = self._gate.rule(visit, reply_of(reply), lambda: said_messages(messages))
-        return self._respond(response, visit, reply, ruling)
+        return self._respond(request, response, visit, reply, ruling)
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
@@ -157,9 +157,9 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         visit = await self._gate.ahear(visit, new_user_messages(messages, visit.ledger))
         response, reply = _speech(await handler(self._prepared(request)))
         if reply is None:
-            return self._respond(response, visit)
+            return self._respond(request, response, visit)
         visit, ruling = await self._gate.arule(visit, reply_of(reply), lambda: said_messages(messages))
-        return self._respond(response, visit, reply, ruling)
+        return self._respond(request, response, visit, reply, ruling)
 
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
@@ -228,17 +228,18 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
 
     def _respond(
         self,
+        request: ModelRequest[Any],
         response: ModelResponse[Any],
         visit: Visit,
         reply: AIMessage | None = None,
         ruling: Ruling | None = None,
     ) -> ExtendedModelResponse[Any]:
         """Put the ledger, the tool results and the end of the run into one answer of the node."""
+        update: dict[str, Any] = {END_KEY: None} if request.state.get(END_KEY) else {}  # reopened since, or forged
         if reply is None or ruling is None:
-            return ExtendedModelResponse(response, Command(update={LEDGER_KEY: self._gate.dump(visit)}))
+            return ExtendedModelResponse(response, Command(update={**update, LEDGER_KEY: self._gate.dump(visit)}))
         results = awaiting_results if ruling.asks else partial(tool_results, ruling=ruling)
         result: list[Any] = [*response.result, *results(reply, answered=_answered(response))]
-        update: dict[str, Any] = {}
         if ruling.ends_run:
             result += _last_words(ruling)
             update["jump_to"] = "end"

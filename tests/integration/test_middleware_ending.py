@@ -300,3 +300,12 @@ def assert_plain(value: Any) -> None:
             assert_plain(item)
     else:
         assert value is None or type(value) in (str, int, float, bool)
+
+
+@both
+def test_after_a_reopening_readers_no_longer_see_an_end(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    agent = Agent([*LADDER, ending(), ending(), "Welcome back."], asynchronous=asynchronous).climb()
+    assert agent.say(INSULT)["conversation_end"]["ended"]
+    agent.registry.reopen("t", operator="ops", reason="upheld")
+    assert agent.say("hello")["conversation_end"] is None
+    assert agent.state()["conversation_end"] is None
