@@ -97,7 +97,7 @@ class ConversationGuard:
         self.gate = Gate(
             policy=policy if policy is not None else EndConversationPolicy(),
             registry=registry,
-            detectors=detectors or default_detectors(),
+            detectors=default_detectors() if detectors is None else detectors,
             judge=judge,
             **options,
         )

@@ -20,17 +20,26 @@ _NO_MEDIA = frozenset(
         "tool_call",
         "tool_result",
         "search_result",
-        "non_standard",
     }
 )
 """Types of parts that are text, or that no user says: a tool's result is not the user's behaviour (R12)."""
+
+_TEXTS = ("text", "input_text", "output_text")
 
 
 def has_media(content: Any) -> bool:
     """Whether a content has parts that nobody can read as text: images, recordings, films, files."""
     if not isinstance(content, list | tuple):
         return False
-    return any(not isinstance(part, str) and _type_of(part) not in _NO_MEDIA for part in content)
+    return any(not isinstance(part, str) and _is_unreadable(part) for part in content)
+
+
+def _is_unreadable(part: Any) -> bool:
+    kind = _type_of(part)
+    if kind in _TEXTS:
+        text = part.get("text", "") if isinstance(part, Mapping) else getattr(part, "text", "")
+        return not isinstance(text, str)
+    return kind not in _NO_MEDIA
 
 
 def _type_of(part: Any) -> Any:

@@ -49,7 +49,7 @@ def create_gate(
     if confirm not in (None, "interrupt"):
         raise InvalidInputError(f"confirm: expected None or 'interrupt', got {confirm!r}")
     policy = policy if policy is not None else EndConversationPolicy()
-    suite = detectors or default_detectors()
+    suite = default_detectors() if detectors is None else detectors
     asks = confirm is not None
     return Gate(policy=policy, registry=registry, detectors=suite, judge=judge, asks=asks, **options)
 

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from end_conversation_tool.breaker import CircuitBreaker
-from end_conversation_tool.confirmation import is_yes
+from end_conversation_tool.confirmation import is_yes, words_of
 from end_conversation_tool.detectors.base import DetectorSuite, ObservedMessage
 from end_conversation_tool.errors import EndConversationError, InvalidInputError, ThreadSealedError
 from end_conversation_tool.fence import branch_to_write, check_write, moved_to, open_branch
@@ -104,6 +104,11 @@ class Gate:
         breaker: CircuitBreaker | None = None,
         count_threads: float = 0.0,
     ) -> None:
+        for name, given, kind in (("policy", policy, EndConversationPolicy), ("detectors", detectors, DetectorSuite)):
+            if not isinstance(given, kind):
+                raise InvalidInputError(f"{name}: expected an instance of {kind.__name__}, got {type(given).__name__}")
+        if judge is not None and not isinstance(judge, Judge):
+            raise InvalidInputError(f"judge: expected None or a Judge, got {type(judge).__name__}")
         if breaker is not None and not isinstance(registry, ExperimentRegistry):
             raise InvalidInputError(f"breaker: expected None with a {type(registry).__name__}, which keeps no counts")
         self.policy, self.registry, self.detectors, self.judge = policy, registry, detectors, judge
@@ -297,8 +302,8 @@ class Gate:
         if is_yes(answer):
             visit = replace(visit, ledger=visit.ledger.confirm_end())
             return (yield from self._concluding(visit, reply, history))
-        if isinstance(answer, str):  # the user's own words: they may be at risk
-            spoken = ObservedMessage("user", answer, f"{visit.ledger.user_message[0]}@answer", evidence=False)
+        if words := words_of(answer):  # the user's own: they may be at risk
+            spoken = ObservedMessage("user", words, f"{visit.ledger.user_message[0]}@answer", evidence=False)
             visit = yield from self._hearing(visit, [spoken])
         return (yield from self._concluding(visit, reply, history, refused=True))
 
@@ -367,7 +372,7 @@ class Gate:
             report: JudgeReport = yield Ask(judge.opine, judge.aopine, (case,))
         except Exception as error:  # noqa: BLE001 - a judge that raises has failed, whatever broke in it
             return failed(type(error).__name__, type(judge).__name__)
-        return report
+        return report if isinstance(report, JudgeReport) else failed("no_report", type(judge).__name__)
 
     def _committing(self, context: RunContext, record: DecisionRecord) -> Flow[SealOutcome | None]:
         """Write the decision, and the seal if there is one, before anybody hears of it."""

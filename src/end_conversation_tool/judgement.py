@@ -67,9 +67,12 @@ def hear_user(
     flags: list[FlagRaised] = []
     for message in messages:
         signals = suite.observe(message)
-        flags += _risk_flags(message, signals, cleared)
+        found = _risk_flags(message, signals, cleared)
+        flags += found
+        if found and message.message_id not in cleared:
+            ledger = ledger.note_flagged(message.message_id, message.text)
         doubts = _doubts(signals)
-        if not _looked_at(suite, doubts):
+        if not _looked_at(signals):
             ledger = ledger.note_unchecked(text_digest(message.text))
         if message.evidence:
             kept = [signal for signal in signals.values() if signal.kind is not SignalKind.CONFIRMS_END]
@@ -77,7 +80,7 @@ def hear_user(
             ledger = ledger.mark_doubt() if doubts or not suite.checks_risk else ledger
             ledger = replace(ledger, weak_risk=ledger.weak_risk + sum(signal.score or 0.0 for signal in doubts))
     if ledger.weak_risk >= WEAK_RISK_LIMIT:
-        flags.append(FlagRaised(RiskKind.CRISIS, "accumulated/1", newest.message_id))
+        flags.append(FlagRaised(RiskKind.CRISIS, "accumulated/1", _flag_id(newest, cleared)))
         ledger = replace(ledger, weak_risk=0.0)
     return Heard(ledger, tuple(flags))
 
@@ -108,7 +111,7 @@ def assess_risk(
 
     Every user message still there is looked at again, so that a detector that was broken or older at the time cannot
     have hidden anything; one that nobody could look at then, and that is gone now, stays a failed check. A message
-    whose flag the host has cleared stays cleared.
+    whose flag the host has cleared stays cleared, as long as it is the same text.
 
     Args:
         suite: The detectors.
@@ -128,13 +131,13 @@ def assess_risk(
     healthy = suite.checks_risk
     for message in (said for said in history if said.role == "user"):
         unchecked.discard(text_digest(message.text))
-        if message.message_id in cleared:
+        if _is_cleared(message, ledger, cleared):
             continue
         signals = suite.observe(message)
-        flags += _risk_flags(message, signals)
+        flags += _risk_flags(message, signals, cleared)
         doubts = _doubts(signals)
         uncertain.append(bool(doubts))
-        healthy = healthy and _looked_at(suite, doubts)
+        healthy = healthy and _looked_at(signals)
     healthy = healthy and not unchecked
     standing = {flag.kind for flag in known if flag.active}
     standing |= {flag.kind for flag in flags} | {kind for kind, _, _ in ledger.unrecorded_risk}
@@ -151,22 +154,37 @@ def _doubts(signals: Mapping[SignalKind, Signal]) -> list[Signal]:
     return [signals[kind] for kind in RISK_KINDS if kind in signals and signals[kind].answer is Answer.UNKNOWN]
 
 
-def _looked_at(suite: DetectorSuite, doubts: Iterable[Signal]) -> bool:
+def _looked_at(signals: Mapping[SignalKind, Signal]) -> bool:
     """Whether every kind of risk was looked for, with whatever result."""
-    return suite.checks_risk and not any(signal.failed for signal in doubts)
+    return all(kind in signals and not signals[kind].failed for kind in RISK_KINDS)
+
+
+def _is_cleared(message: ObservedMessage, ledger: Ledger, cleared: Collection[str]) -> bool:
+    """Whether the host has cleared a flag of this very text; another text under the same id is another message."""
+    message_id, text = message.message_id, message.text
+    if not cleared:
+        return False
+    return _other_id(message) in cleared or (message_id in cleared and ledger.was_flagged(message_id, text))
+
+
+def _flag_id(message: ObservedMessage, cleared: Collection[str]) -> str:
+    """Return the id that a flag of a message is raised under.
+
+    Where a flag of this message id was cleared, and the message is looked at all the same, it is another text under
+    the same id: it is flagged under an id of its own, since the registry keeps a cleared message cleared.
+    """
+    return _other_id(message) if message.message_id in cleared else message.message_id
+
+
+def _other_id(message: ObservedMessage) -> str:
+    return f"{message.message_id}@{text_digest(message.text)}"
 
 
 def _risk_flags(
     message: ObservedMessage, signals: Mapping[SignalKind, Signal], cleared: Collection[str] = ()
 ) -> list[FlagRaised]:
-    """Return the flags that a message calls for.
-
-    Where a flag of this message id was cleared, and the message is heard anew, it is another text under the same id:
-    it is flagged under an id of its own, since the registry keeps a cleared message cleared.
-    """
-    message_id = message.message_id
-    if message_id in cleared:
-        message_id = f"{message_id}@{text_digest(message.text)}"
+    """Return the flags that a message calls for."""
+    message_id = _flag_id(message, cleared)
     return [
         FlagRaised(risk, signals[kind].source, message_id, signals[kind].score)
         for kind, risk in _RISK_OF_SIGNAL.items()

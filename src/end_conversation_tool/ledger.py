@@ -33,6 +33,9 @@ APP_SOURCE = "interrupt/1"
 MAX_UNCHECKED = 64
 """How many messages without a working risk check a ledger can tell apart."""
 
+MAX_FLAGGED = 64
+"""How many texts that raised a flag a ledger can tell apart; one that is forgotten is flagged anew."""
+
 _MORE = "more"
 """Stands for further messages without a working risk check; no digest is equal to it."""
 
@@ -87,6 +90,7 @@ class Ledger:
         weak_risk: Sum of the scores of messages that were neither clearly at risk nor clearly not.
         unrecorded_risk: Flags that the registry could not take yet, as (kind, source, message id).
         unchecked: Digests of the messages in which nobody could look for risk when they came.
+        flagged: Digests of the messages, ids and texts, that raised a flag under their own id.
         pending: Category and count of the consecutive calls that wait for a confirming one.
         denials: Denied calls since the newest user turn.
         last_message: Id of the last message that an honoured call left on the branch.
@@ -100,6 +104,7 @@ class Ledger:
     weak_risk: float = 0.0
     unrecorded_risk: tuple[tuple[RiskKind, str, str], ...] = ()
     unchecked: tuple[str, ...] = ()
+    flagged: tuple[str, ...] = ()
     pending: tuple[Category, int] | None = None
     denials: int = 0
     last_message: str = ""
@@ -135,6 +140,11 @@ class Ledger:
         if digest in kept or len(kept) > MAX_UNCHECKED:
             return self
         return replace(self, unchecked=(*kept, digest if len(kept) < MAX_UNCHECKED else _MORE))
+
+    def note_flagged(self, message_id: str, text: str) -> Ledger:
+        """Note a message that raised a flag: the host who clears it clears this text, and no other under its id."""
+        digest = _message_digest(message_id, text)
+        return self if digest in self.flagged else replace(self, flagged=(*self.flagged, digest)[-MAX_FLAGGED:])
 
     def count_call(self, category: Category) -> Ledger:
         """Note a call that met every condition but the confirming second call.
@@ -189,6 +199,10 @@ class Ledger:
         """Whether this is the newest user message that was observed, unchanged."""
         return self.user_message == (message_id, digest)
 
+    def was_flagged(self, message_id: str, text: str) -> bool:
+        """Whether it was this very text that raised a flag under this id."""
+        return _message_digest(message_id, text) in self.flagged
+
     # Graph state
 
     def dump(self, key: bytes, thread_id: str) -> dict[str, Any]:
@@ -199,6 +213,7 @@ class Ledger:
             "weak_risk": self.weak_risk,
             "unrecorded_risk": [[str(kind), source, message] for kind, source, message in self.unrecorded_risk],
             "unchecked": list(self.unchecked),
+            "flagged": list(self.flagged),
             "pending": [str(self.pending[0]), self.pending[1]] if self.pending else None,
             "denials": self.denials,
             "last_message": self.last_message,
@@ -234,6 +249,10 @@ def text_digest(text: str) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
+def _message_digest(message_id: str, text: str) -> str:
+    return text_digest(f"{message_id}\0{text}")
+
+
 def _dump_turn(evidence: TurnEvidence) -> dict[str, Any]:
     row: dict[str, Any] = {"turn": evidence.turn}
     if evidence.doubt:
@@ -257,6 +276,7 @@ def _load_body(body: Mapping[str, Any]) -> Ledger:
         weak_risk=float(body.get("weak_risk", 0.0)),
         unrecorded_risk=tuple((RiskKind(kind), source, msg) for kind, source, msg in body.get("unrecorded_risk", ())),
         unchecked=tuple(str(digest) for digest in body.get("unchecked", ())),
+        flagged=tuple(str(digest) for digest in body.get("flagged", ())),
         pending=(Category(pending[0]), int(pending[1])) if pending else None,
         denials=int(body.get("denials", 0)),
         last_message=str(body.get("last_message", "")),

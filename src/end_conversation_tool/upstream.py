@@ -16,6 +16,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.registry.checks import new_flag
 from end_conversation_tool.visit import FlagRaised
 from end_conversation_tool.vocabulary import RiskKind
 
@@ -52,8 +54,15 @@ def openai_moderation_flags(
         threshold: Score, 0 to 1, from which a category counts even where the service itself did not flag it. Lower than
             the service's own: a missed risk is worse than a chat that goes on.
         model: Name of the moderation model, for the record.
+
+    Raises:
+        InvalidInputError: It is no such entry, so nobody has looked.
     """
     categories, scores = _plain(_get(result, "categories")), _plain(_get(result, "category_scores"))
+    if categories is None and scores is None:
+        raise InvalidInputError(
+            f"result: expected one entry of results, with categories and scores, got {type(result).__name__}"
+        )
     found: dict[RiskKind, float] = {}
     for category, kind in _OPENAI_KINDS.items():
         flagged, score = _of(categories, category), _of(scores, category)
@@ -70,8 +79,13 @@ def perspective_flags(response: Any, *, message_id: str = "", threshold: float =
         response: The JSON of ``comments:analyze``.
         message_id: The message that was analysed.
         threshold: Score, 0 to 1, from which a threat counts.
+
+    Raises:
+        InvalidInputError: It holds no scores, so nobody has looked.
     """
     attributes = _plain(_get(response, "attributeScores"))
+    if not isinstance(attributes, Mapping):
+        raise InvalidInputError(f"response: expected one with attributeScores, got {type(response).__name__}")
     found: dict[RiskKind, float] = {}
     for name, kind in _PERSPECTIVE_KINDS.items():
         number = _number(_get(_get(_get(attributes, name), "summaryScore"), "value"))
@@ -94,15 +108,17 @@ def context_flags(context: Any) -> tuple[FlagRaised, ...]:
 
 def _flag(entry: Any) -> FlagRaised:
     if isinstance(entry, FlagRaised):
-        return entry
+        entry = {name: getattr(entry, name) for name in ("kind", "source", "message_id", "score")}
     try:
         kind, source = RiskKind(entry["kind"]), entry["source"]
         score, message_id = entry.get("score"), entry.get("message_id") or ""
     except (KeyError, TypeError, ValueError, AttributeError):
         return _unreadable(entry)
-    if not isinstance(source, str) or not source or not isinstance(message_id, str):
+    try:
+        flag = new_flag(kind=kind, source=source, message_id=message_id or None, score=_number(score))
+    except InvalidInputError:
         return _unreadable(entry)
-    return FlagRaised(kind, source, message_id, _number(score))
+    return FlagRaised(flag.kind, flag.source, message_id, flag.score)
 
 
 def _unreadable(entry: Any) -> FlagRaised:
@@ -126,6 +142,6 @@ def _of(values: Any, category: str) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         return None
-    return float(value)
+    return min(float(value), 1.0)  # a service may round upwards: what is surest must not be dropped

@@ -223,6 +223,37 @@ def test_what_they_type_in_place_of_a_yes_is_looked_at_for_risk(asynchronous: bo
 
 
 @doors
+@both
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"confirmed": True, "comment": "I will kill myself"},
+        {"confirmed": False, "why": ["kill myself"]},
+        ["kill myself"],
+    ],
+    ids=["yes", "no", "list"],
+)
+def test_what_they_type_beside_an_answer_is_looked_at_for_risk(
+    asynchronous: bool,  # noqa: FBT001 - both ways
+    door: str,
+    answer: Any,
+) -> None:
+    chat = Asked(door, [ask(), "I am here"], asynchronous=asynchronous)
+    chat.say(ASKS)
+    assert chat.answer(answer)["messages"][-1].text == "I am here"
+    assert chat.registry.status("t").risk_flags
+    assert chat.registry.status("t").seal is None
+
+
+@doors
+def test_a_yes_with_a_doubt_beside_it_is_none(door: str) -> None:
+    chat = Asked(door, [ask(), "I am here"])
+    chat.say(ASKS)
+    assert chat.answer({"confirmed": True, "comment": "so tired"})["messages"][-1].text == "I am here"
+    assert chat.registry.status("t").seal is None
+
+
+@doors
 def test_a_yes_to_a_conversation_needs_no_interrupt(door: str) -> None:
     chat = Asked(door, ["do you really want that?", ask()])
     chat.say(ASKS)

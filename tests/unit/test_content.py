@@ -26,6 +26,9 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
         [{"type": "document", "source": {}}],
         ({"type": "file", "file": {}},),
         [{"type": "something-new"}],
+        [{"type": "non_standard", "value": {"type": "voice"}}],
+        [{"type": "text", "text": ["in pieces"]}],
+        [SimpleNamespace(type="input_text", text=None)],
         [SimpleNamespace(type="image")],
     ],
 )

@@ -101,7 +101,7 @@ def test_in_what_may_not_count_only_risk_is_looked_for() -> None:
     ledger = hear_user(SUITE, Ledger(), [user("hello", "1")]).ledger
     old = [replace(user(text, text), evidence=False) for text in ("you idiot", "so tired", "I will kill myself")]
     heard = hear_user(SUITE, ledger, old)
-    assert heard.ledger == ledger
+    assert heard.ledger == ledger.note_flagged("I will kill myself", "I will kill myself")
     assert [flag.message_id for flag in heard.flags] == ["I will kill myself"]
     beside = hear_user(SUITE, ledger, [*old, user("yes", "2")]).ledger
     assert set(beside.current.marks) == {EvidenceKind.CONFIRMS_END}
@@ -194,9 +194,27 @@ def test_flags_that_could_not_be_written_count() -> None:
 
 
 def test_a_cleared_message_stays_cleared() -> None:
+    message, cleared = user("I will kill myself, so tired", "m"), (flag("m", cleared=True),)
+    ledger = hear_user(SUITE, Ledger(), [message]).ledger
+    assert assess(message, ledger=ledger, flags=cleared) == (RiskAssessment(), ())
+
+
+def test_another_text_under_the_id_of_a_cleared_message_is_another_message() -> None:
     cleared = (flag("m", cleared=True),)
-    assert assess(user("I will kill myself", "m"), flags=cleared) == (RiskAssessment(), ())
-    assert assess(user("so tired", "m"), flags=cleared)[0].uncertain is False
+    ledger = hear_user(SUITE, Ledger(), [user("kill myself in a game", "m")]).ledger
+    edited = user("I will kill myself", "m")
+    assessment, found = assess(edited, ledger=ledger, flags=cleared)
+    assert assessment.flagged == (RiskKind.SELF_HARM,)
+    assert assess(user("so tired", "m"), ledger=ledger, flags=cleared)[0].uncertain
+    own = (*cleared, flag(found[0].message_id, cleared=True))
+    assert assess(edited, ledger=ledger, flags=own) == (RiskAssessment(), ())
+
+
+def test_a_broken_check_of_another_text_under_a_cleared_id() -> None:
+    suite = DetectorSuite([BreakableDetector("bad")])
+    ledger = hear_user(suite, Ledger(), [user("kill myself in a game", "m")]).ledger
+    cleared = (flag("m", cleared=True),)
+    assert not assess(user("bad", "m"), suite=suite, ledger=ledger, flags=cleared)[0].healthy
 
 
 def test_clearing_one_message_clears_no_other() -> None:

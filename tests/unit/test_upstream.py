@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.upstream import (
     RISK_CONTEXT_KEY,
     context_flags,
@@ -48,20 +49,33 @@ def test_an_object_with_the_sdks_names_is_read() -> None:
     assert openai_moderation_flags(result)[0].score == 0.9
 
 
-@pytest.mark.parametrize("result", [None, {}, {"categories": None}, {"categories": {"hate": True}}, "nonsense", 7])
-def test_other_categories_and_nonsense_raise_no_flag(result: Any) -> None:
-    assert openai_moderation_flags(result) == []
+def test_other_categories_raise_no_flag() -> None:
+    assert openai_moderation_flags({"categories": {"hate": True}}) == []
 
 
-@pytest.mark.parametrize(("value", "found"), [(0.9, 1), (0.5, 1), (0.49, 0), (None, 0), ("0.9", 0), (True, 0), (2, 0)])
+@pytest.mark.parametrize(
+    "result", [None, {}, {"categories": None}, {"results": [moderation({"self-harm": True}, {})]}, "nonsense", 7]
+)
+def test_what_is_no_result_is_refused(result: Any) -> None:
+    with pytest.raises(InvalidInputError, match=rf"result: expected one entry of results.*{type(result).__name__}"):
+        openai_moderation_flags(result)
+
+
+def test_a_score_that_was_rounded_up_counts() -> None:
+    result = moderation({"self-harm": False}, {"self-harm": 1.0000001})
+    assert [flag.score for flag in openai_moderation_flags(result)] == [1.0]
+
+
+@pytest.mark.parametrize(("value", "found"), [(0.9, 1), (0.5, 1), (0.49, 0), (None, 0), ("0.9", 0), (True, 0), (2, 1)])
 def test_perspective_threats(value: Any, found: int) -> None:
     response = {"attributeScores": {"THREAT": {"summaryScore": {"value": value}}, "TOXICITY": {}}}
     assert len(perspective_flags(response)) == found
 
 
-def test_an_answer_of_perspective_without_scores() -> None:
-    assert perspective_flags({}) == []
-    assert perspective_flags(None) == []
+@pytest.mark.parametrize("answer", [{}, None])
+def test_an_answer_of_perspective_without_scores(answer: Any) -> None:
+    with pytest.raises(InvalidInputError, match=f"response: .*{type(answer).__name__}"):
+        perspective_flags(answer)
 
 
 @pytest.mark.parametrize("context", [None, {}, object(), {"other": 1}, {RISK_CONTEXT_KEY: []}])

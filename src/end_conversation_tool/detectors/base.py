@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from end_conversation_tool.errors import InvalidInputError
+
 __all__ = [
     "RISK_KINDS",
     "Answer",
@@ -131,9 +133,16 @@ class DetectorSuite:
         detectors: In any order; the merge does not depend on it.
         reads_media: Whether some detector looks at images, recordings and files too (in ``raw``). Where none does, a
             message with such parts leaves a doubt about risk.
+
+    Raises:
+        InvalidInputError: Something in it is no detector.
     """
 
     def __init__(self, detectors: Sequence[Detector], *, reads_media: bool = False) -> None:
+        if not isinstance(detectors, list | tuple):
+            raise InvalidInputError(f"detectors: expected a list of Detectors, got {type(detectors).__name__}")
+        if strange := [type(given).__name__ for given in detectors if not isinstance(given, Detector)]:
+            raise InvalidInputError(f"detectors: expected a list of Detectors, got one with {strange[0]} in it")
         self.reads_media = reads_media
         self.detectors = tuple(detectors)
         self.kinds: frozenset[SignalKind] = frozenset().union(*(d.kinds for d in self.detectors))
