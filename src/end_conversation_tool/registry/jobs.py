@@ -33,7 +33,6 @@ from end_conversation_tool.registry.breaking import BREAKER_THREAD, reset_event
 from end_conversation_tool.registry.checks import MAX_NAME_CHARS, check_count, check_signed, check_text, check_thread_id
 from end_conversation_tool.registry.notes import (
     GivingFeedback,
-    Heeding,
     Mentioning,
     Noting,
     OpeningAppeal,
@@ -258,7 +257,8 @@ def _heeding(
 ) -> Job[tuple[ThreadEvent, ...]]:
     if not isinstance(evidence, EvidenceRecord) or evidence.kind is not EvidenceKind.WARNING:
         raise InvalidInputError(f"evidence: expected the EvidenceRecord of a warning, got {type(evidence).__name__}")
-    return _noting(thread_id, Heeding(evidence, check_count("branch", branch), *_origin(policy, model), utc_now()))
+    checked = evidence, check_count("branch", branch), *_origin(policy, model)
+    return _noting(thread_id, Mentioning(*checked, utc_now(), heeded=True))
 
 
 def _origin(policy: str, model: str | None) -> tuple[str, str | None]:

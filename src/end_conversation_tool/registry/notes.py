@@ -20,7 +20,6 @@ from end_conversation_tool.vocabulary import EventKind
 
 __all__ = [
     "GivingFeedback",
-    "Heeding",
     "Mentioning",
     "Noting",
     "OpeningAppeal",
@@ -56,59 +55,43 @@ Noting = Callable[[Past], Change[T]]
 
 @dataclass(frozen=True, slots=True)
 class Mentioning:
-    """Record a warning, or talk of ending; see ``ExperimentRegistry.note_mention``."""
+    """Record a warning, talk of ending, or that a warning was heeded, each message once.
+
+    See ``ExperimentRegistry.note_mention`` and ``note_heeded``.
+    """
 
     evidence: EvidenceRecord
     branch: int
     policy: str
     model: str | None
     now: datetime
+    heeded: bool = False
 
     def __call__(self, past: Past) -> Change[tuple[ThreadEvent, ...]]:
-        """Return what to record."""
-        warned = self.evidence.kind is EvidenceKind.WARNING
-        kinds = [
-            kind
-            for kind, holds in ((EventKind.WARNING_GIVEN, warned), (EventKind.VIOLATION, past.status.at_risk))
-            if holds
-        ]
-        return _noted(self, past, kinds)
-
-
-@dataclass(frozen=True, slots=True)
-class Heeding:
-    """Record that a warning was heeded; see ``ExperimentRegistry.note_heeded``."""
-
-    evidence: EvidenceRecord
-    branch: int
-    policy: str
-    model: str | None
-    now: datetime
-
-    def __call__(self, past: Past) -> Change[tuple[ThreadEvent, ...]]:
-        """Return what to record."""
-        return _noted(self, past, [EventKind.WARNING_HEEDED])
-
-
-def _noted(note: Mentioning | Heeding, past: Past, kinds: Iterable[EventKind]) -> Change[tuple[ThreadEvent, ...]]:
-    """Return one event of each kind, unless the same message led to one of that kind before."""
-    known = {(event.kind, event.evidence.message_id) for event in past.events if event.evidence is not None}
-    events = tuple(
-        event_of(
-            past.status,
-            kind,
-            note.now,
-            branch=note.branch,
-            subject=note.evidence.kind,
-            actor=note.evidence.source,
-            evidence=note.evidence,
-            policy_version=note.policy or None,
-            model=note.model,
+        """Return what to record: one event of each kind, unless the same message led to one of that kind before."""
+        known = {(event.kind, event.evidence.message_id) for event in past.events if event.evidence is not None}
+        events = tuple(
+            event_of(
+                past.status,
+                kind,
+                self.now,
+                branch=self.branch,
+                subject=self.evidence.kind,
+                actor=self.evidence.source,
+                evidence=self.evidence,
+                policy_version=self.policy or None,
+                model=self.model,
+            )
+            for kind in self._kinds(past)
+            if (kind, self.evidence.message_id) not in known
         )
-        for kind in kinds
-        if (kind, note.evidence.message_id) not in known
-    )
-    return Change(past.status, events, events)
+        return Change(past.status, events, events)
+
+    def _kinds(self, past: Past) -> list[EventKind]:
+        if self.heeded:
+            return [EventKind.WARNING_HEEDED]
+        warned = [EventKind.WARNING_GIVEN] if self.evidence.kind is EvidenceKind.WARNING else []
+        return [*warned, EventKind.VIOLATION] if past.status.at_risk else warned
 
 
 @dataclass(frozen=True, slots=True)
