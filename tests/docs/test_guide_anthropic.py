@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +10,12 @@ from end_conversation_tool.prompts import statement
 from end_conversation_tool.registry import SqlSealRegistry
 from end_conversation_tool.testing import MessagesApiServer
 from end_conversation_tool.vocabulary import Category
+from support.programs import ROOT, python_blocks, run_python
 from support.records import permit
 from support.wire import called
 
-ROOT = Path(__file__).parents[2]
+GUIDE = "docs/guide-anthropic-sdk.md"
 ENDED = statement(Category.ABUSE)
-
-
-def run(folder: Path, *arguments: str, **environment: str) -> list[str]:
-    known = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=known | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 def librarian(body: dict[str, Any]) -> Any:
@@ -44,13 +27,14 @@ def librarian(body: dict[str, Any]) -> Any:
 
 
 def test_every_block_of_the_guide_runs(tmp_path: Path) -> None:
-    guide = (ROOT / "docs" / "guide-anthropic-sdk.md").read_text("utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-    assert len(blocks) == guide.count("```") // 2 == 5
+    blocks = python_blocks(GUIDE)
+    assert len(blocks) == (ROOT / GUIDE).read_text("utf-8").count("```") // 2 == 5
     with SqlSealRegistry(f"sqlite:///{tmp_path}/conversations.db") as registry:
         registry.seal(permit("ended-conversation"))
     with MessagesApiServer(librarian) as server:
-        said = run(tmp_path, "-c", "\n".join(blocks), ANTHROPIC_API_KEY="test", ANTHROPIC_BASE_URL=server.base_url)
+        said = run_python(
+            tmp_path, "-c", "\n".join(blocks), ANTHROPIC_API_KEY="test", ANTHROPIC_BASE_URL=server.base_url
+        )
         assert server.errors == []
     assert said == [
         "We are open from 9 to 18. False",
@@ -64,7 +48,7 @@ def test_every_block_of_the_guide_runs(tmp_path: Path) -> None:
 
 
 def test_the_loop_of_the_guide_is_at_most_ten_lines() -> None:
-    guide = (ROOT / "docs" / "guide-anthropic-sdk.md").read_text("utf-8")
+    guide = (ROOT / GUIDE).read_text("utf-8")
     loop = re.search(r"    chat = guard.*?return outcome\n", guide, re.DOTALL)
     assert loop is not None
     assert len(loop[0].splitlines()) <= 10
@@ -73,7 +57,7 @@ def test_the_loop_of_the_guide_is_at_most_ten_lines() -> None:
 def test_the_example_runs_without_a_key(tmp_path: Path) -> None:
     example = ROOT / "examples" / "raw_anthropic_loop.py"
     assert len(example.read_text("utf-8").splitlines()) <= 80
-    said = run(tmp_path, str(example))
+    said = run_python(tmp_path, str(example))
     assert "no ANTHROPIC_API_KEY" in said[0]
     assert said[2] == "model: We are open from 9 to 18."
     assert said[-3:] == [f"-- {ENDED}", "user:  Hi?", f"refused: {ENDED}"]
@@ -85,6 +69,6 @@ def test_the_example_talks_to_claude_when_there_is_a_key(tmp_path: Path) -> None
     lines = "import builtins, runpy; said = iter(['Good morning.', ''])"
     code = f"{lines}; builtins.input = lambda _: next(said); runpy.run_path({str(example)!r}, run_name='__main__')"
     with MessagesApiServer(librarian, strict_prefix=True) as server:
-        said = run(tmp_path, "-c", code, ANTHROPIC_API_KEY="test", ANTHROPIC_BASE_URL=server.base_url)
+        said = run_python(tmp_path, "-c", code, ANTHROPIC_API_KEY="test", ANTHROPIC_BASE_URL=server.base_url)
         assert server.errors == []
     assert said == ["user:  Good morning.", "model: Good morning to you."]

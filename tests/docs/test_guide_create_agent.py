@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from support.programs import python_blocks, run_python
 
 
 def test_the_guide_runs(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "guide-create-agent.md").read_text("utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    blocks = python_blocks("docs/guide-create-agent.md")
     assert len(blocks) == 4
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(blocks)],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["Hello!"]
+    assert run_python(tmp_path, "-c", "\n".join(blocks)) == ["Hello!"]

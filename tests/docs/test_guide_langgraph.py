@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from support.programs import ROOT, python_blocks, run_python
+
+GUIDE = "docs/guide-langgraph.md"
 
 
 def test_the_guide_runs(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "guide-langgraph.md").read_text("utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == text.count("```") // 2 == 4
-    done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:end_conversation_tool", "-c", "\n".join(blocks)],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    greeting, question, category, ended = done.stdout.splitlines()
+    blocks = python_blocks(GUIDE)
+    assert len(blocks) == (ROOT / GUIDE).read_text("utf-8").count("```") // 2 == 4
+    strictly = ("-W", "error::UserWarning:end_conversation_tool")
+    greeting, question, category, ended = run_python(tmp_path, *strictly, "-c", "\n".join(blocks))
     assert greeting == "Good morning!"
     assert question.startswith("End this chat?")
     assert (category, ended) == ("user_request", "True")

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from end_conversation_tool.testing import MessagesApiServer
+from support.programs import ROOT, run_python
 
-ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"(?:<!-- test: (?P<mark>[a-z-]+) -->\n)?```python\n(?P<code>.*?)```", re.DOTALL)
 BLOCKS = [(match["mark"], match["code"]) for match in BLOCK.finditer((ROOT / "README.md").read_text("utf-8"))]
-
-
-def run(code: str, folder: Path, **environment: str) -> str:
-    known = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env=known | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_the_readme_has_both_examples() -> None:
@@ -39,13 +21,14 @@ def test_the_readme_has_both_examples() -> None:
 def test_the_keyless_example_ends_by_showing_the_refusal(tmp_path: Path) -> None:
     code = BLOCKS[0][1]
     assert len(code.strip().splitlines()) <= 20
-    assert run(code, tmp_path).startswith("This chat was ended because abusive messages went on after a warning.")
+    (said,) = run_python(tmp_path, "-c", code)
+    assert said.startswith("This chat was ended because abusive messages went on after a warning.")
 
 
 @pytest.mark.parametrize("code", [code for mark, code in BLOCKS if mark == "messages-api"])
 def test_the_claude_example_runs_against_the_wire(code: str, tmp_path: Path) -> None:
     with MessagesApiServer(["Hello, how can I help?"]) as server:
-        said = run(code, tmp_path, ANTHROPIC_API_KEY="test", ANTHROPIC_BASE_URL=server.base_url)
+        said = run_python(tmp_path, "-c", code, ANTHROPIC_API_KEY="test", ANTHROPIC_BASE_URL=server.base_url)
         assert not server.errors
         assert [tool["name"] for tool in server.requests[0].body["tools"]] == ["end_conversation"]
-    assert said.splitlines() == ["Hello, how can I help?", "False"]
+    assert said == ["Hello, how can I help?", "False"]
