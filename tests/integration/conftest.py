@@ -9,16 +9,17 @@ import pytest
 from end_conversation_tool.registry import SqlSealRegistry
 from support.langgraph_server import ROOT, LangGraphServer, running_server
 
+ASKING = {"asking": f"{ROOT}/tests/support/asking_graph.py:agent"}
 NAIVE = {"naive": f"{ROOT}/tests/support/naive_graph.py:agent"}
 ASKS, CONFIRMS = "Please end this chat.", "Yes, end this chat."
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LangGraphServer]:
-    """The project's own server, with one unguarded graph more."""
+    """The project's own server, with two graphs more: one unguarded, one that asks the user in a dialogue."""
     folder = tmp_path_factory.mktemp("guarded")
     config = json.loads((ROOT / "langgraph.json").read_text().replace("./", f"{ROOT}/"))
-    config["graphs"] |= NAIVE
+    config["graphs"] |= NAIVE | ASKING
     with running_server(folder, config, END_CONVERSATION_DATABASE=f"sqlite:///{folder}/threads.db") as running:
         yield running
 
