@@ -97,7 +97,9 @@ def _line(figure: Figure, ours: Tally, naive: Tally) -> str:
     """Return one line of the table."""
     mine, theirs = measures(ours, figure), measures(naive, figure)
     size = f"{ours.size(figure.positives, figure.kind)} / {ours.size(figure.negatives, figure.kind)}"
-    columns = [_share(mine.get(name)) for name in ("recall", "recall with doubt", "precision", "F1", "FPR")]
+    columns = [
+        _share(mine.get(name)) for name in ("recall", "recall with doubt", "precision", "F1", "FPR", "FPR with doubt")
+    ]
     base = ", ".join(f"{name} {theirs[name][0]:.2f}" for name in ("recall", "F1", "FPR") if name in theirs)
     return f"| {figure.name} | {size} | {' | '.join(columns)} | {_targets(figure, mine)} | {base} |"
 
@@ -113,15 +115,16 @@ def _targets(figure: Figure, mine: dict[str, tuple[float, float, float]]) -> str
 
 def report(ours: Tally, naive: Tally, chats: dict[str, Counter[str]], speed: tuple[float, float]) -> str:
     """Return the report, as Markdown."""
-    head = "| what | rows + / - | recall | recall, yes or don't know | precision | F1 | FPR | target | naive list |"
+    head = "| what | rows + / - | recall | with doubt | precision | F1 | FPR | with doubt | target | naive list |"
     rule = "|" + "---|" * (head.count("|") - 1)
     lines = [
         "# How well the offline detectors do",
         "",
         "Written by `make eval-detectors`. Each row was judged by models fitted, and thresholds set, without that",
         "row, its near-duplicates, its conversation and its prompt (5 folds). In brackets: 95 % intervals (Wilson;",
-        "bootstrap for F1). Recall counts a *yes* only; the next column counts *don't know* as well, which denies an",
-        "end just as much. A naive phrase list, written before anything was scored, is given beside it.",
+        "bootstrap for F1). Recall, F1 and FPR count a *yes* only; *with doubt* counts *don't know* as well, which,",
+        "about risk, denies an end just as much, but flags nobody. A naive phrase list, written before anything was",
+        "scored, is given beside it.",
         "",
         head,
         rule,

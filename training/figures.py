@@ -168,6 +168,8 @@ def measures(tally: Tally, figure: Figure) -> dict[str, tuple[float, float, floa
         found["recall with doubt"] = (doubted / positives, *wilson(doubted, positives))
     if negatives:
         found["FPR"] = (alarms / negatives, *wilson(alarms, negatives))
+        doubted = alarms + tally.count(figure.negatives, figure.kind, "unknown")
+        found["FPR with doubt"] = (doubted / negatives, *wilson(doubted, negatives))
     if positives and negatives:
         found["precision"] = (hits / max(hits + alarms, 1), *wilson(hits, hits + alarms))
         right = hits + negatives - alarms
