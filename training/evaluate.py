@@ -31,8 +31,8 @@ from end_conversation_tool.detectors.model import WEIGHTS_FILE
 
 OUTPUT = PROJECT / "docs" / "evaluation"
 _NAIVE_USER = ("self_harm", "violence", "abuse")
-_BEFORE_AN_END = 3
-"""User turns before an end could be permitted, at the earliest: two refused ones, and one after a warning."""
+_BEFORE_AN_END = 4
+"""User turns until an end can be permitted by default, at the earliest: three refused ones, and one after a warning."""
 
 
 def judge(rows: list[Row]) -> tuple[Tally, Tally]:
