@@ -206,6 +206,10 @@ def _judge_user(text: str, models: RoleModels) -> _Judged:
     own_scores = scores if own is reading else _scores(models, own)
     found = read_user(whole, frozenset(_RISK)).hits if cut else reading.hits
     answers = {kind: _risk_answer(models, reading, scores, kind, found) for kind in _RISK}
+    confirms = _confirms(own_text, own.words)
+    if confirms is Answer.YES:
+        # "Yes, end it" is about the conversation: without a sure phrase, the models have nothing else to go by.
+        answers = {kind: answer if found.count(kind) else Answer.NO for kind, answer in answers.items()}
     if cut:
         # What the models did not read is judged by phrases alone: there, a sure one is a yes.
         answers |= {kind: Answer.YES for kind in _RISK if found.count(kind)}
@@ -218,7 +222,7 @@ def _judge_user(text: str, models: RoleModels) -> _Judged:
     }
     judged[SignalKind.ABUSE] = (_abuse_answer(models, own, own_scores), own_scores["abuse"])
     judged[SignalKind.ASKS_TO_END] = (_by_phrase(own.hits, "asks_to_end"), None)
-    judged[SignalKind.CONFIRMS_END] = (_confirms(own_text, own.words), None)
+    judged[SignalKind.CONFIRMS_END] = (confirms, None)
     return judged
 
 

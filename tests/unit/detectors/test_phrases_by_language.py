@@ -148,6 +148,7 @@ def test_a_user_who_asks_for_the_end_is_seen(language: str) -> None:
 @pytest.mark.parametrize("language", CONFIRMS)
 def test_an_explicit_yes_is_seen(language: str) -> None:
     assert ask(CONFIRMS[language], SignalKind.CONFIRMS_END) is Answer.YES
+    assert ask(CONFIRMS[language], SignalKind.SELF_HARM) is Answer.NO
 
 
 @pytest.mark.parametrize("language", REFUSAL)
