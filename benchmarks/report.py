@@ -74,12 +74,19 @@ def events(count: int) -> Iterator[tuple[Any, ...]]:
 def fill_sqlite(path: str, count: int) -> None:
     """Put rows into a SQLite registry."""
     with closing(sqlite3.connect(path)) as connection, connection:
+        # Indexes are made anew at the end: quicker than a million random inserts into each.
+        found = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        indexes = connection.execute(found).fetchall()
+        for name, _ in indexes:
+            connection.execute(f"DROP INDEX {name}")
         for table, columns, made in (
             ("ect_decisions", DECISIONS, rows(count)),
             ("ect_events", EVENTS, events(count // 10)),
         ):
             marks = ", ".join("?" * len(columns))
             connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", made)  # noqa: S608
+        for _, statement in indexes:
+            connection.execute(statement)
 
 
 def fill_postgres(url: str, count: int) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from end_conversation_tool.branching import Retry, aedit_and_retry, edit_and_retry
+    from end_conversation_tool.breaker import CircuitBreaker
     from end_conversation_tool.detectors import default_detectors
     from end_conversation_tool.detectors.base import Detector, DetectorSuite
     from end_conversation_tool.errors import (
@@ -24,16 +25,21 @@ if TYPE_CHECKING:
         StaleRunError,
         ThreadSealedError,
     )
+    from end_conversation_tool.experiment import Appeal, AppealStatus, Feedback
     from end_conversation_tool.graph import create_guarded_graph
     from end_conversation_tool.models import Decision, DecisionRecord, EndRequest, RiskFlag, Seal, ThreadStatus
     from end_conversation_tool.policy import PRESETS, EndConversationPolicy, decide
-    from end_conversation_tool.registry import InMemorySealRegistry, SealRegistry, SqlSealRegistry
+    from end_conversation_tool.registry import ExperimentRegistry, InMemorySealRegistry, SealRegistry, SqlSealRegistry
+    from end_conversation_tool.report import Report, abuild_report, build_report
     from end_conversation_tool.saver import SealedSaver
+    from end_conversation_tool.telemetry import Sink, TelemetryEvent
     from end_conversation_tool.tool import anthropic_tool, create_end_conversation_tool, openai_tool
+    from end_conversation_tool.webhook import WebhookSink
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "breaker": ("CircuitBreaker",),
     "branching": ("Retry", "aedit_and_retry", "edit_and_retry"),
     "detectors": ("default_detectors",),
     "detectors.base": ("Detector", "DetectorSuite"),
@@ -48,8 +54,12 @@ _HOMES = {
     ),
     "graph": ("create_guarded_graph",),
     "models": ("Decision", "DecisionRecord", "EndRequest", "RiskFlag", "Seal", "ThreadStatus"),
+    "experiment": ("Appeal", "AppealStatus", "Feedback"),
     "policy": ("PRESETS", "EndConversationPolicy", "decide"),
-    "registry": ("InMemorySealRegistry", "SealRegistry", "SqlSealRegistry"),
+    "report": ("Report", "abuild_report", "build_report"),
+    "telemetry": ("Sink", "TelemetryEvent"),
+    "webhook": ("WebhookSink",),
+    "registry": ("ExperimentRegistry", "InMemorySealRegistry", "SealRegistry", "SqlSealRegistry"),
     "saver": ("SealedSaver",),
     "tool": ("anthropic_tool", "create_end_conversation_tool", "openai_tool"),
 }
@@ -58,6 +68,9 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "PRESETS",
+    "Appeal",
+    "AppealStatus",
+    "CircuitBreaker",
     "Decision",
     "DecisionRecord",
     "Detector",
@@ -65,22 +78,30 @@ __all__ = [
     "EndConversationError",
     "EndConversationPolicy",
     "EndRequest",
+    "ExperimentRegistry",
+    "Feedback",
     "InMemorySealRegistry",
     "InvalidInputError",
     "PolicyConfigurationError",
     "RegistryError",
     "RegistrySchemaError",
+    "Report",
     "Retry",
     "RiskFlag",
     "Seal",
     "SealRegistry",
     "SealedSaver",
+    "Sink",
     "SqlSealRegistry",
     "StaleRunError",
+    "TelemetryEvent",
     "ThreadSealedError",
     "ThreadStatus",
+    "WebhookSink",
+    "abuild_report",
     "aedit_and_retry",
     "anthropic_tool",
+    "build_report",
     "create_end_conversation_tool",
     "create_guarded_graph",
     "decide",

@@ -13,15 +13,16 @@ __all__ = ["report_page"]
 
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1c2430; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 100rem; padding: 0 1rem; color: #1c2430; }
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 p { color: #4a5565; margin-top: .3rem; max-width: 60rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; border-bottom: 1px solid #dde2ea; text-align: right; }
-th:first-child, td:first-child { text-align: left; } thead th { background: #f3f5f9; }
+table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .5rem; border-bottom: 1px solid #dde2ea; text-align: right; }
+th:first-child, td:first-child { text-align: left; } thead th { background: #f3f5f9; font-size: 12px; vertical-align: bottom; }
+td:first-child { min-width: 11rem; }
 td.part { padding-left: 1.8rem; }
 .scroll { overflow-x: auto; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(30rem, 100%), 1fr)); gap: 1rem; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); gap: 1rem; }
 .plots > div { min-width: 0; }
 """
 _ENFORCED, _SHADOW, _NEUTRAL = "#2f5d8a", "#d9822b", "#6b7a90"

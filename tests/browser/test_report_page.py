@@ -26,7 +26,7 @@ def test_the_page_is_drawn_and_loads_nothing(tmp_path: Path) -> None:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     registry = InMemorySealRegistry()
-    simulate(registry, 20_000)
+    simulate(registry, 5_000)
     report = build_report(registry, START, START + timedelta(days=7))
     path = tmp_path / "report.html"
     path.write_text(report_page(report), encoding="utf-8")
@@ -42,9 +42,11 @@ def test_the_page_is_drawn_and_loads_nothing(tmp_path: Path) -> None:
         assert page.locator(".js-plotly-plot").count() == 6
         assert page.locator(".js-plotly-plot .bars .point").count() > 50
         cells = page.locator("tbody tr").first.locator("td").all_inner_texts()
-        assert cells[:2] == ["threads", "20,000"]
+        assert cells[:2] == ["threads", "5,000"]
         shown = page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert shown, "the page is wider than the window"
+        whole = "document.querySelector('.scroll').scrollWidth <= document.querySelector('.scroll').clientWidth"
+        assert page.evaluate(whole), "ten columns do not fit"
         fits = """[...document.querySelectorAll('.js-plotly-plot')].every(
             plot => plot.querySelector('.main-svg').getBoundingClientRect().right
                 <= plot.parentElement.parentElement.getBoundingClientRect().right + 1)"""

@@ -10,6 +10,17 @@ import pytest
 import end_conversation_tool
 
 PUBLIC = [
+    "Appeal",
+    "AppealStatus",
+    "CircuitBreaker",
+    "ExperimentRegistry",
+    "Feedback",
+    "Report",
+    "Sink",
+    "TelemetryEvent",
+    "WebhookSink",
+    "abuild_report",
+    "build_report",
     "PRESETS",
     "Decision",
     "DecisionRecord",

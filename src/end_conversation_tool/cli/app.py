@@ -18,11 +18,13 @@ from end_conversation_tool.cli.options import (
     MinWarnings,
     PolicyMode,
     PolicyName,
+    PolicyNames,
     RegistryUrl,
     WindowTurns,
     chosen_policy,
 )
 from end_conversation_tool.cli.output import EPILOG, reporting_errors
+from end_conversation_tool.errors import InvalidInputError
 
 __all__ = ["app", "main"]
 
@@ -97,7 +99,7 @@ def chat(
 @app.command(epilog=EPILOG)
 def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Recorded conversations, JSONL or JSON.")],
-    policy: PolicyName = "default",
+    policy: PolicyNames = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many conversations.")] = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
@@ -108,13 +110,21 @@ def replay(
     goes on. An analysis, not enforcement: the recorded assistant messages
     are taken as made by the model.
 
+    Given twice, --policy shows the conversations on which the two differ.
+
     Example: end-conversation replay chats.jsonl --policy abuse_only --json
     """
     with reporting_errors():
-        chosen = chosen_policy(policy)
+        chosen = [chosen_policy(name) for name in policy or ["default"]]
+        if len(chosen) > 2:  # noqa: PLR2004
+            raise InvalidInputError(f"policy: expected one or two, got {len(chosen)}")
+        from end_conversation_tool.cli.compare import run_comparison  # noqa: PLC0415 - other verbs start faster
         from end_conversation_tool.cli.replay import run_replay  # noqa: PLC0415 - other verbs start faster
 
-        run_replay(file, chosen, limit=limit, as_json=as_json)
+        if len(chosen) == 1:
+            run_replay(file, chosen[0], limit=limit, as_json=as_json)
+        else:
+            run_comparison(file, chosen, limit=limit, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)

@@ -19,6 +19,7 @@ __all__ = [
     "MinWarnings",
     "PolicyMode",
     "PolicyName",
+    "PolicyNames",
     "RegistryUrl",
     "WindowTurns",
     "chosen_policy",
@@ -41,6 +42,15 @@ PolicyName = Annotated[
         "--policy",
         metavar="FILE|PRESET",
         help=f"A .toml or .json file, or one of: {', '.join(PRESETS)}.",
+        rich_help_panel=_GROUP,
+    ),
+]
+PolicyNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE|PRESET",
+        help=f"A .toml or .json file, or one of: {', '.join(PRESETS)}; else the first. Twice to compare.",
         rich_help_panel=_GROUP,
     ),
 ]

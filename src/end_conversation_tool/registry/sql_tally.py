@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, null, select
+from sqlalchemy import ColumnElement, Select, case, func, null, select, text
 
 from end_conversation_tool.experiment import DecisionCount, EndCount, EventCount, Tally, ThreadCount
 from end_conversation_tool.registry.driver import Flow, Rows
@@ -23,12 +23,31 @@ _ENDS = (Outcome.SEALED.value, Outcome.WOULD_HAVE_SEALED.value)
 _IDS = (EventKind.BRANCH_OPENED.value, EventKind.COPIED.value)
 """Kinds whose subject is an id: there are as many of those as there are threads."""
 
+_ROOM = {
+    "sqlite": ("PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -131072"),
+    "postgresql": ("SET work_mem = '128MB'",),
+}
+"""Room for this connection to sort in, so that a million rows are not sorted on disk: 128 MB."""
+
+_AS_BEFORE = {
+    "sqlite": ("PRAGMA temp_store = DEFAULT", "PRAGMA cache_size = -2000"),
+    "postgresql": ("RESET work_mem",),
+}
+
 _ORIGIN = (decisions.c.policy_version, decisions.c.model)
 
 
-def tally(_: str, since: datetime, until: datetime) -> Flow[Tally]:
+def tally(dialect: str, since: datetime, until: datetime) -> Flow[Tally]:
     """Count what happened in a period."""
-    begin, end = microseconds(since), microseconds(until)
+    for setting in _ROOM[dialect]:
+        yield text(setting)
+    counts = yield from _counts(microseconds(since), microseconds(until))
+    for setting in _AS_BEFORE[dialect]:
+        yield text(setting)
+    return counts
+
+
+def _counts(begin: int, end: int) -> Flow[Tally]:
     decided = plain((yield decision_counts(begin, end)))
     ends = plain((yield end_counts(begin, end)))
     happened = plain((yield event_counts(begin, end)))

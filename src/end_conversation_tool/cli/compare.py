@@ -1,0 +1,103 @@
+"""``end-conversation replay`` with two policies: the conversations on which they differ, and how often."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from end_conversation_tool.cli.output import Exit, escaped, fail, note, stdout
+from end_conversation_tool.detectors import default_detectors
+from end_conversation_tool.policy import EndConversationPolicy
+from end_conversation_tool.replay import ReplayResult, replay_conversation
+from end_conversation_tool.transcripts import BrokenRow, read_recordings
+
+__all__ = ["run_comparison"]
+
+_WIDTH_OF_FILES = 160
+_MOST_ROWS = 100_000
+
+
+def run_comparison(path: Path, policies: Sequence[EndConversationPolicy], *, limit: int | None, as_json: bool) -> None:
+    """Replay the conversations of a file under two policies, and print where they differ.
+
+    Args:
+        path: JSONL or JSON.
+        policies: Two of them.
+        limit: Stop after so many conversations; ``None`` for all.
+        as_json: Print one JSON document instead of a table.
+
+    Raises:
+        OSError: The file cannot be read.
+        typer.Exit: 1 when some lines were broken, 2 when there was no conversation at all.
+    """
+    detectors = default_detectors()
+    counts: Counter[str] = Counter()
+    differing: list[dict[str, Any]] = []
+    for row in read_recordings(path):
+        if isinstance(row, BrokenRow):
+            counts["broken_lines"] += 1
+            continue
+        first, second = (_permit(replay_conversation(row.messages, policy, detectors)) for policy in policies)
+        counts["conversations"] += 1
+        counts[_compared(first, second)] += 1
+        if first != second and len(differing) < _MOST_ROWS:
+            differing.append({"id": row.id, "line": row.line, "first": first, "second": second})
+        if counts["conversations"] == limit:
+            break
+    _show(policies, counts, differing, as_json=as_json)
+    if not counts["conversations"]:
+        fail("file: expected at least one conversation in JSONL or JSON, found none", Exit.USAGE)
+    if counts["broken_lines"]:
+        note(f"{counts['broken_lines']:,} broken lines", "yellow")
+        raise typer.Exit(Exit.FOUND)
+
+
+def _permit(result: ReplayResult) -> dict[str, Any] | None:
+    found = result.first_permit
+    return None if found is None else {"turn": found.turn, "category": str(found.category)}
+
+
+def _compared(first: dict[str, Any] | None, second: dict[str, Any] | None) -> str:
+    if first is None and second is None:
+        return "permitted_by_neither"
+    if first is None or second is None:
+        return "permitted_by_second_only" if first is None else "permitted_by_first_only"
+    return "permitted_alike" if first == second else "permitted_otherwise"
+
+
+def _show(
+    policies: Sequence[EndConversationPolicy],
+    counts: Counter[str],
+    differing: Sequence[dict[str, Any]],
+    *,
+    as_json: bool,
+) -> None:
+    names = (
+        "conversations", "permitted_by_neither", "permitted_alike", "permitted_otherwise", "permitted_by_first_only",
+        "permitted_by_second_only", "broken_lines",
+    )  # fmt: skip
+    summary = {name: counts[name] for name in names}
+    versions = [policy.version for policy in policies]
+    if as_json:
+        typer.echo(json.dumps({"policies": versions, "summary": summary, "differing": list(differing)}))
+        return
+    console = stdout(width=_WIDTH_OF_FILES)
+    if differing:
+        table = Table(box=None, pad_edge=False)
+        for title in ("id", *versions):
+            table.add_column(escaped(title), overflow="fold")
+        for row in differing:
+            table.add_row(escaped(row["id"]), _words(row["first"]), _words(row["second"]))
+        console.print(table)
+    for name, count in summary.items():
+        console.print(f"{name.replace('_', ' ')}: {count:,}")
+
+
+def _words(permit: dict[str, Any] | None) -> str:
+    return "never" if permit is None else f"turn {permit['turn']}, {permit['category']}"
