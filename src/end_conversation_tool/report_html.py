@@ -18,7 +18,8 @@ h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top:
 p { color: #4a5565; margin-top: .3rem; max-width: 60rem; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .5rem; border-bottom: 1px solid #dde2ea; text-align: right; }
-th:first-child, td:first-child { text-align: left; } thead th { background: #f3f5f9; font-size: 12px; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; }
+thead th { background: #f3f5f9; font-size: 12px; vertical-align: bottom; }
 td:first-child { min-width: 11rem; }
 td.part { padding-left: 1.8rem; }
 .scroll { overflow-x: auto; }
