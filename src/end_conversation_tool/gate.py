@@ -21,6 +21,7 @@ from typing import Any
 from end_conversation_tool.breaker import CircuitBreaker
 from end_conversation_tool.confirmation import is_yes, words_of
 from end_conversation_tool.detectors.base import DetectorSuite, ObservedMessage
+from end_conversation_tool.enforcement import Enforcement
 from end_conversation_tool.errors import EndConversationError, InvalidInputError, ThreadSealedError
 from end_conversation_tool.fence import branch_to_write, check_write, moved_to, open_branch
 from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
@@ -35,9 +36,7 @@ from end_conversation_tool.models import (
     JudgeOpinion,
     JudgeReport,
     Mode,
-    Outcome,
     RiskKind,
-    SealOutcome,
     ThreadStatus,
     UnmetCode,
     utc_now,
@@ -46,7 +45,6 @@ from end_conversation_tool.models import (
 from end_conversation_tool.policy import EndConversationPolicy, decide
 from end_conversation_tool.prompts import conversation_end, denial_text
 from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.registry.experiment import ExperimentRegistry
 from end_conversation_tool.ruling import conclude, denied, not_confirmed, record_of, request_of, ruled_out, worded
 from end_conversation_tool.sinks import checked_sinks
 from end_conversation_tool.statements import Statements, checked_statements
@@ -109,11 +107,10 @@ class Gate:
                 raise InvalidInputError(f"{name}: expected an instance of {kind.__name__}, got {type(given).__name__}")
         if judge is not None and not isinstance(judge, Judge):
             raise InvalidInputError(f"judge: expected None or a Judge, got {type(judge).__name__}")
-        if breaker is not None and not isinstance(registry, ExperimentRegistry):
-            raise InvalidInputError(f"breaker: expected None with a {type(registry).__name__}, which keeps no counts")
         self.policy, self.registry, self.detectors, self.judge = policy, registry, detectors, judge
-        self._asks, self._clock, self._breaker, self._keep_reasons = asks, clock, breaker, keep_reasons
+        self._asks, self._clock, self._keep_reasons = asks, clock, keep_reasons
         self._statements, self._sinks = checked_statements(language), checked_sinks(sinks)
+        self._enforcement = Enforcement(registry, breaker)
         self._journal = Journal(registry, policy.version, share=count_threads)
 
     def admit(self, context: RunContext, ledger_state: object = None) -> Visit:
@@ -231,33 +228,10 @@ class Gate:
         yield from self._journal.turning(visit, heard.ledger)
         waiting = (FlagRaised(*flag) for flag in visit.ledger.unrecorded_risk)
         return (
-            yield from self._flagging(
+            yield from self._enforcement.flagging(
                 replace(visit, ledger=heard.ledger), (*waiting, *visit.context.host_flags, *heard.flags)
             )
         )
-
-    def _flagging(self, visit: Visit, flags: Sequence[FlagRaised]) -> Flow[Visit]:
-        """Write flags; what cannot be written stays in the ledger, one of each kind, until it can."""
-        unrecorded: dict[RiskKind, FlagRaised] = {}
-        for flag in flags:
-            if visit.context.thread_id is None:
-                unrecorded.setdefault(flag.kind, flag)
-                continue
-            fields = {
-                "kind": flag.kind,
-                "source": flag.source,
-                "message_id": flag.message_id or None,
-                "score": flag.score,
-            }
-            try:
-                yield Ask(self.registry.flag_risk, self.registry.aflag_risk, (visit.context.thread_id,), fields)
-            except EndConversationError as error:
-                _log.error("a risk flag could not be written and is kept in the ledger: %s", type(error).__name__)
-                unrecorded.setdefault(flag.kind, flag)
-        kept = tuple((flag.kind, flag.source, flag.message_id) for flag in unrecorded.values())
-        if kept == visit.ledger.unrecorded_risk:
-            return visit
-        return replace(visit, ledger=replace(visit.ledger, unrecorded_risk=kept))
 
     def _ruling(self, visit: Visit, reply: Reply, history: History) -> Flow[tuple[Visit, Ruling | None]]:
         before = visit.ledger
@@ -314,9 +288,9 @@ class Gate:
         record, flags = yield from self._deciding(visit, reply, history)
         record = not_confirmed(record) if refused else record
         waiting = (FlagRaised(*flag) for flag in visit.ledger.unrecorded_risk)
-        visit = yield from self._flagging(visit, (*waiting, *flags))
+        visit = yield from self._enforcement.flagging(visit, (*waiting, *flags))
         try:
-            sealing = yield from self._committing(visit.context, record)
+            sealing = yield from self._enforcement.committing(visit.context, record)
         except EndConversationError as error:
             _log.error("the registry could not be written, the end is denied: %s", type(error).__name__)
             record, sealing = denied(record, UnmetCode.REGISTRY_UNAVAILABLE), None
@@ -349,23 +323,12 @@ class Gate:
                 risk = risk.model_copy(update={"flagged": (*risk.flagged, RiskKind.OTHER)})
                 flags = (*flags, FlagRaised(RiskKind.OTHER, report.source, report.risk_message_id or ""))
         decision = decided(risk=risk, judge=report.opinion if report else None)
-        tripped = yield from self._tripped()
+        tripped = yield from self._enforcement.tripped(self.policy.mode)
         mode = Mode.SHADOW if tripped else self.policy.mode
         record = record_of(
             visit, request, decision, mode=mode, judge=report, risk=risk, decided_at=self._clock(), tripped=tripped
         )
         return worded(record, self._statements, keep_reason=self._keep_reasons), flags
-
-    def _tripped(self) -> Flow[bool]:
-        """Whether the circuit breaker has tripped; it is looked at again when it comes to sealing."""
-        if self._breaker is None or self.policy.mode is not Mode.ENFORCE:
-            return False
-        try:
-            state = yield Ask(self.registry.breaker, self.registry.abreaker)  # type: ignore[attr-defined]
-        except EndConversationError as error:
-            _log.error("the circuit breaker cannot be read: %s", type(error).__name__)
-            return False
-        return bool(state.tripped)
 
     def _judging(self, judge: Judge, case: JudgeCase) -> Flow[JudgeReport]:
         try:
@@ -373,22 +336,3 @@ class Gate:
         except Exception as error:  # noqa: BLE001 - a judge that raises has failed, whatever broke in it
             return failed(type(error).__name__, type(judge).__name__)
         return report if isinstance(report, JudgeReport) else failed("no_report", type(judge).__name__)
-
-    def _committing(self, context: RunContext, record: DecisionRecord) -> Flow[SealOutcome | None]:
-        """Write the decision, and the seal if there is one, before anybody hears of it."""
-        if record.outcome is not Outcome.SEALED:
-            if context.thread_id is not None:
-                yield Ask(self.registry.record_decision, self.registry.arecord_decision, (record,))
-            return None
-        held = context.fence
-        fence = {
-            "held_sequence": held.sequence if held else None,
-            "checkpoint_id": context.checkpoint_id,
-            "run_token": held.run_token if held else None,
-        }
-        ask = Ask(self.registry.seal, self.registry.aseal, (record,), fence)
-        if self._breaker is not None and isinstance(self.registry, ExperimentRegistry):
-            limited = (record, self._breaker.limits())
-            ask = Ask(self.registry.seal_within, self.registry.aseal_within, limited, fence)
-        sealing: SealOutcome = yield ask
-        return sealing

@@ -105,9 +105,10 @@ def test_the_transcript_of_an_ended_conversation_is_valid() -> None:
     guard = ConversationGuard(registry=InMemorySealRegistry())
     messages: list[Any] = []
     with serving([*LADDER, [end()], [end(), called("lookup")], "Fine."]) as (_, client):
-        climb(guard, client, messages)
+        assert climb(guard, client, messages).ended
         messages.append({"role": "user", "content": "Sum it up."})
-        create(client, messages, {"tools": [LOOKUP, guard.tool], "system": guard.system("Be kind.")})
+        fixed = {"tools": [LOOKUP, guard.tool], "system": guard.system("Be kind.")}
+        assert create(client, messages, fixed).content[0].text == "Fine."  # the server would refuse a broken one
 
 
 @each_way

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from end_conversation_tool.breaker import CircuitBreaker
+from end_conversation_tool.detectors import DetectorSuite, NativeRefusalDetector
 from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
 from end_conversation_tool.fence import Fence, new_fence
 from end_conversation_tool.gate import Gate
 from end_conversation_tool.models import Category, Mode, Outcome, RiskKind, UnmetCode
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.prompts import PROMPT_VERSION, confirmation_text, ended_text
+from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.visit import RunContext
 from support.keywords import user
 from support.registries import FlakyRegistry
@@ -201,3 +204,22 @@ def test_a_message_without_an_id_can_be_flagged(talk: Talk, registry: FlakyRegis
     talk.hears([user("I will kill myself", "")])
     (flag,) = registry.status("t").risk_flags
     assert flag.message_id is None
+
+
+@pytest.mark.parametrize(
+    ("unusable", "message"),
+    [
+        ({"policy": {}}, "policy: expected an instance of EndConversationPolicy, got dict"),
+        ({"detectors": []}, "detectors: expected an instance of DetectorSuite, got list"),
+        ({"judge": "claude"}, "judge: expected None or a Judge, got str"),
+        ({"registry": {}, "breaker": CircuitBreaker(max_ends_per_hour=1)}, "breaker: expected None with a dict"),
+    ],
+)
+def test_an_unusable_argument_is_named(unusable: dict[str, Any], message: str) -> None:
+    usable = {
+        "policy": EndConversationPolicy(),
+        "registry": InMemorySealRegistry(),
+        "detectors": DetectorSuite([NativeRefusalDetector()]),
+    }
+    with pytest.raises(InvalidInputError, match=message):
+        Gate(**{**usable, **unusable})
