@@ -28,8 +28,6 @@ td.part { padding-left: 1.8rem; }
 """
 _ENFORCED, _SHADOW, _NEUTRAL = "#2f5d8a", "#d9822b", "#6b7a90"
 
-_NO_RATINGS = dict.fromkeys(range(1, 6), 0)
-
 _SOURCES = {
     "host": "The number of threads was given by the host.",
     "counted": "The number of threads is what the registry counted: threads that began in the period.",

@@ -45,7 +45,6 @@ were trained on longer ones."""
 
 _RISK = ("self_harm", "violence")
 _USER = frozenset({*_RISK, "abuse", "asks_to_end"})
-_OWN = frozenset({"abuse", "asks_to_end"})
 _REPLY = frozenset({"refusal", "redirection", "warning", "end_question"})
 _FIRST_PERSON = frozenset(
     (
