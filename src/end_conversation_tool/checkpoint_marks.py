@@ -16,6 +16,7 @@ from end_conversation_tool.fence import FENCE_KEY, Fence
 from end_conversation_tool.models import ThreadStatus
 
 __all__ = [
+    "ASKED_KEY",
     "BRANCH_KEY",
     "RUN_KEY",
     "SEQUENCE_KEY",
@@ -34,10 +35,11 @@ __all__ = [
 BRANCH_KEY = "end_conversation_branch"
 RUN_KEY = "end_conversation_run"
 SEQUENCE_KEY = "end_conversation_sequence"
+ASKED_KEY = "end_conversation_asked"
 _TRIGGERS = ("__start__", "__pregel_tasks", "branch:to:", "join:")
 """Names, or beginnings of names, of the channels by which LangGraph sets nodes off."""
 
-_KEYS = (BRANCH_KEY, RUN_KEY, SEQUENCE_KEY)
+_KEYS = (BRANCH_KEY, RUN_KEY, SEQUENCE_KEY, ASKED_KEY)
 
 
 def branch_of(found: CheckpointTuple, status: ThreadStatus) -> int:
@@ -105,11 +107,13 @@ def with_marks(metadata: CheckpointMetadata, branch: int, fence: Fence | None, s
         sequence: The thread's sequence number now, for a writer without a fence.
     """
     token, started = (fence.run_token, fence.sequence) if fence else ("", sequence)
-    return {**metadata, BRANCH_KEY: branch, RUN_KEY: token, SEQUENCE_KEY: started}
+    given: dict[str, Any] = {**metadata}
+    given.pop(ASKED_KEY, None)  # what a caller says about it is no answer of the registry
+    return {**given, BRANCH_KEY: branch, RUN_KEY: token, SEQUENCE_KEY: started}
 
 
 def copied(found: CheckpointTuple, status: ThreadStatus) -> CheckpointTuple:
-    """Return a checkpoint as a copied thread holds it.
+    """Return a checkpoint as a copied thread holds it: written now, and not before a reopening of the source.
 
     What is copied of a sealed branch is written in the name of the run that sealed: nobody else may write there.
 
@@ -117,10 +121,11 @@ def copied(found: CheckpointTuple, status: ThreadStatus) -> CheckpointTuple:
         found: The checkpoint, with its marks.
         status: The copied thread.
     """
-    seal = status.on_branch(branch_of(found, status)).seal
-    if seal is None:
-        return found
-    metadata: Any = {**found.metadata, BRANCH_KEY: seal.branch, RUN_KEY: seal.run_token}
+    branch = branch_of(found, status)
+    seal = status.on_branch(branch).seal
+    run = found.metadata.get(RUN_KEY, "") if seal is None else seal.run_token
+    marks = {BRANCH_KEY: branch, RUN_KEY: run, SEQUENCE_KEY: status.sequence, ASKED_KEY: True}
+    metadata: Any = {**found.metadata, **marks}
     return found._replace(metadata=metadata)
 
 

@@ -5,7 +5,8 @@ keeps its ``checkpoints`` table in the registry's database, the database closes 
 
 * PostgreSQL: the trigger takes a shared advisory lock on the thread, and ``seal`` an exclusive one, so that one of them
   waits for the other to commit; then the trigger looks at the seal.
-* SQLite has one writer at a time, so looking is enough.
+* SQLite has one writer at a time, so looking is enough. It knows no hash, and an erased thread is known by its hash
+  alone: where there is one, a guarded write to a thread without a row has to ask the registry, and say that it did.
 
 A checkpoint says in its metadata which branch it belongs to, which run wrote it and when that run started
 (``checkpoint_marks``). One without these marks, written by somebody who goes round the saver, is refused as soon as the
@@ -21,7 +22,17 @@ import sqlite3
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
-__all__ = ["TRIGGERS", "TRIGGERS_THERE", "advisory_key", "afound_in", "found_in", "refused_by_trigger"]
+__all__ = [
+    "TRIGGERS",
+    "TRIGGERS_THERE",
+    "advisory_key",
+    "afound_in",
+    "aguards",
+    "asks",
+    "found_in",
+    "guards",
+    "refused_by_trigger",
+]
 
 _SQLSTATES = ("ECT01", "ECT02")
 """Sealed; stale."""
@@ -66,7 +77,12 @@ _SQLITE_INDEX = "CREATE INDEX IF NOT EXISTS ect_threads_id ON ect_threads (threa
 _SQLITE_TRIGGER = """
 CREATE TRIGGER IF NOT EXISTS ect_guard BEFORE INSERT ON checkpoints
 WHEN EXISTS (SELECT 1 FROM ect_threads WHERE thread_id = NEW.thread_id)
+OR EXISTS (SELECT 1 FROM ect_threads WHERE thread_id >= 'erased:' AND thread_id < 'erased;')
 BEGIN
+    SELECT RAISE(ABORT, 'end_conversation: ask')
+    WHERE NOT EXISTS (SELECT 1 FROM ect_threads WHERE thread_id = NEW.thread_id)
+    AND json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_run') IS NOT NULL
+    AND json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_asked') IS NULL;
     SELECT CASE
         WHEN json_extract(b.value, '$.seal') IS NULL THEN RAISE(ABORT, 'end_conversation: stale')
         ELSE RAISE(ABORT, 'end_conversation: sealed')
@@ -102,6 +118,11 @@ TRIGGERS_THERE = {
     "sqlite": "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = 'ect_guard'",
 }
 
+_TABLE_GUARDED = {
+    True: "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = 'ect_guard' AND tbl_name = 'checkpoints'",
+    False: "SELECT 1 FROM pg_trigger WHERE tgname = 'ect_guard' AND tgrelid = to_regclass('checkpoints') "
+    "AND tgenabled IN ('O', 'A')",
+}
 _REGISTRY_THERE = {True: "SELECT 1 FROM sqlite_master WHERE name = 'ect_meta'", False: "SELECT to_regclass('ect_meta')"}
 _KEY = "SELECT value FROM ect_meta WHERE name = 'signing_key'"
 
@@ -116,6 +137,11 @@ def refused_by_trigger(error: BaseException) -> bool:
     if isinstance(error, sqlite3.IntegrityError):
         return str(error).startswith(_SQLITE_WORDS)
     return getattr(error, "sqlstate", None) in _SQLSTATES
+
+
+def asks(error: BaseException) -> bool:
+    """Whether such an answer is that the database cannot tell, and the registry has to be asked."""
+    return isinstance(error, sqlite3.IntegrityError) and str(error) == f"{_SQLITE_WORDS}ask"
 
 
 def found_in(saver: Any, signing_key: bytes) -> bool:
@@ -148,8 +174,31 @@ async def afound_in(saver: Any, signing_key: bytes) -> bool:
         return bool(_first(await (await connection.execute(_KEY)).fetchone()) == signing_key.hex())
 
 
+def guards(saver: Any) -> bool:
+    """Whether the table that a saver writes to, of all tables of that name, has its trigger: asked as ``found_in``."""
+    with ExitStack() as stack:
+        connection: Any = saver.conn
+        if hasattr(connection, "getconn"):  # a pool
+            connection = stack.enter_context(connection.connection())
+        return bool(_first(connection.execute(_TABLE_GUARDED[_is_sqlite(connection)]).fetchone()))
+
+
+async def aguards(saver: Any) -> bool:
+    """Async twin of ``guards``."""
+    async with AsyncExitStack() as stack:
+        connection: Any = saver.conn
+        if hasattr(connection, "getconn"):  # a pool
+            connection = await stack.enter_async_context(connection.connection())
+        found = await connection.execute(_TABLE_GUARDED[_is_sqlite(connection)])
+        return bool(_first(await found.fetchone()))
+
+
 def _there(connection: Any) -> str:
-    return _REGISTRY_THERE["sqlite" in type(connection).__module__]
+    return _REGISTRY_THERE[_is_sqlite(connection)]
+
+
+def _is_sqlite(connection: Any) -> bool:
+    return "sqlite" in type(connection).__module__
 
 
 def _first(row: Any) -> Any:

@@ -31,7 +31,7 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 
-from end_conversation_tool.checkpoint_triggers import afound_in, found_in
+from end_conversation_tool.checkpoint_triggers import afound_in, aguards, found_in, guards
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.flow import arun_flow, run_flow
 from end_conversation_tool.models import ThreadStatus
@@ -114,7 +114,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         guard = getattr(self.registry, "guard_checkpoints", None)
         if guard is not None and found_in(self.inner, self.registry.signing_key):
             guard()
-            self._database_guards()
+            self._database_guards(guards(self.inner))
         return None
 
     async def _asetup(self, prepare: Any) -> None:
@@ -122,12 +122,15 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         guard = getattr(self.registry, "aguard_checkpoints", None)
         if guard is not None and await afound_in(self.inner, self.registry.signing_key):
             await guard()
-            self._database_guards()
+            self._database_guards(await aguards(self.inner))
 
-    def _database_guards(self) -> None:
-        """Leave it to the database to look at the seal within each write: one question less for each of them."""
-        self._guarded.append(True)
-        self._flows.database_guards = True
+    def _database_guards(self, guarded: bool) -> None:  # noqa: FBT001 - what was found
+        """Leave it to the database to look at the seal within each write: one question less for each of them.
+
+        Not where the saver writes to another table of that name, in another schema, than the one that was guarded.
+        """
+        self._guarded[:] = [True] if guarded else []
+        self._flows.database_guards = guarded
 
     # Reading
 

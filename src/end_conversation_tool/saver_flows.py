@@ -17,6 +17,7 @@ from langgraph.checkpoint.base import (
 )
 
 from end_conversation_tool.checkpoint_marks import (
+    ASKED_KEY,
     branch_of,
     copied,
     fenced,
@@ -28,7 +29,7 @@ from end_conversation_tool.checkpoint_marks import (
     without_fence,
     without_marks,
 )
-from end_conversation_tool.checkpoint_triggers import refused_by_trigger
+from end_conversation_tool.checkpoint_triggers import asks, refused_by_trigger
 from end_conversation_tool.errors import InvalidInputError, StaleRunError, ThreadSealedError
 from end_conversation_tool.fence import Fence, branch_to_write, can_fork, check_write, new_fence, open_branch
 from end_conversation_tool.flow import Ask, Flow
@@ -138,10 +139,7 @@ class SaverFlows:
         try:
             branch, sequence = yield from self._permitting(thread_of(config), fence)
             marked = with_marks(metadata, branch, fence, sequence)
-            arguments = (without_fence(config), checkpoint, marked, new_versions)
-            written: RunnableConfig = yield from self._refusing(
-                Ask(self.inner.put, self.inner.aput, arguments), thread_of(config), fence
-            )
+            written = yield from self._writing(config, fence, checkpoint, marked, new_versions)
         except ThreadSealedError:
             if not self._discards(config):
                 raise
@@ -190,15 +188,26 @@ class SaverFlows:
         check_write(status, branch, fence)
         return branch.branch, status.sequence
 
-    def _refusing(self, ask: Ask, thread_id: str, fence: Fence | None) -> Flow[Any]:
+    def _writing(
+        self,
+        config: RunnableConfig,
+        fence: Fence | None,
+        checkpoint: Checkpoint,
+        marked: Any,
+        new_versions: ChannelVersions,
+    ) -> Flow[RunnableConfig]:
         """Write; where the database itself found the seal first, say so as ``permitting`` does."""
+        place, put = without_fence(config), (self.inner.put, self.inner.aput)
         try:
-            return (yield ask)
+            written: RunnableConfig = yield Ask(*put, (place, checkpoint, marked, new_versions))
         except Exception as error:
             if not refused_by_trigger(error):
                 raise
-            yield from self.permitting(thread_id, fence)
-            raise  # the thread was reopened in between: the write is refused all the same
+            yield from self.permitting(thread_of(config), fence)
+            if not asks(error):
+                raise  # the thread was reopened in between: the write is refused all the same
+            written = yield Ask(*put, (place, checkpoint, {**marked, ASKED_KEY: True}, new_versions))
+        return written
 
     def _discards(self, config: RunnableConfig) -> bool:
         """Whether a refused write is dropped without an error: only in a run, whose door answers for it."""
