@@ -108,7 +108,7 @@ def voices_of(messages: Any, key: bytes) -> Voices:
         key: The registry's key.
 
     Raises:
-        InvalidInputError: It is not a list of messages, each with a role.
+        InvalidInputError: It is not a list of messages, each with a role and a text or a list of blocks.
     """
     if isinstance(messages, (str, Mapping)) or not isinstance(messages, Sequence) or not messages:
         raise InvalidInputError(f"messages: expected a non-empty list of messages, got {type(messages).__name__}")
@@ -119,6 +119,11 @@ def voices_of(messages: Any, key: bytes) -> Voices:
         if not isinstance(role, str):
             raise InvalidInputError(f"messages.{index}.role: expected a str, got {type(role).__name__}")
         content = get(message, "content")
+        if not isinstance(content, str) and (not isinstance(content, Sequence) or isinstance(content, bytes)):
+            # A generator could be read only once: by us, or by the request.
+            raise InvalidInputError(
+                f"messages.{index}.content: expected a str or a list of blocks, got {type(content).__name__}"
+            )
         if role == "assistant" and index < len(messages) - 1:  # the last one is a prefill, or a turn that goes on
             trailing = len(said)
         elif role == "user" and _is_voice(content):

@@ -254,7 +254,7 @@ class Gate:
         request = request_of(reply)
         if request is None or request.category is not Category.USER_REQUEST or visit.ledger.denials:
             return None
-        risk, _ = assess_risk(self.detectors, visit.ledger, visit.status, history(), self.policy.window_turns)
+        risk, _ = assess_risk(self.detectors, visit.ledger, visit.status, tuple(history()), self.policy.window_turns)
         decided = partial(
             decide,
             self.policy,

@@ -104,7 +104,7 @@ def assess_risk(
     suite: DetectorSuite,
     ledger: Ledger,
     status: ThreadStatus | None,
-    history: Iterable[ObservedMessage],
+    history: Sequence[ObservedMessage],
     window: int,
 ) -> tuple[RiskAssessment, tuple[FlagRaised, ...]]:
     """Look at risk over the whole conversation, when an end is asked for.
@@ -112,6 +112,9 @@ def assess_risk(
     Every user message still there is looked at again, so that a detector that was broken or older at the time cannot
     have hidden anything; one that nobody could look at then, and that is gone now, stays a failed check. A message
     whose flag the host has cleared stays cleared, as long as it is the same text.
+
+    The result of a tool is not the user's behaviour (R12), and raises no flag. But it may be what a person answered: a
+    reviewer who rejects a call, a tool that asks the user. A sign of risk in it is a doubt.
 
     Args:
         suite: The detectors.
@@ -141,7 +144,8 @@ def assess_risk(
     healthy = healthy and not unchecked
     standing = {flag.kind for flag in known if flag.active}
     standing |= {flag.kind for flag in flags} | {kind for kind, _, _ in ledger.unrecorded_risk}
-    assessment = RiskAssessment(flagged=tuple(sorted(standing)), uncertain=any(uncertain[-window:]), healthy=healthy)
+    doubtful = any(uncertain[-window:]) or any(_shows_risk(suite, said) for said in history if said.role == "tool")
+    assessment = RiskAssessment(flagged=tuple(sorted(standing)), uncertain=doubtful, healthy=healthy)
     return assessment, tuple(flags)
 
 
@@ -152,6 +156,11 @@ def _cleared_messages(status: ThreadStatus | None) -> frozenset[str]:
 
 def _doubts(signals: Mapping[SignalKind, Signal]) -> list[Signal]:
     return [signals[kind] for kind in RISK_KINDS if kind in signals and signals[kind].answer is Answer.UNKNOWN]
+
+
+def _shows_risk(suite: DetectorSuite, message: ObservedMessage) -> bool:
+    signals = suite.observe(replace(message, role="user", evidence=False))
+    return any(signals[kind].answer is Answer.YES for kind in RISK_KINDS & signals.keys())
 
 
 def _looked_at(signals: Mapping[SignalKind, Signal]) -> bool:

@@ -80,12 +80,14 @@ def user_messages(messages: Sequence[AnyMessage]) -> Iterator[ObservedMessage]:
 
 
 def said_messages(messages: Sequence[AnyMessage]) -> Iterator[ObservedMessage]:
-    """Yield all user and assistant messages, oldest first."""
+    """Yield all messages of the user, the assistant and the tools, oldest first."""
     for message in messages:
         if _is_user(message):
             yield _observed(message)
         elif isinstance(message, AIMessage):
             yield reply_of(message).message
+        elif isinstance(message, ToolMessage):
+            yield ObservedMessage("tool", text_of(message.content), _evidence_id(message.id or ""), message)
 
 
 def new_user_messages(messages: Sequence[AnyMessage], ledger: Ledger) -> list[ObservedMessage]:

@@ -5,17 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.messages import HumanMessage
+from langgraph.types import Command
 
-from end_conversation_tool.detectors.base import RISK_KINDS, DetectorSuite
+from end_conversation_tool.anthropic_sdk import ConversationGuard
+from end_conversation_tool.detectors import default_detectors
+from end_conversation_tool.detectors.base import RISK_KINDS, DetectorSuite, ObservedMessage
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.judge.base import JudgeCase
+from end_conversation_tool.judgement import assess_risk
+from end_conversation_tool.ledger import Ledger
 from end_conversation_tool.models import RiskKind, UnmetCode
+from end_conversation_tool.prompts import (
+    confirmation_text,
+    denial_text,
+    ended_text,
+    not_enforced_text,
+    not_run_text,
+    shadow_text,
+)
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.registry.checks import MAX_ID_CHARS, MAX_NAME_CHARS
 from end_conversation_tool.upstream import RISK_CONTEXT_KEY
 from end_conversation_tool.visit import FlagRaised
-from support.agents import INSULT, LADDER, Agent, ending
+from support.agents import INSULT, LADDER, Agent, ending, search_call
 from support.keywords import KeywordDetector
 
 ENDS = [ending(), ending(call_id="e2"), "I am here", "I am here"]
@@ -146,3 +160,33 @@ def test_arguments_that_would_fail_in_the_first_turn(options: dict[str, Any], na
 def test_a_suite_takes_detectors_only(detectors: Any) -> None:
     with pytest.raises(InvalidInputError, match="detectors: expected a list of Detectors"):
         DetectorSuite(detectors)
+
+
+@both
+@pytest.mark.parametrize("kind", ["reject", "respond"])
+def test_what_a_person_answers_in_place_of_a_tool(asynchronous: bool, kind: str) -> None:  # noqa: FBT001 - both ways
+    reviewed = HumanInTheLoopMiddleware(
+        interrupt_on={"search": {"allowed_decisions": ["approve", "reject", "respond"]}}
+    )
+    agent = Agent([*LADDER, search_call(), *ENDS], before=[reviewed], asynchronous=asynchronous).climb()
+    agent.say(INSULT)
+    answer = {"type": kind, "message": "stop, I want to kill myself"}
+    assert "conversation_end" not in agent.invoke(Command(resume={"decisions": [answer]}))
+    assert UnmetCode.RISK_UNCERTAIN in unmet(agent)
+    assert not agent.registry.status("t").at_risk
+
+
+def test_what_the_tool_itself_says_is_no_sign_of_risk() -> None:
+    texts = [confirmation_text(), ended_text(), shadow_text(), not_enforced_text(), denial_text(list(UnmetCode))]
+    texts += [not_run_text("search"), not_run_text("search", ended=True)]
+    history = [ObservedMessage("tool", text, str(number)) for number, text in enumerate(texts)]
+    assessment, flags = assess_risk(default_detectors(), Ledger(), None, history, 20)
+    assert not assessment.uncertain
+    assert not flags
+
+
+@pytest.mark.parametrize("content", [iter([{"type": "text", "text": "I want to kill myself"}]), None, 5, {}])
+def test_contents_that_can_be_read_only_once(content: Any) -> None:
+    guard = ConversationGuard(registry=InMemorySealRegistry())
+    with pytest.raises(InvalidInputError, match=rf"messages\.0\.content: .*{type(content).__name__}"):
+        guard.conversation("t").before_request([{"role": "user", "content": content}])

@@ -69,7 +69,7 @@ class ObservedMessage:
     """One message as detectors see it.
 
     Attributes:
-        role: Who speaks.
+        role: Who speaks; a tool's result may hold what a person answered it.
         text: The text of all its parts, tool calls and tool results left out.
         message_id: Id of the message.
         raw: The framework's own message object, for native provider signals; may be ``None``.
@@ -79,7 +79,7 @@ class ObservedMessage:
             show.
     """
 
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "tool"]
     text: str
     message_id: str
     raw: Any = None

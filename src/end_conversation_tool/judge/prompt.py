@@ -41,7 +41,7 @@ passing, or called a joke. When you are unsure, report risk."""
 
 def lines_of(messages: Iterable[ObservedMessage]) -> tuple[Line, ...]:
     """Return a transcript with labels in place of ids."""
-    said = [message for message in messages if message.text]
+    said = [message for message in messages if message.text and message.role != "tool"]
     return tuple(
         Line(f"m{number}", message.role, message.text, message.message_id) for number, message in enumerate(said, 1)
     )
