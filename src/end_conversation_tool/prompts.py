@@ -76,6 +76,9 @@ def conversation_end(seal: Seal) -> dict[str, Any]:
     """Return what readers of a sealed thread see in its ``conversation_end`` channel: plain JSON, no user text.
 
     The statement is the one that was made when the thread was sealed, in the language of that door.
+
+    Raises:
+        ValueError: The seal's decision has no category, which no registry accepts.
     """
     category = seal.record.category
     if category is None:

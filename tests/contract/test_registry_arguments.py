@@ -141,6 +141,7 @@ async def test_only_a_permitted_and_enforced_record_seals(calls: Calls) -> None:
         {"mode": Mode.SHADOW},
         {"mode": Mode.OFF},
         {"decision": denial().decision},
+        {"category": None},
     ):
         await refused(calls.seal(permit(**changes)), "record")
     await refused(calls.record_decision(permit()), "record.outcome")

@@ -123,8 +123,14 @@ def check_record(record: Any) -> DecisionRecord:
 
 
 def check_sealing_record(record: Any) -> DecisionRecord:
-    """Return ``record`` if it says that its thread is to be sealed: permitted, enforced, ``outcome=sealed``."""
+    """Return ``record`` if it says that its thread is to be sealed: permitted, enforced, ``outcome=sealed``, a ground.
+
+    Raises:
+        InvalidInputError: It does not, or cannot be stored.
+    """
     checked = check_record(record)
+    if checked.category is None:
+        raise InvalidInputError("record.category: expected the ground of the end, got None")
     if checked.outcome is not Outcome.SEALED or not checked.decision.permitted or checked.mode is not Mode.ENFORCE:
         raise InvalidInputError(
             "record: expected outcome sealed, verdict permit and mode enforce, "
