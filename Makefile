@@ -34,7 +34,6 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The next three need labelled data, in $END_CONVERSATION_DATA or ../shared/data; without it they say so and stop.
 TRAINED := $(VENV)/.trained
 
 $(TRAINED): $(READY)
@@ -44,6 +43,7 @@ $(TRAINED): $(READY)
 bench: $(TRAINED) ## turns side by side with the bare agent and stock middlewares; writes docs/benchmarks/
 	$(BIN)/python benchmarks/run.py
 
+# The next three need labelled data, in $END_CONVERSATION_DATA or ../shared/data; without it they say so and stop.
 train: $(TRAINED) ## fit the detectors' models and write the weights that ship
 	$(BIN)/python training/train.py
 
