@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.experiment import BreakerLimits
 from end_conversation_tool.models import Outcome, RiskFlag, SealOutcome, UnmetCode, utc_now
 from end_conversation_tool.registry import SealRegistry, SqlSealRegistry
 from end_conversation_tool.registry.checks import new_flag
@@ -219,3 +221,37 @@ def test_a_registry_in_use_survives_a_fork(url: str) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert registry.status("child").sealed
         assert registry.status("before").sealed
+
+
+@pytest.mark.parametrize("rivals", [8])
+def test_the_breaker_counts_exactly_between_rivals(url: str, rivals: int) -> None:
+    """Every rival has connections of its own, as processes have: never is one end more sealed than the limit."""
+    limits = BreakerLimits(per_hour=3)
+
+    def attempt(number: int) -> SealOutcome:
+        with SqlSealRegistry(url) as own:
+            return own.seal_within(permit(f"t{number}"), limits)
+
+    with SqlSealRegistry(url) as registry:
+        with ThreadPoolExecutor(rivals) as pool:
+            outcomes = list(pool.map(attempt, range(rivals)))
+        assert sum(outcome.created for outcome in outcomes) == 3
+        assert sum(outcome.alarm for outcome in outcomes) == 1
+        assert sum(outcome.shadowed for outcome in outcomes) == rivals - 3
+        assert len(registry.breaker_history()) == 1
+
+
+def test_one_of_many_appeals_at_once_is_opened(url: str) -> None:
+    def attempt(number: int) -> bool:
+        with SqlSealRegistry(url) as own:
+            try:
+                own.open_appeal("thread", text=f"appeal {number}")
+            except InvalidInputError:
+                return False
+            return True
+
+    with SqlSealRegistry(url) as registry:
+        registry.seal(permit())
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(attempt, range(8))) == 1
+        assert len(registry.appeals("thread")) == 1

@@ -76,7 +76,7 @@ def decision_counts(begin: int, end: int) -> Select[Any]:
         decisions.c.risk,
         decisions.c.breaker,
     )
-    return select(*columns, func.count()).where(*_within(begin, end)).group_by(*columns)
+    return select(*columns, func.count()).where(*_within(begin, end)).group_by(*reversed(columns))
 
 
 def end_counts(begin: int, end: int) -> Select[Any]:
@@ -84,7 +84,7 @@ def end_counts(begin: int, end: int) -> Select[Any]:
     first = (
         select(*_ORIGIN, decisions.c.outcome, func.min(decisions.c.turn).label("turn"))
         .where(*_within(begin, end), decisions.c.outcome.in_(_ENDS))
-        .group_by(*_ORIGIN, decisions.c.outcome, decisions.c.thread_key)
+        .group_by(decisions.c.thread_key, *_ORIGIN, decisions.c.outcome)  # what differs most first: sorts quicker
         .subquery()
     )
     columns = (first.c.policy_version, first.c.model, first.c.outcome, first.c.turn)
@@ -102,7 +102,7 @@ def thread_counts(begin: int, end: int, *, by_origin: bool = True) -> Select[Any
     """Return the statement that counts distinct threads, for each policy and model or altogether."""
     origin = _ORIGIN if by_origin else ()
     flags = (func.max(case((decisions.c.outcome == name, 1), else_=0)).label(name) for name in _ENDS)
-    seen = select(*origin, *flags).where(*_within(begin, end)).group_by(*origin, decisions.c.thread_key).subquery()
+    seen = select(*origin, *flags).where(*_within(begin, end)).group_by(decisions.c.thread_key, *origin).subquery()
     named = (seen.c.policy_version, seen.c.model) if by_origin else ()
     counts = (func.count(), *(func.sum(seen.c[name]) for name in _ENDS))
     return select(*(named or (null(), null())), *counts).group_by(*named)
