@@ -30,7 +30,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from end_conversation_tool.anthropic_turn import TurnOutcome, outcome_of
-from end_conversation_tool.anthropic_wire import Response, read_response, transcript, voices_of, with_section
+from end_conversation_tool.anthropic_wire import (
+    Response,
+    last_asked,
+    read_response,
+    transcript,
+    voices_of,
+    with_section,
+)
 from end_conversation_tool.detectors import default_detectors
 from end_conversation_tool.detectors.base import DetectorSuite
 from end_conversation_tool.errors import InvalidInputError, RegistryError
@@ -214,6 +221,9 @@ class Conversation:
         visit: Visit = yield Ask(gate.admit, gate.aadmit, (context, ledger))
         if visit.status is not None and context.fence is None:
             visit = replace(visit, context=replace(context, fence=new_fence(visit.status, visit.branch)))
+        if visit.ledger.pending is not None and not last_asked(messages):
+            # The model never heard that it must confirm: the answer to its call was lost (R8).
+            visit = replace(visit, ledger=visit.ledger.break_row())
         unheard, heard = voices.since(heard)
         if unheard:
             visit = yield Ask(gate.hear, gate.ahear, (visit, unheard))

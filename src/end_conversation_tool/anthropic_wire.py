@@ -25,6 +25,7 @@ __all__ = [
     "get",
     "has_calls",
     "is_user_turn",
+    "last_asked",
     "read_response",
     "result_block",
     "transcript",
@@ -150,6 +151,13 @@ def _spoken(content: Any, raw: Any, key: bytes) -> ObservedMessage:
 def is_user_turn(message: Any) -> bool:
     """Whether the user says something in a message of the history."""
     return get(message, "role") == "user" and _is_voice(get(message, "content"))
+
+
+def last_asked(messages: Sequence[Any]) -> bool:
+    """Whether the assistant's last message in the history asks for the end: so the model has its answer before it."""
+    last = next((message for message in reversed(messages) if get(message, "role") == "assistant"), None)
+    blocks = () if last is None or isinstance(get(last, "content"), str) else get(last, "content")
+    return any(get(block, "type") == "tool_use" and get(block, "name") == TOOL_NAME for block in blocks)
 
 
 def has_calls(message: Any) -> bool:
