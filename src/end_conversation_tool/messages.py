@@ -104,7 +104,9 @@ def new_user_messages(messages: Sequence[AnyMessage], ledger: Ledger) -> list[Ob
             said_last = said_last and isinstance(message, SystemMessage)
             continue
         observed = _observed(message)
-        if ledger.saw(observed.message_id, text_digest(observed.text)) and ledger.turn:
+        # Without an id only the text is known: what nobody has answered yet is said anew, whatever was said before.
+        again = said_last and not observed.message_id
+        if not again and ledger.saw(observed.message_id, text_digest(observed.text)) and ledger.turn:
             return found[::-1]
         edited = bool(ledger.turn) and observed.message_id == ledger.user_message[0]
         found.append(observed if said_last or edited else replace(observed, evidence=False))

@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import ChatMessage, HumanMessage, RemoveMessage
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
 
 from end_conversation_tool.detectors.base import DetectorSuite
+from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.models import UnmetCode
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry import InMemorySealRegistry
+from end_conversation_tool.saver import SealedSaver
+from end_conversation_tool.testing import ScriptedChatModel
 from support.agents import INSULT, LADDER, Agent, config, ending, said
 from support.keywords import BreakableDetector, KeywordDetector
 from support.registries import FlakyRegistry
@@ -186,3 +190,20 @@ def test_a_thread_of_its_own_knows_nothing_of_it() -> None:
     spoken.say(RISK, where=config("other"))
     spoken.climb()
     assert spoken.say(INSULT)["conversation_end"]["ended"]
+
+
+def test_a_deep_agent_hears_a_text_that_is_said_again() -> None:
+    deep = pytest.importorskip("deepagents")
+    registry = InMemorySealRegistry()
+    model = ScriptedChatModel(replies=[*LADDER, ending(), "Hi.", "Hi."])
+    keywords = DetectorSuite([KeywordDetector()])
+    guard = EndConversationMiddleware(registry=registry, policy=SINGLE, detectors=keywords)
+    saver = SealedSaver(InMemorySaver(), registry)
+    spoken = deep.create_deep_agent(model, middleware=[guard], checkpointer=saver)
+    for _ in range(len(LADDER) + 1):
+        state = spoken.invoke({"messages": [("user", INSULT)]}, {"configurable": {"thread_id": "abusive"}})
+    assert state["conversation_end"]["ended"]
+    other: Any = {"configurable": {"thread_id": "at risk"}}
+    spoken.invoke({"messages": [("user", "hello")]}, other)
+    spoken.invoke({"messages": [("user", RISK), ("user", "hello")]}, other)
+    assert registry.status("at risk").at_risk

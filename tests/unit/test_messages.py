@@ -142,7 +142,8 @@ def test_a_wiped_history_holds_only_what_is_left() -> None:
 
 
 def test_messages_without_an_id_are_new_unless_seen() -> None:
-    assert new_user_messages([HumanMessage("a"), HumanMessage("b")], ledger_that_saw("", "b")) == []
+    answered: list[AnyMessage] = [HumanMessage("a"), HumanMessage("b"), AIMessage("hi", id="x")]
+    assert new_user_messages(answered, ledger_that_saw("", "b")) == []
     assert len(new_user_messages([HumanMessage("a"), HumanMessage("c")], ledger_that_saw("", "b"))) == 2
     assert len(new_user_messages([HumanMessage("")], Ledger())) == 1
 
@@ -223,3 +224,11 @@ def test_after_the_last_attempt_no_call_is_left_without_a_result() -> None:
 def test_malformed_calls_have_a_result_too() -> None:
     message = AIMessage("", invalid_tool_calls=[invalid_tool_call(name=None, args="{", id="i1")])
     assert answered(sealed(), message) == {"i1": ("error", "the tool was not run: the conversation has ended.")}
+
+
+def test_a_text_without_an_id_that_nobody_has_answered_is_said_anew() -> None:
+    """Deep agents give users' messages no id. A repeated text must hide nothing that was said just before it."""
+    heard: list[AnyMessage] = [HumanMessage("hello"), AIMessage("hi", id="x")]
+    again = [*heard, HumanMessage("I will kill myself"), HumanMessage("hello")]
+    found = new_user_messages(again, ledger_that_saw("", "hello"))
+    assert [(message.text, message.evidence) for message in found] == [("I will kill myself", True), ("hello", True)]
