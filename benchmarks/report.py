@@ -7,8 +7,16 @@ thread for every second decision, one week, 60 combinations of unmet conditions)
 builds the report of the whole week and of one day. PostgreSQL comes from the test extra, or from
 END_CONVERSATION_TEST_POSTGRES.
 
-Measured on a machine of two cores that was busy with other work, Python 3.11, a million decisions: see
-docs/operators-guide.md.
+Measured on a machine of two cores that was busy with other work, Python 3.11, a million decisions, medians of three:
+
+==========  ========================  ===========================
+engine      week, 1,000,000 decisions day, 142,247 decisions
+==========  ========================  ===========================
+SQLite      18.9 s (fastest 11.5 s)   1.1 s
+PostgreSQL  3.4 s                     1.2 s
+==========  ========================  ===========================
+
+SQLite sorts all rows of the period once for each of four groupings; PostgreSQL hashes them.
 """
 
 from __future__ import annotations
