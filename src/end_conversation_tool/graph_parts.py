@@ -143,7 +143,9 @@ class _ModelNode(_Node):
         if made.reply is None:
             return self._close(state, made, visit, None)
         visit = by_model_of(made.reply, visit)
-        return self._close(state, made, *self._gate.rule(visit, reply_of(made.reply), lambda: said_messages(said)))
+        return self._close(
+            state, made, *self._gate.rule(visit, reply_of(made.reply), lambda: said_messages([*said, *made.others]))
+        )
 
     async def arun(self, state: Any, config: RunnableConfig) -> Any:
         """Async twin of ``run``."""
@@ -158,7 +160,9 @@ class _ModelNode(_Node):
             return self._close(state, made, visit, None)
         visit = by_model_of(made.reply, visit)
         return self._close(
-            state, made, *await self._gate.arule(visit, reply_of(made.reply), lambda: said_messages(said))
+            state,
+            made,
+            *await self._gate.arule(visit, reply_of(made.reply), lambda: said_messages([*said, *made.others])),
         )
 
     def _close(self, state: Any, made: NodeUpdate, visit: Visit, ruling: Ruling | None) -> Any:

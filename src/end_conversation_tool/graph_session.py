@@ -23,7 +23,7 @@ from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
-from langchain_core.messages import AIMessage, AnyMessage, ToolCall
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall
 from langchain_core.outputs import LLMResult
 from langgraph.config import get_config
 from langgraph.errors import ParentCommand
@@ -127,6 +127,7 @@ class Session:
 
     def __init__(self, gate: Gate, visit: Visit, messages: Sequence[AnyMessage], speakers: frozenset[str]) -> None:
         self.gate, self.visit, self.speakers = gate, visit, speakers
+        self.prompted: list[AnyMessage] = []
         self.values: Mapping[str, Any] = {"messages": list(messages)}
         self.verdicts: list[Verdict] = []
         self.asking = False
@@ -217,8 +218,10 @@ class Session:
             self.verdicts.append(verdict)
 
     def history(self) -> Any:
-        """All that was said, for the gate."""
-        return said_messages(self.messages)
+        """All that was said, for the gate; with what a node asked the user for, and has told only its model so far."""
+        known = self.messages
+        ids = {message.id for message in known}
+        return said_messages([*known, *(message for message in self.prompted if message.id not in ids)])
 
     def answer(self, request: EndRequest) -> str:
         """Return the tool's answer to a call that was not honoured; leave the wrapped graph at one that was."""
@@ -264,13 +267,16 @@ class Watch(BaseCallbackHandler):
         self.session = session
         self.places: dict[UUID, Place] = {}
 
-    def on_chat_model_start(self, *_args: Any, run_id: UUID, metadata: Any = None, **_kwargs: Any) -> None:
+    def on_chat_model_start(self, *args: Any, run_id: UUID, metadata: Any = None, **_kwargs: Any) -> None:
         """Remember where a model is called; once the run has ended, none is.
 
         One that is called by a tool speaks for the tool, not with the user.
         """
         self.session.leave_if_ended()
-        self.places[run_id] = Place.of(metadata, in_tool=_tools.get() > 0)
+        self.places[run_id] = place = Place.of(metadata, in_tool=_tools.get() > 0)
+        if place.speaks(self.session.speakers):
+            said = (message for prompt in args[1] for message in prompt)
+            self.session.prompted = [message for message in said if isinstance(message, HumanMessage)]
 
     def on_tool_start(self, serialized: Any, *_args: Any, **kwargs: Any) -> None:
         """Leave the wrapped graph before another tool runs, once the run has ended."""

@@ -20,6 +20,7 @@ class NodeUpdate:
 
     Attributes:
         reply: The model's message in it, with an id; ``None`` when there is none.
+        others: The other messages in it, such as what the node itself asked the user for.
     """
 
     def __init__(self, output: Any) -> None:
@@ -27,8 +28,10 @@ class NodeUpdate:
         self._place = self._index = -1
         self._messages: list[Any] = []
         self.reply: AIMessage | None = None
+        self.others: list[Any] = []
         for place, part in enumerate(self._parts):
             messages = _messages_in(part)
+            self.others += [message for message in messages if not isinstance(message, AIMessage)]
             for index, message in enumerate(messages):
                 if isinstance(message, AIMessage):
                     self._place, self._index, self._messages = place, index, messages
