@@ -25,6 +25,9 @@ __all__ = ["Heard", "assess_risk", "hear_user", "note_reply"]
 WEAK_RISK_LIMIT = 2.0
 """Sum of the scores of doubtful messages at which the conversation as a whole counts as at risk: weak signs add up."""
 
+_SUMMED_UP = "summary"
+"""Stands for messages that were summed up before they were heard: no digest, so nothing in the history settles it."""
+
 _RISK_OF_SIGNAL: Mapping[SignalKind, RiskKind] = {
     SignalKind.SELF_HARM: RiskKind.SELF_HARM,
     SignalKind.VIOLENCE: RiskKind.VIOLENCE,
@@ -59,12 +62,15 @@ def hear_user(
     """
     if not messages:
         return Heard(ledger)
+    nothing_heard = ledger.turn == 0
     own = [message for message in messages if message.evidence]
     newest = own[-1] if own else messages[-1]
     if own:
         ledger = ledger.begin_turn(newest.message_id, text_digest(newest.text))
     cleared = _cleared_messages(status)
     flags: list[FlagRaised] = []
+    if nothing_heard and any(message.summary for message in messages):
+        ledger = ledger.note_unchecked(_SUMMED_UP)  # it stands for words that nobody looked at
     for message in messages:
         signals = suite.observe(message)
         found = _risk_flags(message, signals, cleared)

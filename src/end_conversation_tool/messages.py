@@ -203,9 +203,9 @@ def _is_user(message: BaseMessage) -> bool:
 
 def _observed(message: BaseMessage) -> ObservedMessage:
     text = text_of(message.content)
-    own = message.additional_kwargs.get("lc_source") != _SUMMARY
+    summary = message.additional_kwargs.get("lc_source") == _SUMMARY
     media = has_media(message.content)
-    return ObservedMessage("user", text, _evidence_id(message.id or ""), message, evidence=own, media=media)
+    return ObservedMessage("user", text, _evidence_id(message.id or ""), message, not summary, media, summary)
 
 
 def _evidence_id(message_id: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from langchain_core.messages import ChatMessage, HumanMessage, RemoveMessage
+from langchain.agents.middleware import SummarizationMiddleware
+from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, RemoveMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
@@ -207,3 +208,17 @@ def test_a_deep_agent_hears_a_text_that_is_said_again() -> None:
     spoken.invoke({"messages": [("user", "hello")]}, other)
     spoken.invoke({"messages": [("user", RISK), ("user", "hello")]}, other)
     assert registry.status("at risk").at_risk
+
+
+@both
+def test_what_was_summed_up_before_it_was_heard_is_a_failed_check(asynchronous: bool) -> None:  # noqa: FBT001 - both
+    summing_up = SummarizationMiddleware(
+        ScriptedChatModel(lambda _messages: "They talked."), trigger=("messages", 8), keep=("messages", 3)
+    )
+    spoken = Agent([*LADDER, ending(), ending(), "on we go"], asynchronous=asynchronous, before=[summing_up])
+    small_talk = [message for _ in range(5) for message in (AIMessage("hm"), HumanMessage("and so on"))]
+    spoken.invoke({"messages": [HumanMessage(RISK), *small_talk, HumanMessage(INSULT)]})
+    for _ in LADDER:
+        spoken.say(INSULT)
+    assert not spoken.registry.status("t").sealed
+    assert UnmetCode.RISK_CHECK_FAILED in codes(spoken)

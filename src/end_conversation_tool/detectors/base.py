@@ -77,6 +77,7 @@ class ObservedMessage:
             Risk is looked for in any case.
         media: Whether it has parts besides text, such as images: a suite that cannot read them does not know what they
             show.
+        summary: Whether it sums up what was said, in place of messages that are gone.
     """
 
     role: Literal["user", "assistant", "tool"]
@@ -85,6 +86,7 @@ class ObservedMessage:
     raw: Any = None
     evidence: bool = True
     media: bool = False
+    summary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
