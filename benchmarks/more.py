@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import statistics
 import subprocess
 import sys
@@ -126,22 +125,21 @@ def end_record() -> DecisionRecord:
     )
 
 
-def at_once(conversations: int = 1_000, turns: int = 2) -> dict[str, tuple[float, float]]:
-    """Return turns a second, and kilobytes of memory a conversation, of many conversations in one process."""
+def at_once(conversations: int = 1_000, turns: int = 2) -> dict[str, float]:
+    """Return turns a second of many conversations in one process, a process for each variant."""
     found = {}
     for name in (BARE, OURS):
         program = (
             f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import more;"
-            f"print(*more.crowd({name!r}, {conversations}, {turns}))"
+            f"print(more.crowd({name!r}, {conversations}, {turns}))"
         )
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        speed, kilobytes = map(float, done.stdout.split())
-        found[name] = (speed, kilobytes)
+        found[name] = float(done.stdout)
     return found
 
 
-def crowd(name: str, conversations: int, turns: int) -> tuple[float, float]:
-    """Run many conversations at once; return turns a second, and kilobytes a conversation."""
+def crowd(name: str, conversations: int, turns: int) -> float:
+    """Run many conversations at once; return turns a second."""
     saver, registry = InMemorySaver(), InMemorySealRegistry()
     place = (saver, registry)
     graph = agent(saver) if name == BARE else agent(sealed(place), EndConversationMiddleware(registry=registry))
@@ -152,14 +150,11 @@ def crowd(name: str, conversations: int, turns: int) -> tuple[float, float]:
 
     async def all_talk() -> float:
         await talk(-1)
-        before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+        started = time.perf_counter()
         await asyncio.gather(*(talk(thread) for thread in range(conversations)))
-        seconds = time.perf_counter() - started
-        grown.append((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / conversations)
-        return conversations * turns / seconds
+        return conversations * turns / (time.perf_counter() - started)
 
-    grown: list[float] = []
-    return asyncio.run(all_talk()), grown[0]
+    return asyncio.run(all_talk())
 
 
 def import_seconds(repeats: int = 9) -> dict[str, float]:

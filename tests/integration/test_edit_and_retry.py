@@ -35,7 +35,7 @@ def sealed_agent(*after: Any, on_fork: Any = "branch", asynchronous: bool = Fals
 
 def said(agent: Agent) -> list[str]:
     """Return the ids of what the user said, oldest first."""
-    return [message.id for message in agent.state()["messages"] if isinstance(message, HumanMessage)]
+    return [str(message.id) for message in agent.state()["messages"] if isinstance(message, HumanMessage)]
 
 
 def retried(agent: Agent, message_id: str, text: str = NEW, **options: Any) -> Retry:
