@@ -23,6 +23,7 @@ __all__ = [
     "branch_of",
     "copied",
     "fenced",
+    "hiding_end",
     "is_stale",
     "only_end",
     "showing_end",
@@ -83,6 +84,15 @@ def showing_end(found: CheckpointTuple, end: Mapping[str, Any]) -> CheckpointTup
     kept = {name: value for name, value in found.checkpoint["channel_values"].items() if not name.startswith(_TRIGGERS)}
     values = {**kept, "conversation_end": dict(end)}
     return found._replace(checkpoint={**found.checkpoint, "channel_values": values}, pending_writes=[])
+
+
+def hiding_end(found: CheckpointTuple) -> CheckpointTuple:
+    """Return the checkpoint of an open branch without an end: one from before a reopening, or a forged one."""
+    values = found.checkpoint["channel_values"]
+    if not values.get("conversation_end"):
+        return found
+    kept = {key: value for key, value in values.items() if key != "conversation_end"}
+    return found._replace(checkpoint={**found.checkpoint, "channel_values": kept})
 
 
 def only_end(config: RunnableConfig, end: Mapping[str, Any]) -> CheckpointTuple:

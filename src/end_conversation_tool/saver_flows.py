@@ -21,6 +21,7 @@ from end_conversation_tool.checkpoint_marks import (
     branch_of,
     copied,
     fenced,
+    hiding_end,
     is_stale,
     only_end,
     showing_end,
@@ -90,6 +91,8 @@ class SaverFlows:
             seal = None
         elif seal is not None and not fork:
             found = showing_end(found, conversation_end(seal))
+        if seal is None:
+            found = hiding_end(found)
         fence = new_fence(status, branch, None if seal else fork)
         return with_fence(without_marks(found), fence, self._key), fence, seal
 

@@ -87,7 +87,7 @@ class Threads(RuleBasedStateMachine):
 
     def effective(self, thread: str) -> bool:
         """Whether what the thread shows is a sealed branch."""
-        return "conversation_end" in self.graph.get_state(self.config(thread)).values
+        return bool(self.graph.get_state(self.config(thread)).values.get("conversation_end"))
 
     @rule(thread=THREADS, text=st.sampled_from(["hello", WARN, "!tool"]), durability=DURABILITIES)
     def turn(self, thread: str, text: str, durability: str) -> None:
@@ -189,7 +189,7 @@ class Threads(RuleBasedStateMachine):
     def a_sealed_thread_shows_the_same_and_its_end(self) -> None:
         for thread in self.calls:
             state = self.graph.get_state(self.config(thread))
-            if "conversation_end" not in state.values:
+            if not state.values.get("conversation_end"):
                 self.shown.pop(thread, None)
                 continue
             assert (state.next, state.values["conversation_end"]["ended"]) == ((), True)
