@@ -180,7 +180,9 @@ def test_a_model_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
-    code = "from end_conversation_tool.cli import main; main()"
+    # A shell that starts the tests in the background has them ignore the signal, and their children with them.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    code += "from end_conversation_tool.cli import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         input=stdin,
