@@ -180,9 +180,7 @@ def test_a_model_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
-    # A shell that starts the tests in the background has them ignore the signal, and their children with them.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    code += "from end_conversation_tool.cli import main; main()"
+    code = "from end_conversation_tool.cli import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         input=stdin,
@@ -201,7 +199,9 @@ def test_a_pipe_that_holds_no_text() -> None:
 
 
 def test_an_interrupt_leaves_quietly() -> None:
-    code = "from end_conversation_tool.cli import main; main()"
+    # A shell that starts the tests in the background has them ignore the signal, and their children with them.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    code += "from end_conversation_tool.cli import main; main()"
     with subprocess.Popen(
         [sys.executable, "-c", code, "chat"],
         stdin=subprocess.PIPE,
