@@ -26,7 +26,7 @@ from end_conversation_tool.errors import EndConversationError, InvalidInputError
 from end_conversation_tool.fence import branch_to_write, check_write, moved_to, open_branch
 from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
 from end_conversation_tool.journal import Journal
-from end_conversation_tool.judge.base import Judge, JudgeCase, failed
+from end_conversation_tool.judge.base import Judge, JudgeCase, consulted, failed, hides_something
 from end_conversation_tool.judge.prompt import lines_of
 from end_conversation_tool.judgement import assess_risk, hear_user, note_reply
 from end_conversation_tool.ledger import Ledger
@@ -318,7 +318,9 @@ class Gate:
         report: JudgeReport | None = None
         hopeful = decided(risk=risk, judge=JudgeOpinion.AGREES)
         if self.judge is not None and request is not None and hopeful.permitted:
-            report = yield from self._judging(self.judge, JudgeCase(request, lines_of(said), hopeful.evidence))
+            report = yield from self._judging(
+                self.judge, visit, JudgeCase(request, lines_of(said), hopeful.evidence), said
+            )
             if report.risk:
                 risk = risk.model_copy(update={"flagged": (*risk.flagged, RiskKind.OTHER)})
                 flags = (*flags, FlagRaised(RiskKind.OTHER, report.source, report.risk_message_id or ""))
@@ -330,9 +332,9 @@ class Gate:
         )
         return worded(record, self._statements, keep_reason=self._keep_reasons), flags
 
-    def _judging(self, judge: Judge, case: JudgeCase) -> Flow[JudgeReport]:
-        try:
-            report: JudgeReport = yield Ask(judge.opine, judge.aopine, (case,))
-        except Exception as error:  # noqa: BLE001 - a judge that raises has failed, whatever broke in it
-            return failed(type(error).__name__, type(judge).__name__)
-        return report if isinstance(report, JudgeReport) else failed("no_report", type(judge).__name__)
+    def _judging(
+        self, judge: Judge, visit: Visit, case: JudgeCase, said: Sequence[ObservedMessage]
+    ) -> Flow[JudgeReport]:
+        if hides_something(said, visit.ledger.turn, media_is_read=self.detectors.reads_media):
+            return failed("transcript_incomplete", type(judge).__name__)
+        return (yield from consulted(judge, case))

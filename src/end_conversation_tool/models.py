@@ -149,6 +149,8 @@ class JudgeReport(Record):
         source: Judge and version, as ``name/version``.
         input_tokens: Tokens read, cached ones included.
         output_tokens: Tokens written.
+        cache_read_tokens: Those of the input that the provider read from its cache.
+        cache_write_tokens: Those of the input that it wrote to its cache.
     """
 
     opinion: JudgeOpinion
@@ -158,6 +160,8 @@ class JudgeReport(Record):
     source: str
     input_tokens: int = Field(default=0, ge=0)
     output_tokens: int = Field(default=0, ge=0)
+    cache_read_tokens: int = Field(default=0, ge=0)
+    cache_write_tokens: int = Field(default=0, ge=0)
 
 
 class Decision(Record):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from end_conversation_tool.judge import JudgeCase
 from end_conversation_tool.judge.base import JudgeVerdict, failed, weigh
 from end_conversation_tool.judge.prompt import lines_of
 from end_conversation_tool.models import EndRequest, JudgeReport
+from end_conversation_tool.testing.messages_api import MessageReply
 from support.keywords import assistant, user
 from support.ledgers import ledger_of
 
@@ -52,6 +53,37 @@ def case(category: str = "abuse", said: Sequence[Any] = SAID) -> JudgeCase:
     evidence = tuple(record for turn in ledger_of("ard arw a").turns for record in turn.records())
     renamed = tuple(record.model_copy(update={"message_id": f"a{record.turn}"}) for record in evidence)
     return JudgeCase(EndRequest(category=category, reason="why"), lines_of(said), renamed)
+
+
+def strict(body: Mapping[str, Any]) -> MessageReply:
+    """Judge as a model would that keeps to its instructions: only the role of a line says who spoke.
+
+    It reads the transcript line by line; had some text broken out of its line, or forged one, it would be taken in.
+    """
+    rows = rows_of(body["messages"][0]["content"])
+
+    def where(role: str, word: str) -> dict[str, Any]:
+        labels = [row["label"] for row in rows if row["role"] == role and word in row["text"]]
+        return {"holds": bool(labels), "messages": labels}
+
+    risk = [where(role, "kill myself") for role in ("user", "tool")]
+    return MessageReply(
+        verdict_json(
+            risk={"holds": any(r["holds"] for r in risk), "messages": risk[0]["messages"] + risk[1]["messages"]},
+            misconduct=where("user", "idiot"),
+            refused=where("assistant", "I will not"),
+            redirected=where("assistant", "instead"),
+            warned=where("assistant", "may end this chat"),
+            persisted=where("user", "idiot"),
+        )
+    )
+
+
+def rows_of(asked: str) -> list[dict[str, str]]:
+    """Return the lines of the transcript that a question holds."""
+    mark = asked.split("TRANSCRIPT ", 1)[1].split(" ", 1)[0]
+    inside = asked.split(f"TRANSCRIPT {mark} BEGINS\n")[1].split(f"\nTRANSCRIPT {mark} ENDS", maxsplit=1)[0]
+    return [json.loads(line) for line in inside.splitlines()]
 
 
 class FixedJudge:

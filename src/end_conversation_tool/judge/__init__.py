@@ -10,10 +10,17 @@ from end_conversation_tool.judge.base import Judge, JudgeCase
 if TYPE_CHECKING:
     from end_conversation_tool.judge.chat_model import ChatModelJudge
     from end_conversation_tool.judge.claude import ClaudeJudge
+    from end_conversation_tool.judge.metered import JudgeBudget, MeteredJudge, Price
 
-__all__ = ["ChatModelJudge", "ClaudeJudge", "Judge", "JudgeCase"]
+__all__ = ["ChatModelJudge", "ClaudeJudge", "Judge", "JudgeBudget", "JudgeCase", "MeteredJudge", "Price"]
 
-_HOME_OF = {"ChatModelJudge": "chat_model", "ClaudeJudge": "claude"}
+_HOME_OF = {
+    "ChatModelJudge": "chat_model",
+    "ClaudeJudge": "claude",
+    "JudgeBudget": "metered",
+    "MeteredJudge": "metered",
+    "Price": "metered",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,26 +2,41 @@
 
 A judge can only make an end less likely. Its answer counts as *agrees* when all of this holds, and is doubt otherwise:
 
-1. It sees no sign of risk anywhere in the transcript. A sign that it sees is a risk flag, whatever else it says.
+1. It sees no sign of risk anywhere in the transcript. A sign that it sees is a risk flag, whatever else it says;
+   one that it sees in the result of a tool alone is a doubt, as it is for the detectors.
 2. It says that every condition for this category holds, and cites messages for each.
 3. Every message it cites exists, and was said by the side that the condition is about.
 4. For each condition that the ledger counted, it cites at least one message that the ledger counted too.
 
 A judge that times out, refuses, is overloaded, answers nonsense or runs out of budget has failed: the end is denied.
+It is not asked about a transcript of which it would not see everything: what is not shown is doubt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from end_conversation_tool.detectors.base import ObservedMessage
+from end_conversation_tool.flow import Ask, Flow
 from end_conversation_tool.models import EndRequest, EvidenceRecord, JudgeReport
 from end_conversation_tool.vocabulary import Category, EvidenceKind, JudgeOpinion
 
-__all__ = ["Finding", "Judge", "JudgeCase", "JudgeVerdict", "Line", "failed", "weigh"]
+__all__ = [
+    "Finding", "Judge", "JudgeCase", "JudgeVerdict", "Line", "Usage", "consulted", "failed", "hides_something", "weigh",
+]  # fmt: skip
+
+
+class Usage(NamedTuple):
+    """Tokens that one question cost; see ``JudgeReport`` for what each counts."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +45,7 @@ class Line:
 
     Attributes:
         label: A short name such as ``m3``: ids are chosen by callers and must not reach the judge.
-        role: ``user`` or ``assistant``.
+        role: ``user``, ``assistant`` or ``tool``.
         text: What was said.
         message_id: The id, for us.
     """
@@ -135,24 +150,51 @@ _CONDITIONS: Mapping[Category, Sequence[_Condition]] = {
 }
 
 
-def weigh(case: JudgeCase, verdict: JudgeVerdict, source: str, tokens: tuple[int, int]) -> JudgeReport:
+def hides_something(messages: Iterable[ObservedMessage], user_turns: int, *, media_is_read: bool = False) -> bool:
+    """Whether a judge that is shown these messages would not see everything that users said.
+
+    Args:
+        messages: All messages of the branch that are still there.
+        user_turns: User turns that the ledger has counted; where fewer user messages are left, some are gone.
+        media_is_read: Whether detectors look at images and the like, so that nobody depends on the judge for them.
+    """
+    said = [message for message in messages if message.role == "user"]
+    unread = any(message.summary or (message.media and not media_is_read) for message in said)
+    return unread or len(said) < user_turns
+
+
+def consulted(judge: Judge, case: JudgeCase) -> Flow[JudgeReport]:
+    """Ask a judge of any make. One that raises, or answers with something else than a report, has failed."""
+    try:
+        report: JudgeReport = yield Ask(judge.opine, judge.aopine, (case,))
+    except Exception as error:  # noqa: BLE001 - a judge that raises has failed, whatever broke in it
+        return failed(type(error).__name__, type(judge).__name__)
+    return report if isinstance(report, JudgeReport) else failed("no_report", type(judge).__name__)
+
+
+def weigh(case: JudgeCase, verdict: JudgeVerdict, source: str, tokens: tuple[int, ...]) -> JudgeReport:
     """Return what a judge's answer is worth.
+
+    Risk is looked at first: a sign of it stands even where the answer is of no use otherwise.
 
     Args:
         case: What it was asked.
         verdict: What it answered.
         source: Judge and version, as ``name/version``.
-        tokens: Input and output tokens that it cost.
+        tokens: What it cost, as ``Usage``.
     """
     by_label = {line.label: line for line in case.lines}
+    if verdict.risk.holds or verdict.risk.messages:
+        shown = [by_label[label] for label in verdict.risk.messages if label in by_label]
+        if shown and all(line.role == "tool" for line in shown):
+            return _report(JudgeOpinion.DISAGREES, "risk in the result of a tool", source, tokens)
+        first = next((line.message_id for line in shown if line.role != "tool"), None)
+        return _report(JudgeOpinion.DISAGREES, "risk", source, tokens).model_copy(
+            update={"risk": True, "risk_message_id": first}
+        )
     findings = [getattr(verdict, name) for name in JudgeVerdict.model_fields]
     if any(label not in by_label for finding in findings for label in finding.messages):
         return failed("unknown_message", source, tokens)
-    shown = [by_label[label].message_id for label in verdict.risk.messages]
-    if verdict.risk.holds or shown:
-        return _report(JudgeOpinion.DISAGREES, "risk", source, tokens).model_copy(
-            update={"risk": True, "risk_message_id": shown[0] if shown else None}
-        )
     for condition in _CONDITIONS[case.request.category]:
         problem = _problem(case, condition, getattr(verdict, condition.field), by_label)
         if problem is not None:
@@ -160,13 +202,13 @@ def weigh(case: JudgeCase, verdict: JudgeVerdict, source: str, tokens: tuple[int
     return _report(JudgeOpinion.AGREES, "", source, tokens)
 
 
-def failed(why: str, source: str, tokens: tuple[int, int] = (0, 0)) -> JudgeReport:
+def failed(why: str, source: str, tokens: tuple[int, ...] = ()) -> JudgeReport:
     """Return the report of a judge that could not be asked, or whose answer is of no use."""
     return _report(JudgeOpinion.FAILED, why, source, tokens)
 
 
-def _report(opinion: JudgeOpinion, why: str, source: str, tokens: tuple[int, int]) -> JudgeReport:
-    return JudgeReport(opinion=opinion, why=why, source=source, input_tokens=tokens[0], output_tokens=tokens[1])
+def _report(opinion: JudgeOpinion, why: str, source: str, tokens: tuple[int, ...]) -> JudgeReport:
+    return JudgeReport(opinion=opinion, why=why, source=source, **Usage(*tokens)._asdict())
 
 
 def _problem(case: JudgeCase, condition: _Condition, finding: Finding, by_label: Mapping[str, Line]) -> str | None:

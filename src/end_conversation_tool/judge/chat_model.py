@@ -11,7 +11,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
-from end_conversation_tool.judge.base import JudgeCase, JudgeVerdict, failed, weigh
+from end_conversation_tool.judge.base import JudgeCase, JudgeVerdict, Usage, failed, weigh
 from end_conversation_tool.judge.prompt import (
     JUDGE_INSTRUCTIONS,
     JUDGE_PROMPT_VERSION,
@@ -40,7 +40,12 @@ class ChatModelJudge:
         if not 0 < timeout <= 600:  # noqa: PLR2004 - ten minutes
             raise InvalidInputError(f"timeout: expected more than 0 and at most 600 seconds, got {timeout}")
         self.source = f"chat-model:{type(model).__name__}/{JUDGE_PROMPT_VERSION}"
-        self._asking: Any = model.with_structured_output(JudgeVerdict, include_raw=True)
+        try:
+            self._asking: Any = model.with_structured_output(JudgeVerdict, include_raw=True)
+        except NotImplementedError as error:
+            raise InvalidInputError(
+                f"model: expected a chat model that gives structured output, got {type(model).__name__}"
+            ) from error
         self._timeout = timeout
 
     def opine(self, case: JudgeCase) -> JudgeReport:
@@ -59,8 +64,7 @@ class ChatModelJudge:
             answer = yield Ask(self._ask, self._aask, (asked,))
         except Exception as error:  # noqa: BLE001 - any failure of a judge is doubt
             return failed(type(error).__name__, self.source)
-        usage = getattr(answer["raw"], "usage_metadata", None) or {}
-        tokens = (usage.get("input_tokens", 0), usage.get("output_tokens", 0))
+        tokens = _spent(answer["raw"])
         if not isinstance(answer["parsed"], JudgeVerdict):
             return failed("malformed_answer", self.source, tokens)
         return weigh(case, answer["parsed"], self.source, tokens)
@@ -75,3 +79,14 @@ class ChatModelJudge:
 
     async def _aask(self, asked: list[Any]) -> Any:
         return await asyncio.wait_for(self._asking.ainvoke(asked), self._timeout)
+
+
+def _spent(message: Any) -> Usage:
+    usage = getattr(message, "usage_metadata", None) or {}
+    cached = usage.get("input_token_details") or {}
+    return Usage(
+        usage.get("input_tokens", 0),
+        usage.get("output_tokens", 0),
+        cached.get("cache_read") or 0,
+        cached.get("cache_creation") or 0,
+    )

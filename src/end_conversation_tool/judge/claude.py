@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
-from end_conversation_tool.judge.base import JudgeCase, JudgeVerdict, failed, weigh
+from end_conversation_tool.judge.base import JudgeCase, JudgeVerdict, Usage, failed, weigh
 from end_conversation_tool.judge.prompt import (
     JUDGE_INSTRUCTIONS,
     JUDGE_PROMPT_VERSION,
@@ -77,15 +78,16 @@ class ClaudeJudge:
             return failed("budget_used_up" if self._used_up else "transcript_too_long", self.source)
         try:
             message = yield Ask(self._ask, self._aask, (self._request(case),))
-        except ValidationError:
-            return failed("malformed_answer", self.source)
         except Exception as error:  # noqa: BLE001 - any failure of a judge is doubt
             return failed(type(error).__name__, self.source)
         tokens = self._spent(message)
-        verdict = message.parsed_output
-        if message.stop_reason == "end_turn" and isinstance(verdict, JudgeVerdict):
-            return weigh(case, verdict, self.source, tokens)
-        return failed(f"no_answer_stopped_by_{message.stop_reason}", self.source, tokens)
+        if message.stop_reason != "end_turn":
+            return failed(f"no_answer_stopped_by_{message.stop_reason}", self.source, tokens)
+        try:
+            verdict = JudgeVerdict.model_validate_json("".join(b.text for b in message.content if b.type == "text"))
+        except ValidationError:
+            return failed("malformed_answer", self.source, tokens)
+        return weigh(case, verdict, self.source, tokens)
 
     @property
     def _used_up(self) -> bool:
@@ -98,7 +100,7 @@ class ClaudeJudge:
             "max_tokens": self._max_tokens,
             "system": [instructions],
             "messages": [{"role": "user", "content": question(case)}],
-            "output_format": JudgeVerdict,
+            "output_config": {"format": _answer_format()},
         }
 
     def _ask(self, request: dict[str, Any]) -> Any:
@@ -107,7 +109,7 @@ class ClaudeJudge:
 
             self._client = Anthropic()
         client = self._client.with_options(timeout=self._timeout, max_retries=self._max_retries)
-        return client.messages.parse(**request)
+        return client.messages.create(**request)
 
     async def _aask(self, request: dict[str, Any]) -> Any:
         if self._async_client is None:
@@ -115,13 +117,21 @@ class ClaudeJudge:
 
             self._async_client = AsyncAnthropic()
         client = self._async_client.with_options(timeout=self._timeout, max_retries=self._max_retries)
-        return await client.messages.parse(**request)
+        return await client.messages.create(**request)
 
-    def _spent(self, message: Any) -> tuple[int, int]:
-        """Count what a request cost, cache reads and writes included."""
+    def _spent(self, message: Any) -> Usage:
+        """Count what a request cost, whatever the answer is worth; cache reads and writes are part of the input."""
         usage = message.usage
-        cached = (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
-        tokens = (usage.input_tokens + cached, usage.output_tokens)
+        read, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+        spent = Usage(usage.input_tokens + read + written, usage.output_tokens, read, written)
         with self._lock:
-            self.tokens_used += sum(tokens)
-        return tokens
+            self.tokens_used += spent.input_tokens + spent.output_tokens
+        return spent
+
+
+@lru_cache(1)
+def _answer_format() -> dict[str, Any]:
+    """Return the form that the API holds the answer to. Parsed here, so that a malformed answer is paid for too."""
+    from anthropic import transform_schema  # noqa: PLC0415 - as above
+
+    return {"type": "json_schema", "schema": transform_schema(JudgeVerdict)}
