@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 
-__all__ = ["SHORT_STEM", "STEM", "read_sections", "regex", "split", "triggers"]
+__all__ = ["is_literal", "literal", "parts", "read_sections", "regex", "split"]
 
-STEM, SHORT_STEM = 4, 3
-"""Letters of a stem that make a trigger; a stem with a star has at least the smaller number."""
+SHORT_STEM = 3
+"""Letters that a stem with a star must have to be a trigger."""
 
 _SENTENCE_END = r"[.!?]"
 _GAPS = {
@@ -34,6 +34,7 @@ _GAPS = {
     "~~~": r"(?:[^\s.!?]+ ){0,12}",
     "...": r"(?:\S+ ){0,40}?",
 }
+_IS_NO_WORD = re.compile(r"[()|~^$]|^(?:\.\.\.|[?!.,])$")
 _ELEMENT = re.compile(r"\([^()]*(?:\([^()]*\)[^()]*)*\)[?*]?|\S+")
 
 
@@ -80,29 +81,65 @@ def split(body: str) -> list[str]:
     return [*parts, current]
 
 
-def triggers(phrase: str) -> list[frozenset[str]]:
-    """Return the triggers of each required part: one of each must occur. The part whose words are rarest comes first.
+def parts(phrase: str) -> list[dict[str, tuple[str, ...]]]:
+    """Return the required parts of a phrase: of each, one of its *ways* must occur. The part whose words are rarest
+    comes first.
+
+    Returns:
+        For each part, its triggers, each with the strings of which one must be in a line of tokens that each have a
+        space before and after.
 
     Raises:
         ValueError: No part of the phrase is required.
     """
-    parts: list[tuple[float, int, frozenset[str]]] = []
-    for element in _ELEMENT.findall(phrase):
-        if element in _GAPS or element in "^$?!." or element.endswith((")?", ")*")):
-            continue
-        words = [_rarest(alternative) for alternative in split(element.strip("()"))]
-        found = {word for word in words if word}
-        if found and all(words):
-            common = sum(word in _common_words() for word in found) / len(found)
-            parts.append((common, len(found), frozenset(_trigger(word) for word in found)))
-    if not parts:
+    found: list[tuple[float, int, dict[str, tuple[str, ...]]]] = []
+    for element in _required(phrase):
+        words = [_rarest(alternative) for alternative in element]
+        if words and all(words):
+            ways = dict[str, tuple[str, ...]]()
+            for word, alternative in zip(words, element, strict=True):
+                ways[str(word)] = (*ways.get(str(word), ()), literal(alternative) or _spaced([str(word)]))
+            common = sum(word in _common_words() for word in ways) / len(ways)
+            found.append((common, len(ways), ways))
+    if not found:
         raise ValueError(f"phrase without a required word: {phrase!r}")
-    return [part for *_, part in sorted(parts, key=lambda part: part[:2])]
+    return [part for *_, part in sorted(found, key=lambda part: part[:2])]
 
 
-def _trigger(word: str) -> str:
-    """Return the trigger of one word: the word itself, or the first letters of a stem with a star."""
-    return word[:-1][:STEM] + "*" if word.endswith("*") else word
+def _required(phrase: str) -> list[list[str]]:
+    """Return the alternatives of each element of a phrase that is required; words that follow each other are one."""
+    required: list[list[str]] = []
+    run: list[str] = []
+    for element in [*_ELEMENT.findall(phrase), "^"]:
+        if not element.startswith("(") and element not in _GAPS and element not in "^$?!.":
+            run.append(element)
+            continue
+        if run:
+            required.append([" ".join(run)])
+            run = []
+        if element.startswith("(") and not element.endswith((")?", ")*")):
+            required.append(split(element[1:-1]))
+    return required
+
+
+def literal(alternative: str) -> str | None:
+    """Return the string that an alternative is in a line of tokens, where it is no more than words."""
+    words = alternative.split()
+    if not words or any(_IS_NO_WORD.search(word) for word in words) or any(word.endswith("*") for word in words[:-1]):
+        return None
+    return _spaced(words)
+
+
+def is_literal(phrase: str) -> bool:
+    """Whether a phrase is found wherever one of the strings of its only part is."""
+    body = phrase[1:-1] if re.fullmatch(r"\(.*\)", phrase) else phrase
+    return all(literal(alternative) for alternative in split(body))
+
+
+def _spaced(words: list[str]) -> str:
+    """Return words as they are in a line of tokens; of a stem with a star, only the stem."""
+    line = f" {' '.join(words)} "
+    return line[:-2] if line.endswith("* ") and len(words[-1]) > 1 else line
 
 
 def _rarest(alternative: str) -> str | None:

@@ -17,19 +17,21 @@ from importlib import resources
 
 from end_conversation_tool.detectors.normalise import fold
 from end_conversation_tool.detectors.phrase_grammar import (
-    SHORT_STEM,
-    STEM,
+    is_literal,
+    parts,
     read_sections,
     regex,
     split,
-    triggers,
 )
 
 __all__ = ["PhraseBook", "PhraseHits", "load_phrases"]
 
-_SENTENCE_ENDS = frozenset(".!?")
+_SENTENCE = re.compile(r" [^.!?]*[.!?]| [^.!?]+(?= $)")
 _REMEMBERED = 20_000
-"""Tokens whose triggers are remembered, for each set of kinds."""
+"""Tokens whose stems are remembered, for each set of kinds."""
+
+_LONGEST_REMEMBERED = 40
+"""Characters of the longest of them."""
 
 
 @dataclass(slots=True)
@@ -71,25 +73,26 @@ class _Rule:
     """One phrase, compiled when first tried.
 
     Attributes:
-        number: Its place in the files.
         kind: The kind it is about.
         section: Its section.
         language: Its language.
         source: The phrase.
         excepts: Whether what it finds does not count.
         far: Whether it may reach across sentences.
-        first: Triggers of its rarest required part, one of which must occur.
+        literal: Whether it is found wherever a string of its first part is.
+        first: Its rarest required part: triggers, and the strings of which one must be in the line.
         others: The same for each other required part.
     """
 
-    __slots__ = ("_compiled", "excepts", "far", "first", "kind", "language", "number", "others", "section", "source")
+    __slots__ = ("_compiled", "excepts", "far", "first", "kind", "language", "literal", "others", "section", "source")
 
-    def __init__(self, number: int, language: str, section: str, source: str) -> None:
-        self.number, self.language, self.section, self.source = number, language, section, source
+    def __init__(self, language: str, section: str, source: str) -> None:
+        self.language, self.section, self.source = language, section, source
         self.kind, _, strength = section.partition(" ")
         self.excepts = strength == "not"
         self.far = "..." in source
-        self.first, *self.others = triggers(source)
+        self.literal = not self.excepts and is_literal(source)
+        self.first, *self.others = parts(source)
         self._compiled: re.Pattern[str] | None = None
 
     def pattern(self) -> re.Pattern[str]:
@@ -98,50 +101,66 @@ class _Rule:
             self._compiled = re.compile(" " + regex(self.source))
         return self._compiled
 
+    def may_be_in(self, line: str, seen: set[str]) -> bool:
+        """Whether every other required part may be in a line of which ``seen`` are the triggers."""
+        for part in self.others:
+            for trigger in part.keys() & seen:
+                if any(string in line for string in part[trigger]):
+                    break
+            else:
+                return False
+        return True
+
 
 class _Index:
-    """Rules by the triggers of their rarest part."""
+    """Rules by the triggers of their rarest part.
 
-    def __init__(self) -> None:
-        self._rules: dict[str, list[_Rule]] = {}
-        self._triggers: set[str] = set()
-        self._of_token: dict[str, tuple[str, ...]] = {}
+    A trigger is a word, or a stem with a star.
+    """
 
-    def add(self, rule: _Rule) -> None:
-        """Add a rule under each of its triggers."""
-        self._triggers.update(rule.first, *rule.others)
-        for trigger in rule.first:
-            self._rules.setdefault(trigger, []).append(rule)
+    def __init__(self, rules: Iterable[_Rule]) -> None:
+        self._rules: dict[str, list[tuple[str, _Rule]]] = {}
+        stems = set[str]()
+        for rule in rules:
+            for trigger, strings in rule.first.items():
+                self._rules.setdefault(trigger, []).extend((string, rule) for string in strings)
+            stems.update(trigger for part in (rule.first, *rule.others) for trigger in part if trigger.endswith("*"))
+        self._triggers = frozenset(self._rules)
+        self._stems = frozenset(stems)
+        self._lengths = sorted({len(stem) - 1 for stem in stems})
+        self._stemless = set[str]()
+        self._stems_of: dict[str, tuple[str, ...]] = {}
 
-    def candidates(self, tokens: list[str]) -> list[_Rule]:
-        """Return the rules of which every required part has a trigger among the tokens, in the order of the files."""
-        if not self._rules:
-            return []
-        seen = set[str]()
-        known = self._of_token
-        for token in tokens:
-            triggers = known.get(token)
-            if triggers is None:
-                triggers = self._learn(token)
-            if triggers:
-                seen.update(triggers)
-        found: dict[int, _Rule] = {}
-        for trigger in seen & self._rules.keys():
-            for rule in self._rules[trigger]:
-                for part in rule.others:
-                    if seen.isdisjoint(part):
-                        break
-                else:
-                    found[rule.number] = rule
-        return [found[number] for number in sorted(found)]
+    def candidates(self, line: str, seen: set[str]) -> dict[_Rule, int]:
+        """Return the rules of which every required part may be in a line, with the place of the first that is there.
+
+        Args:
+            line: Tokens with a space before, between and after them.
+            seen: The different tokens.
+        """
+        for token in seen - self._stemless:
+            stems = self._stems_of.get(token)
+            seen.update(self._learn(token) if stems is None else stems)
+        found: dict[_Rule, int] = {}
+        for trigger in self._triggers & seen:
+            for string, rule in self._rules[trigger]:
+                place = line.find(string)
+                if place >= 0 and place < found.get(rule, len(line)) and (rule in found or rule.may_be_in(line, seen)):
+                    found[rule] = place
+        return found
 
     def _learn(self, token: str) -> tuple[str, ...]:
-        """Return the triggers that a token is, and remember them: most words of a language are seen again."""
-        if len(self._of_token) >= _REMEMBERED:
-            self._of_token.clear()
-        forms = {token, token[:STEM] + "*", token[:SHORT_STEM] + "*"}
-        self._of_token[token] = found = tuple(sorted(forms & self._triggers))
-        return found
+        """Return the stems that a token begins with, and remember them: most words of a language are seen again."""
+        stems = tuple(self._stems.intersection([token[:length] + "*" for length in self._lengths]))
+        if len(token) <= _LONGEST_REMEMBERED:
+            if len(self._stemless) + len(self._stems_of) >= _REMEMBERED:
+                self._stemless.clear()
+                self._stems_of.clear()
+            if stems:
+                self._stems_of[token] = stems
+            else:
+                self._stemless.add(token)
+        return stems
 
 
 class PhraseBook:
@@ -156,7 +175,7 @@ class PhraseBook:
 
     def __init__(self, sections: Iterable[tuple[str, str, list[str]]]) -> None:
         self.rules: list[_Rule] = []
-        self._indices: dict[frozenset[str], tuple[_Index, _Index]] = {}
+        self._indices: dict[frozenset[str], _Index] = {}
         self._cjk: list[tuple[str, re.Pattern[str]]] = []
         self._whole: dict[str, list[str]] = {}
         self._compiled_whole: tuple[re.Pattern[str], re.Pattern[str]] | None = None
@@ -166,9 +185,7 @@ class PhraseBook:
             elif section.startswith("confirms_end"):
                 self._whole.setdefault(section, []).extend(phrases)
             else:
-                self.rules += [
-                    _Rule(number, language, section, phrase) for number, phrase in enumerate(phrases, len(self.rules))
-                ]
+                self.rules += [_Rule(language, section, phrase) for phrase in phrases]
 
     def search(self, tokens: list[str], kinds: frozenset[str]) -> PhraseHits:
         """Find phrases of some kinds in a text.
@@ -181,52 +198,20 @@ class PhraseBook:
             The sections in which something was found. Where a ``not`` phrase of a kind occurs, its words do not count
             for that kind.
         """
-        index, far = self._index_of(kinds)
-        places: dict[_Rule, int] = {}
-        whole: dict[str, list[str]] = {}
-        offset = 0
-        for sentence in _sentences(tokens):
-            line = " " + " ".join(sentence) + " "
-            rules = index.candidates(sentence)
-            cleaned = _blanked(line, rules)
-            for rule in rules:
-                if rule not in places and not rule.excepts:
-                    match = rule.pattern().search(cleaned.get(rule.kind, line))
-                    if match:
-                        places[rule] = offset + match.start()
-            for kind in cleaned:
-                whole.setdefault(kind, [" "] if not offset else [" " + " ".join(tokens)[:offset]])
-            for kind, parts in whole.items():
-                parts.append(cleaned.get(kind, line)[1:])
-            offset += len(line) - 1
-        self._search_far(far, tokens, whole, places)
+        line = f" {' '.join(tokens)} "
+        candidates = self._index_of(kinds).candidates(line, set(tokens))
         hits = PhraseHits()
-        for rule, place in places.items():
-            hits.add(rule.section, rule.language, place)
+        if candidates:
+            for rule, place in _matches(line, candidates).items():
+                hits.add(rule.section, rule.language, place)
         return hits
 
-    @staticmethod
-    def _search_far(far: _Index, tokens: list[str], whole: dict[str, list[str]], places: dict[_Rule, int]) -> None:
-        """Try the rules that reach across sentences on the text as a whole, without what was blanked out."""
-        line = ""
-        for rule in far.candidates(tokens):
-            line = line or " " + " ".join(tokens) + " "
-            match = rule.pattern().search("".join(whole[rule.kind]) if rule.kind in whole else line)
-            if match:
-                places[rule] = match.start()
-
-    def _index_of(self, kinds: frozenset[str]) -> tuple[_Index, _Index]:
-        """Return the rules of some kinds by the triggers of their rarest part: those within a sentence, and those not.
-
-        Made once for each set of kinds.
-        """
-        if kinds not in self._indices:
-            near, far = _Index(), _Index()
-            for rule in self.rules:
-                if rule.kind in kinds:
-                    (far if rule.far else near).add(rule)
-            self._indices[kinds] = near, far
-        return self._indices[kinds]
+    def _index_of(self, kinds: frozenset[str]) -> _Index:
+        """Return the index of the rules of some kinds, made once for each set of kinds."""
+        index = self._indices.get(kinds)
+        if index is None:
+            index = self._indices[kinds] = _Index(rule for rule in self.rules if rule.kind in kinds)
+        return index
 
     def search_cjk(self, text: str, kinds: frozenset[str], hits: PhraseHits) -> None:
         """Add to ``hits`` what the Chinese phrases find in ``text``, a text without spaces."""
@@ -279,15 +264,49 @@ def _longest_first(phrases: list[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
 
 
-def _sentences(tokens: list[str]) -> Iterator[list[str]]:
-    """Split tokens after each sentence end."""
-    start = 0
-    for place, token in enumerate(tokens, 1):
-        if token in _SENTENCE_ENDS:
-            yield tokens[start:place]
-            start = place
-    if start < len(tokens):
-        yield tokens[start:]
+def _matches(line: str, candidates: dict[_Rule, int]) -> dict[_Rule, int]:
+    """Return the rules that are found in a line of tokens, each with its place.
+
+    What a ``not`` phrase covers is blanked out first, for the rules of its kind.
+    """
+    excepted = {rule.kind for rule in candidates if rule.excepts}
+    found = {rule: place for rule, place in candidates.items() if rule.literal and rule.kind not in excepted}
+    rest = [rule for rule in candidates if rule not in found]
+    if rest:
+        whole = _search_sentences(line, rest, found)
+        for rule in rest:
+            if rule.far and (match := rule.pattern().search("".join(whole.get(rule.kind, [line])))):
+                found[rule] = match.start()
+    return found
+
+
+def _search_sentences(line: str, rules: list[_Rule], found: dict[_Rule, int]) -> dict[str, list[str]]:
+    """Add to ``found`` what is found within a sentence.
+
+    Returns:
+        For each kind of which something was blanked out, the line without it, in pieces.
+    """
+    whole: dict[str, list[str]] = {}
+    near = [(rule, [string for strings in rule.first.values() for string in strings]) for rule in rules if not rule.far]
+    for sentence, place in _sentences(line):
+        here = [rule for rule, strings in near if any(string in sentence for string in strings)]
+        cleaned = _blanked(sentence, here)
+        for rule in here:
+            if rule not in found and not rule.excepts:
+                match = rule.pattern().search(cleaned.get(rule.kind, sentence))
+                if match:
+                    found[rule] = place + match.start()
+        for kind in cleaned:
+            whole.setdefault(kind, [line[: place + 1]])
+        for kind, pieces in whole.items():
+            pieces.append(cleaned.get(kind, sentence)[1:])
+    return whole
+
+
+def _sentences(line: str) -> Iterator[tuple[str, int]]:
+    """Split a line of tokens after each sentence end; yield each with its place, and a space before and after it."""
+    for match in _SENTENCE.finditer(line):
+        yield f"{match[0]} ", match.start()
 
 
 def _blanked(line: str, rules: list[_Rule]) -> dict[str, str]:
