@@ -14,7 +14,6 @@ import re
 import unicodedata
 from functools import cache
 from importlib import resources
-from string import ascii_lowercase
 
 __all__ = ["compact", "fold", "has_cjk", "own_voice", "plain", "tokens"]
 
@@ -25,12 +24,12 @@ _EMOJI = {
 }  # fmt: skip
 """Emoji that say something."""
 
-_LEET = str.maketrans("0134578@$", "oieastbas")
+_LEET_LETTERS = "0134578@$"
+_LEET = str.maketrans(_LEET_LETTERS, "oieastbas")
 _LEET_TOKEN = re.compile(r"[a-z@$]*(?:[a-z][0134578@$]|[0134578@$][a-z])[a-z0134578@$]*")
-_MAY_BE_LETTER = re.compile(r"[0134578@$][a-z@$]|[a-z@$][0134578@$]")
+_MAY_BE_LETTER = re.compile(r"[0134578@$](?:(?=[a-z@$])|(?<=[a-z@$].))")
 _SINGLE_LETTERS = re.compile(r"[ .\-_*][a-z][ .\-_*][a-z](?![^\W_])")
 _SPELLED_OUT = re.compile(r"(?<![^\W_])(?:[a-z]([ .\-_*]))(?:[a-z]\1)+[a-z](?![^\W_])")
-_STRETCHED = tuple(letter * 3 for letter in ascii_lowercase)
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
 _PUNCTUATION = (
     '"#$%&()*+,-/:;<=>@[\\]^_`{|}~\N{BULLET}\N{EM DASH}\N{EN DASH}\N{ARABIC COMMA}\N{IDEOGRAPHIC COMMA}'
@@ -87,9 +86,15 @@ _QUOTATION = re.compile(
     + "|(?<![^\\W_])['\N{LEFT SINGLE QUOTATION MARK}](?=\\S)[^'\N{RIGHT SINGLE QUOTATION MARK}\n]{2,500}"
     + "['\N{RIGHT SINGLE QUOTATION MARK}](?![^\\W_])"
 )
+_OPENING = "".join(opening for opening, _ in _QUOTE_PAIRS) + "\N{LEFT SINGLE QUOTATION MARK}"
+"""Marks that may open a quotation, the single one apart that may be an apostrophe."""
+
+_FIELDS = ("from", "subject", "de", "von", "da", "betreff", "objet", "asunto")
+_WROTE = ("wrote", "writes", "schrieb", "escribio")
+_HEADERS = (*_FIELDS, *_WROTE)
+_LONGEST_HEADER = max(map(len, _HEADERS))
 _REPORTED = re.compile(
-    r"^[ \t]*(?:from|subject|de|von|da|betreff|objet|asunto|on .{3,80} wrote"
-    r"|[\w .]{1,40} (?:wrote|writes|schrieb|escribio))[ \t]*:.*$",
+    rf"^[ \t]*(?:{'|'.join(_FIELDS)}|on .{{3,80}} wrote|[\w .]{{1,40}} (?:{'|'.join(_WROTE)}))[ \t]*:.*$",
     re.MULTILINE | re.IGNORECASE,
 )
 _CJK = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
@@ -134,13 +139,25 @@ def plain(text: str) -> str:
     if "*" in folded or "#" in folded:
         for masked, word in _MASKED:
             folded = masked.sub(word, folded)
-    if _MAY_BE_LETTER.search(folded):
+    if any(map(folded.__contains__, _LEET_LETTERS)) and _MAY_BE_LETTER.search(folded):
         folded = _LEET_TOKEN.sub(lambda match: match[0].translate(_LEET), folded)
     if _SINGLE_LETTERS.search(folded):
         folded = _SPELLED_OUT.sub(lambda match: match[0].replace(match[1], ""), folded)
-    if not folded.isascii() or any(stretched in folded for stretched in _STRETCHED):
+    if _may_be_stretched(folded):
         folded = _REPEATED.sub(_shrink, folded)
     return folded
+
+
+def _may_be_stretched(text: str) -> bool:
+    """Whether some character may occur three times in a row.
+
+    The text is taken for one large number, of which every byte is compared with both of its neighbours at once.
+    """
+    if not text.isascii():
+        return True
+    number = int.from_bytes(text.encode(), "big")
+    differs = number ^ (number >> 8)
+    return b"\0" in (differs | differs >> 8).to_bytes(len(text), "big")
 
 
 def _shrink(match: re.Match[str]) -> str:
@@ -174,6 +191,19 @@ def own_voice(text: str) -> str:
         text = _CODE.sub(" ", text)
     if ">" in text or "&gt;" in text or "|" in text:
         text = _QUOTED_LINE.sub(" ", text)
-    if ":" in text:
+    if ":" in text and any(map(_may_be_header, text.split(":")[:-1])):
         text = _REPORTED.sub(" ", text)
-    return _QUOTATION.sub(" ", text)
+    if any(map(text.__contains__, _OPENING)) or any(map(_is_no_apostrophe, text.split("'")[:-1])):
+        text = _QUOTATION.sub(" ", text)
+    return text
+
+
+def _may_be_header(before: str) -> bool:
+    """Whether what stands before a colon may be the head of a quoted mail."""
+    tail = before.rstrip(" \t")[-_LONGEST_HEADER:]
+    return not tail.isascii() or tail.lower().endswith(_HEADERS)
+
+
+def _is_no_apostrophe(before: str) -> bool:
+    """Whether a single quotation mark after ``before`` may open a quotation: it does not follow a letter."""
+    return not before[-1:].isalnum()

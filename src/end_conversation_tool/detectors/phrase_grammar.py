@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 
-__all__ = ["is_literal", "literal", "parts", "read_sections", "regex", "split"]
+__all__ = ["is_literal", "literal", "parts", "read_sections", "regex", "spaced", "split"]
 
 SHORT_STEM = 3
 """Letters that a stem with a star must have to be a trigger."""
@@ -81,9 +81,8 @@ def split(body: str) -> list[str]:
     return [*parts, current]
 
 
-def parts(phrase: str) -> list[dict[str, tuple[str, ...]]]:
-    """Return the required parts of a phrase: of each, one of its *ways* must occur. The part whose words are rarest
-    comes first.
+def parts(phrase: str) -> list[dict[str, list[str]]]:
+    """Return the required parts of a phrase: of each, one alternative must occur. The part of rarest words comes first.
 
     Returns:
         For each part, its triggers, each with the strings of which one must be in a line of tokens that each have a
@@ -92,15 +91,14 @@ def parts(phrase: str) -> list[dict[str, tuple[str, ...]]]:
     Raises:
         ValueError: No part of the phrase is required.
     """
-    found: list[tuple[float, int, dict[str, tuple[str, ...]]]] = []
+    found: list[tuple[int, int, dict[str, list[str]]]] = []
     for element in _required(phrase):
-        words = [_rarest(alternative) for alternative in element]
-        if words and all(words):
-            ways = dict[str, tuple[str, ...]]()
+        words = [word for word in map(_rarest, element) if word]
+        if words and len(words) == len(element):
+            ways: dict[str, list[str]] = {word: [] for word in words}
             for word, alternative in zip(words, element, strict=True):
-                ways[str(word)] = (*ways.get(str(word), ()), literal(alternative) or _spaced([str(word)]))
-            common = sum(word in _common_words() for word in ways) / len(ways)
-            found.append((common, len(ways), ways))
+                ways[word].append(literal(alternative) or spaced(word))
+            found.append((sum(word in _common_words() for word in ways), len(ways), ways))
     if not found:
         raise ValueError(f"phrase without a required word: {phrase!r}")
     return [part for *_, part in sorted(found, key=lambda part: part[:2])]
@@ -127,7 +125,7 @@ def literal(alternative: str) -> str | None:
     words = alternative.split()
     if not words or any(_IS_NO_WORD.search(word) for word in words) or any(word.endswith("*") for word in words[:-1]):
         return None
-    return _spaced(words)
+    return spaced(" ".join(words))
 
 
 def is_literal(phrase: str) -> bool:
@@ -136,10 +134,9 @@ def is_literal(phrase: str) -> bool:
     return all(literal(alternative) for alternative in split(body))
 
 
-def _spaced(words: list[str]) -> str:
+def spaced(words: str) -> str:
     """Return words as they are in a line of tokens; of a stem with a star, only the stem."""
-    line = f" {' '.join(words)} "
-    return line[:-2] if line.endswith("* ") and len(words[-1]) > 1 else line
+    return f" {words[:-1]}" if words.endswith("*") and len(words) > 1 else f" {words} "
 
 
 def _rarest(alternative: str) -> str | None:

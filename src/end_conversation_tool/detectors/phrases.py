@@ -21,6 +21,7 @@ from end_conversation_tool.detectors.phrase_grammar import (
     parts,
     read_sections,
     regex,
+    spaced,
     split,
 )
 
@@ -73,6 +74,7 @@ class _Rule:
     """One phrase, compiled when first tried.
 
     Attributes:
+        number: Its place in the files.
         kind: The kind it is about.
         section: Its section.
         language: Its language.
@@ -81,18 +83,37 @@ class _Rule:
         far: Whether it may reach across sentences.
         literal: Whether it is found wherever a string of its first part is.
         first: Its rarest required part: triggers, and the strings of which one must be in the line.
-        others: The same for each other required part.
+        needs: Triggers of each other required part.
+        others: The same, with the strings of which one must be in the line; none where the trigger is enough.
     """
 
-    __slots__ = ("_compiled", "excepts", "far", "first", "kind", "language", "literal", "others", "section", "source")
+    __slots__ = (
+        "_compiled",
+        "excepts",
+        "far",
+        "first",
+        "kind",
+        "language",
+        "literal",
+        "needs",
+        "number",
+        "others",
+        "section",
+        "source",
+    )
 
-    def __init__(self, language: str, section: str, source: str) -> None:
-        self.language, self.section, self.source = language, section, source
+    def __init__(self, number: int, language: str, section: str, source: str) -> None:
+        self.number, self.language, self.section, self.source = number, language, section, source
         self.kind, _, strength = section.partition(" ")
         self.excepts = strength == "not"
         self.far = "..." in source
         self.literal = not self.excepts and is_literal(source)
-        self.first, *self.others = parts(source)
+        self.first, *others = parts(source)
+        self.others = [
+            {trigger: [] if spaced(trigger) in strings else strings for trigger, strings in part.items()}
+            for part in others
+        ]
+        self.needs = [frozenset(part) for part in self.others]
         self._compiled: re.Pattern[str] | None = None
 
     def pattern(self) -> re.Pattern[str]:
@@ -102,10 +123,11 @@ class _Rule:
         return self._compiled
 
     def may_be_in(self, line: str, seen: set[str]) -> bool:
-        """Whether every other required part may be in a line of which ``seen`` are the triggers."""
-        for part in self.others:
-            for trigger in part.keys() & seen:
-                if any(string in line for string in part[trigger]):
+        """Whether every other required part is somewhere in a line of which ``seen`` are the triggers."""
+        for triggers, part in zip(self.needs, self.others, strict=True):
+            for trigger in triggers & seen:
+                strings = part[trigger]
+                if not strings or any(string in line for string in strings):
                     break
             else:
                 return False
@@ -119,11 +141,12 @@ class _Index:
     """
 
     def __init__(self, rules: Iterable[_Rule]) -> None:
-        self._rules: dict[str, list[tuple[str, _Rule]]] = {}
+        self._rules: dict[str, list[tuple[str, frozenset[str], _Rule]]] = {}
         stems = set[str]()
         for rule in rules:
             for trigger, strings in rule.first.items():
-                self._rules.setdefault(trigger, []).extend((string, rule) for string in strings)
+                entries = self._rules.setdefault(trigger, [])
+                entries += [(string, _words_in(string), rule) for string in strings]
             stems.update(trigger for part in (rule.first, *rule.others) for trigger in part if trigger.endswith("*"))
         self._triggers = frozenset(self._rules)
         self._stems = frozenset(stems)
@@ -131,8 +154,8 @@ class _Index:
         self._stemless = set[str]()
         self._stems_of: dict[str, tuple[str, ...]] = {}
 
-    def candidates(self, line: str, seen: set[str]) -> dict[_Rule, int]:
-        """Return the rules of which every required part may be in a line, with the place of the first that is there.
+    def candidates(self, line: str, seen: set[str]) -> dict[_Rule, list[str]]:
+        """Return the rules of which every required part may be in a line, with the strings of the first that are there.
 
         Args:
             line: Tokens with a space before, between and after them.
@@ -141,12 +164,16 @@ class _Index:
         for token in seen - self._stemless:
             stems = self._stems_of.get(token)
             seen.update(self._learn(token) if stems is None else stems)
-        found: dict[_Rule, int] = {}
+        found: dict[_Rule, list[str]] = {}
         for trigger in self._triggers & seen:
-            for string, rule in self._rules[trigger]:
-                place = line.find(string)
-                if place >= 0 and place < found.get(rule, len(line)) and (rule in found or rule.may_be_in(line, seen)):
-                    found[rule] = place
+            for string, words, rule in self._rules[trigger]:
+                if words <= seen:
+                    for triggers in rule.needs:
+                        if triggers.isdisjoint(seen):
+                            break
+                    else:
+                        if (not words or string in line) and (rule in found or rule.may_be_in(line, seen)):
+                            found.setdefault(rule, []).append(string)
         return found
 
     def _learn(self, token: str) -> tuple[str, ...]:
@@ -161,6 +188,11 @@ class _Index:
             else:
                 self._stemless.add(token)
         return stems
+
+
+def _words_in(string: str) -> frozenset[str]:
+    """Return the whole words of a string of several words; none of a single word or stem, which is a trigger itself."""
+    return frozenset(string.split(" ")[1:-1] if " " in string.strip() else ())
 
 
 class PhraseBook:
@@ -185,7 +217,9 @@ class PhraseBook:
             elif section.startswith("confirms_end"):
                 self._whole.setdefault(section, []).extend(phrases)
             else:
-                self.rules += [_Rule(language, section, phrase) for phrase in phrases]
+                self.rules += [
+                    _Rule(number, language, section, phrase) for number, phrase in enumerate(phrases, len(self.rules))
+                ]
 
     def search(self, tokens: list[str], kinds: frozenset[str]) -> PhraseHits:
         """Find phrases of some kinds in a text.
@@ -264,14 +298,18 @@ def _longest_first(phrases: list[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
 
 
-def _matches(line: str, candidates: dict[_Rule, int]) -> dict[_Rule, int]:
+def _matches(line: str, candidates: dict[_Rule, list[str]]) -> dict[_Rule, int]:
     """Return the rules that are found in a line of tokens, each with its place.
 
     What a ``not`` phrase covers is blanked out first, for the rules of its kind.
     """
     excepted = {rule.kind for rule in candidates if rule.excepts}
-    found = {rule: place for rule, place in candidates.items() if rule.literal and rule.kind not in excepted}
-    rest = [rule for rule in candidates if rule not in found]
+    found = {
+        rule: min(map(line.find, strings))
+        for rule, strings in candidates.items()
+        if rule.literal and rule.kind not in excepted
+    }
+    rest = {rule: strings for rule, strings in candidates.items() if rule not in found}
     if rest:
         whole = _search_sentences(line, rest, found)
         for rule in rest:
@@ -280,14 +318,14 @@ def _matches(line: str, candidates: dict[_Rule, int]) -> dict[_Rule, int]:
     return found
 
 
-def _search_sentences(line: str, rules: list[_Rule], found: dict[_Rule, int]) -> dict[str, list[str]]:
+def _search_sentences(line: str, rules: dict[_Rule, list[str]], found: dict[_Rule, int]) -> dict[str, list[str]]:
     """Add to ``found`` what is found within a sentence.
 
     Returns:
         For each kind of which something was blanked out, the line without it, in pieces.
     """
     whole: dict[str, list[str]] = {}
-    near = [(rule, [string for strings in rule.first.values() for string in strings]) for rule in rules if not rule.far]
+    near = [(rule, rules[rule]) for rule in sorted(rules, key=lambda rule: rule.number) if not rule.far]
     for sentence, place in _sentences(line):
         here = [rule for rule, strings in near if any(string in sentence for string in strings)]
         cleaned = _blanked(sentence, here)
