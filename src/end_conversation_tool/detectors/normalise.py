@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 __all__ = ["compact", "fold", "has_cjk", "own_voice", "plain", "tokens"]
@@ -97,6 +97,10 @@ _REPORTED = re.compile(
     rf"^[ \t]*(?:{'|'.join(_FIELDS)}|on .{{3,80}} wrote|[\w .]{{1,40}} (?:{'|'.join(_WROTE)}))[ \t]*:.*$",
     re.MULTILINE | re.IGNORECASE,
 )
+_ASCII = frozenset(map(chr, range(128)))
+_FEW = 16
+"""Number of characters up to which replacing one after the other is quicker than a table."""
+
 _CJK = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 
 
@@ -127,10 +131,35 @@ def _fold_table() -> dict[int, str | None]:
 
 def fold(text: str) -> str:
     """Fold letter forms: lower case, no accents, no invisible characters, look-alikes read as Latin."""
+    lowered = text.lower()
     if text.isascii():
-        return text.lower()
-    decomposed = unicodedata.normalize("NFKD", text.lower().translate(_fold_table()))
-    return decomposed.lower().translate(_fold_table())
+        return lowered
+    folded = {char: _fold_alone(char) for char in set(lowered) - _ASCII}
+    if None in folded.values():
+        return _fold_together(lowered)
+    changed = {char: read_as for char, read_as in folded.items() if read_as is not None and read_as != char}
+    if len(changed) > _FEW or not "".join(changed.values()).isascii():
+        return lowered.translate({ord(char): read_as for char, read_as in changed.items()})
+    for char, read_as in changed.items():
+        lowered = lowered.replace(char, read_as)
+    return lowered
+
+
+def _fold_together(lowered: str) -> str:
+    """Fold text in lower case with all of its characters in view."""
+    return unicodedata.normalize("NFKD", lowered.translate(_fold_table())).lower().translate(_fold_table())
+
+
+@lru_cache(maxsize=8192)
+def _fold_alone(char: str) -> str | None:
+    """Fold one character, or return ``None`` where the characters beside it may matter.
+
+    They matter to the order of combining characters that stay, and to the lower case of a capital sigma.
+    """
+    decomposed = unicodedata.normalize("NFKD", char.translate(_fold_table()))
+    folded = decomposed.lower().translate(_fold_table())
+    alone = "\N{GREEK CAPITAL LETTER SIGMA}" not in decomposed and not any(map(unicodedata.combining, folded))
+    return folded if alone else None
 
 
 def plain(text: str) -> str:
@@ -172,7 +201,12 @@ def tokens(plain_text: str) -> list[str]:
     for mark, spaced in _MARKS.items():
         if mark in plain_text:
             plain_text = plain_text.replace(mark, spaced)
-    return plain_text.translate(_TOKEN_TABLE).split()
+    if plain_text.isascii():
+        return plain_text.translate(_TOKEN_TABLE).split()
+    for mark in _PUNCTUATION:
+        if mark in plain_text:
+            plain_text = plain_text.replace(mark, " ")
+    return plain_text.replace("'", "").split()
 
 
 def has_cjk(text: str) -> bool:
@@ -182,7 +216,7 @@ def has_cjk(text: str) -> bool:
 
 def compact(plain_text: str) -> str:
     """Return plain text without any space or mark, for languages that write none between words."""
-    return "".join(char for char in plain_text if char.isalnum())
+    return "".join(filter(str.isalnum, plain_text))
 
 
 def own_voice(text: str) -> str:
