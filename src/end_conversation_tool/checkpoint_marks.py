@@ -60,6 +60,8 @@ def is_stale(found: CheckpointTuple, status: ThreadStatus) -> bool:
     Ids of checkpoints are ordered by time, so what is newer than the seal's checkpoint and was not written by the run
     that sealed came too late. After a reopening that still holds for runs that had started before the seal.
     """
+    if not status.branches:
+        return False  # no seal is on record, and none was
     branch = status.on_branch(branch_of(found, status))
     if branch.seal is not None and _beside(found, branch.seal.checkpoint_id, branch.seal.run_token):
         return True
@@ -117,9 +119,9 @@ def with_marks(metadata: CheckpointMetadata, branch: int, fence: Fence | None, s
         sequence: The thread's sequence number now, for a writer without a fence.
     """
     token, started = (fence.run_token, fence.sequence) if fence else ("", sequence)
-    given: dict[str, Any] = {**metadata}
-    given.pop(ASKED_KEY, None)  # what a caller says about it is no answer of the registry
-    return {**given, BRANCH_KEY: branch, RUN_KEY: token, SEQUENCE_KEY: started}
+    marked: dict[str, Any] = {**metadata, BRANCH_KEY: branch, RUN_KEY: token, SEQUENCE_KEY: started}
+    marked.pop(ASKED_KEY, None)  # what a caller says about it is no answer of the registry
+    return marked
 
 
 def copied(found: CheckpointTuple, status: ThreadStatus) -> CheckpointTuple:
@@ -159,5 +161,7 @@ def fenced(config: RunnableConfig, fence: Fence, key: bytes) -> RunnableConfig:
 
 def without_fence(config: RunnableConfig) -> RunnableConfig:
     """Return the config without the fence, which is nobody else's business."""
-    configurable = {key: value for key, value in config["configurable"].items() if key != FENCE_KEY}
-    return {**config, "configurable": configurable}
+    given = config["configurable"]
+    if FENCE_KEY not in given:
+        return config
+    return {**config, "configurable": {key: value for key, value in given.items() if key != FENCE_KEY}}

@@ -3,8 +3,8 @@
 A run that read a thread before it was sealed must not write after it. So ``SealedSaver`` gives each run a fence when it
 loads its checkpoint, and asks for it back whenever the run writes:
 
-* in the config that LangGraph hands from ``get_tuple`` to ``put`` and ``put_writes`` of the same run;
-* in a table of the runs that are going on (``running.py``), for the nodes of the run, which do not see that config.
+* in a table of the runs that are going on (``running.py``);
+* for a writer that is no run, as ``update_state``: in the config that LangGraph hands from ``get_tuple`` to ``put``.
 
 The config comes from the caller, who may put anything there: a fence in it is signed with the registry's key, and one
 that is not is no fence at all.

@@ -6,17 +6,16 @@ is the method's result. The flow itself does no I/O, so there is nothing in it t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 __all__ = ["Ask", "Flow", "arun_flow", "run_flow"]
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One thing that a flow needs from the outside.
 
     Attributes:
@@ -29,7 +28,7 @@ class Ask:
     sync: Callable[..., Any]
     twin: Callable[..., Awaitable[Any]]
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = MappingProxyType({})
 
 
 Flow = Generator[Ask, Any, T]

@@ -52,8 +52,9 @@ def validate_thread_id(value: Any) -> str:
 
 def is_storable(text: str) -> bool:
     """Whether every database can store ``text``: no NUL (PostgreSQL), no lone surrogate (not UTF-8)."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return False
     return "\x00" not in text

@@ -297,6 +297,10 @@ class BranchStatus(Record):
     past_seals: tuple[SealPoint, ...] = ()
 
 
+_UNTOUCHED = BranchStatus()
+"""The thread as it began, of which nothing is on record: the same for every ordinary thread."""
+
+
 class ThreadStatus(Record):
     """The state of one thread, as the registry knows it. A thread never heard of is open, at sequence 0.
 
@@ -318,7 +322,10 @@ class ThreadStatus(Record):
 
     def on_branch(self, branch: int) -> BranchStatus:
         """Return the state of one branch."""
-        return next((known for known in self.branches if known.branch == branch), BranchStatus(branch=branch))
+        for known in self.branches:
+            if known.branch == branch:
+                return known
+        return _UNTOUCHED if branch == 0 else BranchStatus(branch=branch)
 
     @property
     def seal(self) -> Seal | None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Lock
+from functools import partial
+from threading import RLock
 from typing import Any, TypeAlias
 
 from end_conversation_tool.fence import Fence
@@ -32,15 +33,17 @@ class _Entry:
         fence: What it read.
         runtime: Id of the runtime that it started with, which tells nested runs on one thread apart.
         owners: The control and the scope, kept alive so that their ids stay their own.
+        end: Drops the entry when the run's stream writer is gone.
     """
 
     fence: Fence
     runtime: int
     owners: tuple[object, object]
+    end: weakref.ref[Any]
 
 
 _entries: dict[_Key, _Entry] = {}
-_lock = Lock()
+_lock = RLock()  # garbage may be collected, and so a run forgotten, while this very thread holds it
 
 
 def current_fence(configurable: Mapping[str, Any], thread_id: str, scope: object) -> Fence | None:
@@ -69,14 +72,13 @@ def set_current_fence(fence: Fence, configurable: Mapping[str, Any], scope: obje
     if runtime is None or configurable.get("checkpoint_ns"):
         return False
     key = (id(runtime.control), id(scope), fence.thread_id)
-    entry = _Entry(fence, id(runtime), (runtime.control, scope))
+    end = weakref.ref(runtime.stream_writer, partial(_forget, key))
     second_look = "checkpoint_id" in configurable and not configurable["checkpoint_id"]
     with _lock:
         present = _entries.get(key)
         if second_look and present is not None and present.runtime == id(runtime):
             return False
-        _entries[key] = entry
-    weakref.finalize(runtime.stream_writer, _forget, key, entry).atexit = False
+        _entries[key] = _Entry(fence, id(runtime), (runtime.control, scope), end)
     return True
 
 
@@ -85,8 +87,9 @@ def belongs_to_run(configurable: Mapping[str, Any]) -> bool:
     return configurable.get(_RUNTIME_KEY) is not None
 
 
-def _forget(key: _Key, entry: _Entry) -> None:
+def _forget(key: _Key, end: weakref.ref[Any]) -> None:
     """Drop the entry of a run that is over, unless a later run has taken its place."""
     with _lock:
-        if _entries.get(key) is entry:
+        present = _entries.get(key)
+        if present is not None and present.end is end:
             del _entries[key]

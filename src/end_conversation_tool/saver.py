@@ -32,13 +32,11 @@ from langgraph.checkpoint.base import (
 )
 
 from end_conversation_tool.checkpoint_triggers import afound_in, aguards, found_in, guards
-from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
+from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.flow import arun_flow, run_flow
 from end_conversation_tool.models import ThreadStatus
-from end_conversation_tool.prompts import conversation_end
 from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.running import set_current_fence
-from end_conversation_tool.saver_flows import Look, SaverFlows
+from end_conversation_tool.saver_flows import SaverFlows
 
 __all__ = ["SealedSaver"]
 
@@ -150,11 +148,11 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         Raises:
             ThreadSealedError: A run is starting on a sealed branch; mere readers are served.
         """
-        return self._looked(config, run_flow(self._flows.reading(config)))
+        return run_flow(self._flows.reading(config))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Async twin of ``get_tuple``."""
-        return self._looked(config, await arun_flow(self._flows.reading(config)))
+        return await arun_flow(self._flows.reading(config))
 
     def list(
         self,
@@ -212,14 +210,6 @@ class SealedSaver(BaseCheckpointSaver[Any]):
     async def aget_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, Any]:
         """Async twin of ``get_delta_channel_history``."""
         return await self.inner.aget_delta_channel_history(config=config, channels=channels)
-
-    def _looked(self, config: RunnableConfig, look: Look) -> CheckpointTuple | None:
-        """Hand a checkpoint over; a run that starts on a sealed branch is refused before any of its nodes runs."""
-        found, fence, seal = look
-        starts = set_current_fence(fence, config["configurable"], self.fence_scope)
-        if starts and seal is not None and self.on_sealed == "raise":
-            raise ThreadSealedError(fence.thread_id, conversation_end(seal))
-        return found
 
     # Writing
 

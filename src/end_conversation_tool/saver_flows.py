@@ -34,17 +34,14 @@ from end_conversation_tool.checkpoint_triggers import asks, refused_by_trigger
 from end_conversation_tool.errors import InvalidInputError, StaleRunError, ThreadSealedError
 from end_conversation_tool.fence import Fence, branch_to_write, can_fork, check_write, new_fence, open_branch
 from end_conversation_tool.flow import Ask, Flow
-from end_conversation_tool.models import Seal, ThreadStatus, validate_thread_id
+from end_conversation_tool.models import ThreadStatus, validate_thread_id
 from end_conversation_tool.prompts import conversation_end
 from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.running import belongs_to_run, current_fence
+from end_conversation_tool.running import belongs_to_run, current_fence, set_current_fence
 
-__all__ = ["Look", "SaverFlows", "thread_of"]
+__all__ = ["SaverFlows", "thread_of"]
 
 _log = logging.getLogger(__name__)
-
-Look = tuple[CheckpointTuple | None, Fence, Seal | None]
-"""A checkpoint, the fence for whoever reads it, and the seal that stands in the way of writing."""
 
 
 class SaverFlows:
@@ -69,32 +66,41 @@ class SaverFlows:
 
     # Reading
 
-    def reading(self, config: RunnableConfig) -> Flow[Look]:
-        """Read one checkpoint."""
-        status: ThreadStatus = yield self._status(thread_of(config))
+    def reading(self, config: RunnableConfig) -> Flow[CheckpointTuple | None]:
+        """Read one checkpoint, and give the run that starts from it its fence.
+
+        Raises:
+            ThreadSealedError: A run is starting on a sealed branch: refused before any of its nodes runs.
+        """
+        configurable, thread_id = config["configurable"], thread_of(config)
+        status: ThreadStatus = yield self._status(thread_id)
         found: CheckpointTuple | None = yield Ask(self.inner.get_tuple, self.inner.aget_tuple, (config,))
-        configurable = config["configurable"]
         wanted, namespace = configurable.get("checkpoint_id"), configurable.get("checkpoint_ns")
         if found is not None and is_stale(found, status):
             found = None if wanted else (yield from self._before_stale(config, found, status))
+        if namespace and current_fence(configurable, thread_id, self.scope):
+            # A subgraph writes where its run writes, wherever its last checkpoint lies.
+            return found and without_marks(found)
         branch = status.branch if found is None else branch_of(found, status)
         seal = status.on_branch(branch).seal
-        within = current_fence(configurable, status.thread_id, self.scope) if namespace else None
-        if within is not None:  # a subgraph writes where its run writes, wherever its last checkpoint lies
-            return found and with_fence(without_marks(found), within, self._key), within, None
         if found is None and seal is not None and not wanted and not namespace:
             found = only_end(config, conversation_end(seal))
-        if found is None:
-            return None, new_fence(status, branch), seal
-        fork = found.checkpoint["id"] if seal and wanted and can_fork(seal, found.checkpoint["id"]) else None
+        fork = found.checkpoint["id"] if found and seal and wanted and can_fork(seal, found.checkpoint["id"]) else None
         if fork and self.forks:
             seal = None
-        elif seal is not None and not fork:
-            found = showing_end(found, conversation_end(seal))
+        fence = new_fence(status, branch, None if seal else fork)
+        starts = set_current_fence(fence, configurable, self.scope)
+        if starts and seal is not None and not self.discards:
+            raise ThreadSealedError(fence.thread_id, conversation_end(seal))
+        if found is None:
+            return None
         if seal is None:
             found = hiding_end(found)
-        fence = new_fence(status, branch, None if seal else fork)
-        return with_fence(without_marks(found), fence, self._key), fence, seal
+        elif not fork:
+            found = showing_end(found, conversation_end(seal))
+        found = without_marks(found)
+        # A run finds its fence in the table of runs; whoever else goes on to write has it from here.
+        return found if starts else with_fence(found, fence, self._key)
 
     def _before_stale(
         self, config: RunnableConfig, newest: CheckpointTuple, status: ThreadStatus
@@ -138,23 +144,33 @@ class SaverFlows:
         new_versions: ChannelVersions,
     ) -> Flow[RunnableConfig]:
         """Write a checkpoint, or refuse."""
-        fence = self._fence_of(config)
+        thread_id = thread_of(config)
+        own = current_fence(config["configurable"], thread_id, self.scope)
+        fence = own or Fence.of_config(config["configurable"], self._key)
         try:
-            branch, sequence = yield from self._permitting(thread_of(config), fence)
-            marked = with_marks(metadata, branch, fence, sequence)
-            written = yield from self._writing(config, fence, checkpoint, marked, new_versions)
+            branch, sequence = self._permitted(fence) or (yield from self.permitting(thread_id, fence))
+            arguments = (without_fence(config), checkpoint, with_marks(metadata, branch, fence, sequence), new_versions)
+            try:
+                written: RunnableConfig = yield Ask(self.inner.put, self.inner.aput, arguments)
+            except Exception as error:
+                if not refused_by_trigger(error):
+                    raise
+                written = yield from self._putting_again(error, thread_id, fence, arguments)
         except ThreadSealedError:
             if not self._discards(config):
                 raise
             return {**config, "configurable": {**config["configurable"], "checkpoint_id": checkpoint["id"]}}
-        return written if fence is None else fenced(written, fence, self._key)
+        return written if own or fence is None else fenced(written, fence, self._key)
 
     def putting_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
     ) -> Flow[None]:
         """Write what a task produced, or refuse."""
+        thread_id = thread_of(config)
+        fence = current_fence(config["configurable"], thread_id, self.scope)
+        fence = fence or Fence.of_config(config["configurable"], self._key)
         try:
-            yield from self._permitting(thread_of(config), self._fence_of(config))
+            self._permitted(fence) or (yield from self.permitting(thread_id, fence))
         except ThreadSealedError:
             if not self._discards(config):
                 raise
@@ -162,15 +178,15 @@ class SaverFlows:
         arguments = (without_fence(config), writes, task_id, task_path)
         yield Ask(self.inner.put_writes, self.inner.aput_writes, arguments)
 
-    def _permitting(self, thread_id: str, fence: Fence | None) -> Flow[tuple[int, int]]:
-        """Permit a write; without asking where the database asks the same question again within the write.
+    def _permitted(self, fence: Fence | None) -> tuple[int, int] | None:
+        """Permit a write without asking, where the database asks the same question again within the write.
 
         That holds for a run on a branch that was open when it started. What such a run's tasks write counts only with
         a checkpoint that takes it up, and that checkpoint is refused.
         """
         if self.database_guards and fence is not None and fence.open and fence.fork is None:
             return fence.branch, fence.sequence
-        return (yield from self.permitting(thread_id, fence))
+        return None
 
     def permitting(self, thread_id: str, fence: Fence | None) -> Flow[tuple[int, int]]:
         """Return the branch to write, opening it when the run forks, and the thread's sequence number.
@@ -191,36 +207,21 @@ class SaverFlows:
         check_write(status, branch, fence)
         return branch.branch, status.sequence
 
-    def _writing(
-        self,
-        config: RunnableConfig,
-        fence: Fence | None,
-        checkpoint: Checkpoint,
-        marked: Any,
-        new_versions: ChannelVersions,
+    def _putting_again(
+        self, error: Exception, thread_id: str, fence: Fence | None, arguments: tuple[Any, ...]
     ) -> Flow[RunnableConfig]:
-        """Write; where the database itself found the seal first, say so as ``permitting`` does."""
-        place, put = without_fence(config), (self.inner.put, self.inner.aput)
-        try:
-            written: RunnableConfig = yield Ask(*put, (place, checkpoint, marked, new_versions))
-        except Exception as error:
-            if not refused_by_trigger(error):
-                raise
-            yield from self.permitting(thread_of(config), fence)
-            if not asks(error):
-                raise  # the thread was reopened in between: the write is refused all the same
-            written = yield Ask(*put, (place, checkpoint, {**marked, ASKED_KEY: True}, new_versions))
+        """Where the database itself found the seal first, say so as ``permitting`` does; where it asks, answer it."""
+        yield from self.permitting(thread_id, fence)
+        if not asks(error):
+            raise error  # the thread was reopened in between: the write is refused all the same
+        config, checkpoint, marked, new_versions = arguments
+        again = (config, checkpoint, {**marked, ASKED_KEY: True}, new_versions)
+        written: RunnableConfig = yield Ask(self.inner.put, self.inner.aput, again)
         return written
 
     def _discards(self, config: RunnableConfig) -> bool:
         """Whether a refused write is dropped without an error: only in a run, whose door answers for it."""
         return self.discards and belongs_to_run(config["configurable"])
-
-    def _fence_of(self, config: RunnableConfig) -> Fence | None:
-        """Return the writer's fence: that of its run, or, for a writer that is none, the one of its config."""
-        configurable = config["configurable"]
-        fence = current_fence(configurable, thread_of(config), self.scope)
-        return fence or Fence.of_config(configurable, self._key)
 
     # Whole threads
 
