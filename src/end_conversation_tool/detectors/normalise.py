@@ -15,7 +15,7 @@ import unicodedata
 from functools import cache, lru_cache
 from importlib import resources
 
-__all__ = ["compact", "fold", "has_cjk", "own_voice", "plain", "tokens"]
+__all__ = ["as_meant", "compact", "fold", "has_cjk", "own_voice", "plain", "tokens"]
 
 _EMOJI = {
     "\N{HOCHO}": " knife ", "\N{PISTOL}": " gun ", "\N{BOMB}": " bomb ", "\N{DAGGER KNIFE}": " knife ",
@@ -27,6 +27,23 @@ _EMOJI = {
 _LEET_LETTERS = "0134578@$"
 _LEET = str.maketrans(_LEET_LETTERS, "oieastbas")
 _LEET_TOKEN = re.compile(r"[a-z@$]*(?:[a-z][0134578@$]|[0134578@$][a-z])[a-z0134578@$]*")
+_SHORTHAND = {
+    "4ever": "forever", "4eva": "forever", "b4": "before", "h8": "hate", "h8s": "hates", "gr8": "great", "l8": "late",
+    "l8r": "later", "m8": "mate", "w8": "wait", "no1": "no one", "any1": "anyone", "some1": "someone",
+    "every1": "everyone",
+}  # fmt: skip
+"""Digits said aloud inside a word, where they do not stand for a letter."""
+
+_DIGIT_WORDS = {
+    "2day": "today", "2nite": "tonight", "2night": "tonight", "2morrow": "tomorrow", "2moro": "tomorrow",
+    "2gether": "together", "4 ever": "forever",
+}  # fmt: skip
+_DIGIT_WORD = re.compile(rf" ({'|'.join(_DIGIT_WORDS)})(?= )")
+_TOO = re.compile(r" 2 ?(?=(?:much|many|hard|late|far|long|tired|painful|weak|broken) )")
+_TO = re.compile(r" 2 ?(?=[a-z])")
+_LETTER_WORDS = frozenset("ainruy")
+"""Letters that are words, or are said for one: r is are, u is you, y is why, n is and."""
+
 _MAY_BE_LETTER = re.compile(r"[0134578@$](?:(?=[a-z@$])|(?<=[a-z@$].))")
 _SINGLE_LETTERS = re.compile(r"[ .\-_*][a-z][ .\-_*][a-z](?![^\W_])")
 _SPELLED_OUT = re.compile(r"(?<![^\W_])(?:[a-z]([ .\-_*]))(?:[a-z]\1)+[a-z](?![^\W_])")
@@ -169,9 +186,9 @@ def plain(text: str) -> str:
         for masked, word in _MASKED:
             folded = masked.sub(word, folded)
     if any(map(folded.__contains__, _LEET_LETTERS)) and _MAY_BE_LETTER.search(folded):
-        folded = _LEET_TOKEN.sub(lambda match: match[0].translate(_LEET), folded)
+        folded = _LEET_TOKEN.sub(lambda match: _SHORTHAND.get(match[0]) or match[0].translate(_LEET), folded)
     if _SINGLE_LETTERS.search(folded):
-        folded = _SPELLED_OUT.sub(lambda match: match[0].replace(match[1], ""), folded)
+        folded = _SPELLED_OUT.sub(_join, folded)
     if _may_be_stretched(folded):
         folded = _REPEATED.sub(_shrink, folded)
     return folded
@@ -187,6 +204,12 @@ def _may_be_stretched(text: str) -> bool:
     number = int.from_bytes(text.encode(), "big")
     differs = number ^ (number >> 8)
     return b"\0" in (differs | differs >> 8).to_bytes(len(text), "big")
+
+
+def _join(match: re.Match[str]) -> str:
+    """Join a spelled-out word, but not single letters that are words themselves: ``y r u``."""
+    joined = match[0].replace(match[1], "")
+    return match[0] if match[1] == " " and _LETTER_WORDS.issuperset(joined) else joined
 
 
 def _shrink(match: re.Match[str]) -> str:
@@ -207,6 +230,16 @@ def tokens(plain_text: str) -> list[str]:
         if mark in plain_text:
             plain_text = plain_text.replace(mark, " ")
     return plain_text.replace("'", "").split()
+
+
+def as_meant(line: str) -> str:
+    """Return a line of plain tokens, each between spaces, with the digits 2 and 4 read as the words they sound like.
+
+    Often they are numbers all the same: look for phrases in the line as it is as well.
+    """
+    line = _DIGIT_WORD.sub(lambda match: f" {_DIGIT_WORDS[match[1]]}", line)
+    line = _TOO.sub(" too ", line)
+    return _TO.sub(" to ", line).replace(" 4 ", " for ")
 
 
 def has_cjk(text: str) -> bool:

@@ -91,13 +91,35 @@ class PhraseBook:
             The sections in which something was found. Where a ``not`` phrase of a kind occurs, its words do not count
             for that kind.
         """
+        return self.search_line(f" {' '.join(tokens)} ", set(tokens), kinds)
+
+    def search_line(self, line: str, seen: set[str], kinds: frozenset[str]) -> PhraseHits:
+        """Do the same for tokens that are one line already.
+
+        Args:
+            line: The tokens, with a space before, between and after them.
+            seen: The different tokens; more may be added.
+            kinds: The kinds looked for, by name.
+        """
+        hits = PhraseHits()
+        for rule, place in self._index_of(kinds).search(line, seen).items():
+            hits.add(rule.section, rule.language, place)
+        return hits
+
+    def search_more(self, meant: str, line: str, kinds: frozenset[str], hits: PhraseHits) -> None:
+        """Add to ``hits`` what is found in a line in other words, ``meant``, and is not in ``line``."""
+        index = self._index_of(kinds)
+        known = index.search(line, set(line.split()))
+        for rule, place in index.search(meant, set(meant.split())).items():
+            if rule not in known:
+                hits.add(rule.section, rule.language, place)
+
+    def _index_of(self, kinds: frozenset[str]) -> PhraseIndex:
+        """Return the index of the rules of some kinds, made once for each set of kinds."""
         index = self._indices.get(kinds)
         if index is None:
             index = self._indices[kinds] = PhraseIndex(rule for rule in self.rules if rule.kind in kinds)
-        hits = PhraseHits()
-        for rule, place in index.search(f" {' '.join(tokens)} ", set(tokens)).items():
-            hits.add(rule.section, rule.language, place)
-        return hits
+        return index
 
     def search_cjk(self, text: str, kinds: frozenset[str], hits: PhraseHits) -> None:
         """Add to ``hits`` what the Chinese phrases find in ``text``, a text without spaces."""
@@ -112,16 +134,19 @@ class PhraseBook:
                 for match in pattern.finditer(blanked.get(kind, text)):
                     hits.add(section, "zh", match.start())
 
-    def confirms(self, tokens: list[str]) -> tuple[bool, bool]:
+    def confirms(self, line: str) -> tuple[bool, bool]:
         """Read a whole message as a yes to a question.
 
         The text is consumed from the left, a yes-phrase where one fits, otherwise filler or a mark; time is linear.
 
+        Args:
+            line: Its tokens, with a space before, between and after them.
+
         Returns:
             Whether a yes-phrase was among what was read, and whether the whole message could be read so.
         """
-        line, position, said = " " + " ".join(tokens) + " ", 1, False
         yes, filler = self._whole_patterns()
+        position, said = 1, False
         while position < len(line):
             match = yes.match(line, position)
             said = said or match is not None

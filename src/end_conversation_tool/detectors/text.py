@@ -21,7 +21,7 @@ from importlib import resources
 
 from end_conversation_tool.detectors.base import Answer, ObservedMessage, Signal, SignalKind
 from end_conversation_tool.detectors.model import HEAD_CHARS, WEIGHTS_FILE, LinearModels, RoleModels, load_models
-from end_conversation_tool.detectors.normalise import compact, has_cjk, own_voice, plain, tokens
+from end_conversation_tool.detectors.normalise import as_meant, compact, has_cjk, own_voice, plain, tokens
 from end_conversation_tool.detectors.phrases import PhraseHits, load_phrases
 
 __all__ = ["MAX_CHARS", "MAX_RISK_CHARS", "Reading", "TextDetector", "read_assistant", "read_user"]
@@ -44,58 +44,24 @@ SHORT_REPLY_CHARS = 250
 were trained on longer ones."""
 
 _RISK = ("self_harm", "violence")
+_RISKS = frozenset(_RISK)
 _USER = frozenset({*_RISK, "abuse", "asks_to_end"})
 _REPLY = frozenset({"refusal", "redirection", "warning", "end_question"})
-_FIRST_PERSON = frozenset(
-    (
-        "i",
-        "im",
-        "ive",
-        "id",
-        "ill",
-        "me",
-        "my",
-        "myself",
-        "je",
-        "jai",
-        "moi",
-        "mon",
-        "ich",
-        "mich",
-        "mir",
-        "yo",
-        "mi",
-        "eu",
-        "io",
-    )
-)
-_ENGLISH = frozenset(
-    (
-        "the",
-        "to",
-        "of",
-        "and",
-        "a",
-        "is",
-        "i",
-        "you",
-        "that",
-        "in",
-        "it",
-        "for",
-        "this",
-        "be",
-        "not",
-        "are",
-        "with",
-        "can",
-        "my",
-    )
-)
+_FIRST_PERSON = frozenset({
+    "i", "im", "ive", "id", "ill", "me", "my", "myself", "je", "jai", "moi", "mon", "ich", "mich", "mir", "yo", "mi",
+    "eu", "io",
+})  # fmt: skip
+_ENGLISH = frozenset({
+    "the", "to", "of", "and", "a", "is", "i", "you", "that", "in", "it", "for", "this", "be", "not", "are", "with",
+    "can", "my",
+})  # fmt: skip
 _ENGLISH_SHARE = 0.12
 _SHORT, _LONG = 60, 2_000
 _FEW_WORDS = 6
-_SELF_DESCRIPTION = re.compile(r"language model|\bas an ai\b")
+_SELF_DESCRIPTION = re.compile(r"\bas an ai\b")
+_NO_RISK = (0.0,) * 9
+_NOTHING_SAID = (0.0,) * 13
+"""Dense features of texts without any phrase, the general ones apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +70,22 @@ class Reading:
 
     Attributes:
         words: Its tokens.
+        line: The same as one line, with a space before, between and after them.
         hits: The phrases found.
         cjk: Whether it holds Chinese characters.
         dense: The dense features.
     """
 
     words: list[str]
+    line: str
     hits: PhraseHits
     cjk: bool
     dense: list[float]
 
     def windows(self) -> list[str]:
         """Return the text as lines of at most :data:`WINDOW_TOKENS` tokens, at least one."""
+        if len(self.words) <= WINDOW_TOKENS:
+            return [self.line[1:-1]]
         starts = range(0, max(len(self.words), 1), WINDOW_TOKENS)
         return [" ".join(self.words[start : start + WINDOW_TOKENS]) for start in starts]
 
@@ -124,32 +94,42 @@ def read_user(text: str, kinds: frozenset[str] = _USER) -> Reading:
     """Read a user's text: phrases and dense features."""
     prepared = plain(text)
     words, cjk = tokens(prepared), has_cjk(prepared)
-    hits = load_phrases().search(words, kinds)
+    line, seen = f" {' '.join(words)} ", set(words)
+    first_person = not _FIRST_PERSON.isdisjoint(seen)
+    hits = load_phrases().search_line(line, seen, kinds)
+    if "2" in line or "4" in line:
+        meant = as_meant(line)
+        if meant != line:
+            load_phrases().search_more(meant, line, _RISKS, hits)
     if cjk:
         load_phrases().search_cjk(compact(prepared), kinds, hits)
-    dense = []
-    for kind in (*_RISK, "abuse"):
-        sure = hits.count(kind)
-        dense += [min(sure, 3.0), 2.0 * (sure > 0), min(hits.count(kind, "weak"), 6) / 2]
-    dense += [float(cjk), math.log1p(min(len(prepared), _SHORT)) / 2, float(not _FIRST_PERSON.isdisjoint(words))]
-    return Reading(words, hits, cjk, dense)
+    dense = list(_NO_RISK)
+    if hits.sections:
+        dense = []
+        for kind in (*_RISK, "abuse"):
+            sure = hits.count(kind)
+            dense += [min(sure, 3.0), 2.0 * (sure > 0), min(hits.count(kind, "weak"), 6) / 2]
+    dense += [float(cjk), math.log1p(min(len(prepared), _SHORT)) / 2, float(first_person)]
+    return Reading(words, line, hits, cjk, dense)
 
 
 def read_assistant(text: str) -> Reading:
     """Read a reply: phrases, and how many of them there are in all of it, near its beginning, in its first sentence."""
     words = tokens(plain(text))
-    hits = load_phrases().search(words, _REPLY)
-    dense = [math.log1p(min(len(text), _LONG)) / 2]
-    for place in (MAX_CHARS * 4, HEAD_CHARS, _first_sentence(words)):
-        sure = hits.before("refusal", "sure", place)
-        weak, redirected = hits.before("refusal", "weak", place), hits.before("redirection", "sure", place)
-        dense += [min(sure, 4) / 2, float(sure > 0), min(weak, 4) / 2, min(redirected, 3) / 2]
-    if _SELF_DESCRIPTION.search(" ".join(words)):
+    line = f" {' '.join(words)} "
+    hits = load_phrases().search_line(line, set(words), _REPLY)
+    dense = [math.log1p(min(len(text), _LONG)) / 2, *_NOTHING_SAID]
+    if "language model" in line or ("as an ai" in line and _SELF_DESCRIPTION.search(line)):
         # Replies that begin "As an AI language model" comply as often as not: there, phrases of refusal say nothing.
-        dense = [dense[0], *[0.0] * (len(dense) - 1), 1.0]
-    else:
+        dense[-1] = 1.0
+    elif hits.sections:
+        del dense[1:]
+        for place in (MAX_CHARS * 4, HEAD_CHARS, _first_sentence(words)):
+            sure = hits.before("refusal", "sure", place)
+            weak, redirected = hits.before("refusal", "weak", place), hits.before("redirection", "sure", place)
+            dense += [min(sure, 4) / 2, float(sure > 0), min(weak, 4) / 2, min(redirected, 3) / 2]
         dense.append(0.0)
-    return Reading(words, hits, cjk=False, dense=dense)
+    return Reading(words, line, hits, cjk=False, dense=dense)
 
 
 def _first_sentence(words: Sequence[str]) -> int:
@@ -203,9 +183,9 @@ def _judge_user(text: str, models: RoleModels) -> _Judged:
     own = reading if own_text == short else read_user(own_text)
     scores = _scores(models, reading)
     own_scores = scores if own is reading else _scores(models, own)
-    found = read_user(whole, frozenset(_RISK)).hits if cut else reading.hits
+    found = read_user(whole, _RISKS).hits if cut else reading.hits
     answers = {kind: _risk_answer(models, reading, scores, kind, found) for kind in _RISK}
-    confirms = _confirms(own_text, own.words)
+    confirms = _confirms(own_text, own.line)
     if confirms is Answer.YES:
         # "Yes, end it" is about the conversation: without a sure phrase, the models have nothing else to go by.
         answers = {kind: answer if found.count(kind) else Answer.NO for kind, answer in answers.items()}
@@ -246,8 +226,10 @@ def _abuse_answer(models: RoleModels, own: Reading, scores: dict[str, float]) ->
     if own.hits.foreign("abuse"):
         return Answer.YES
     answer = _scored(models, scores, "abuse", cjk=own.cjk)
-    may_be_english = all(map(str.isascii, own.words)) and (len(own.words) < _FEW_WORDS or _is_english(own.words))
-    return answer if may_be_english or answer is Answer.NO else Answer.UNKNOWN
+    if answer is Answer.NO:
+        return answer
+    may_be_english = own.line.isascii() and (len(own.words) < _FEW_WORDS or _is_english(own.words))
+    return answer if may_be_english else Answer.UNKNOWN
 
 
 def _judge_assistant(text: str, models: RoleModels) -> _Judged:
@@ -293,11 +275,11 @@ def _at_least_doubt(answer: Answer) -> Answer:
     return Answer.UNKNOWN if answer is Answer.NO else answer
 
 
-def _confirms(text: str, words: list[str]) -> Answer:
+def _confirms(text: str, line: str) -> Answer:
     """Answer whether a whole message is a yes and nothing else; a yes with more to it is doubt."""
     if len(text) > MAX_YES_CHARS:
         return Answer.NO
-    said, whole = load_phrases().confirms(words)
+    said, whole = load_phrases().confirms(line)
     if said:
         return Answer.YES if whole else Answer.UNKNOWN
     return Answer.NO
@@ -305,7 +287,7 @@ def _confirms(text: str, words: list[str]) -> Answer:
 
 def _is_english(words: Sequence[str]) -> bool:
     """Whether enough of the words are the commonest English ones."""
-    return sum(word in _ENGLISH for word in words) >= _ENGLISH_SHARE * len(words)
+    return sum(map(_ENGLISH.__contains__, words)) >= _ENGLISH_SHARE * len(words)
 
 
 def _bounded(text: str, limit: int) -> tuple[str, bool]:
