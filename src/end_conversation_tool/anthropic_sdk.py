@@ -44,7 +44,7 @@ from end_conversation_tool.errors import InvalidInputError, RegistryError
 from end_conversation_tool.fence import new_fence
 from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
 from end_conversation_tool.gate import Gate
-from end_conversation_tool.judge.base import Judge
+from end_conversation_tool.judge.base import Judge, warn_of_missing_judge
 from end_conversation_tool.models import validate_thread_id
 from end_conversation_tool.options import GateOptions
 from end_conversation_tool.policy import EndConversationPolicy
@@ -100,6 +100,8 @@ class ConversationGuard:
             )
         if policy is not None and not isinstance(policy, EndConversationPolicy):
             raise InvalidInputError(f"policy: expected an EndConversationPolicy, got {type(policy).__name__}")
+        if judge is None and policy is not None and policy.require_judge:
+            warn_of_missing_judge(policy.version)
         self.store: LedgerStore = registry
         self.gate = Gate(
             policy=policy if policy is not None else EndConversationPolicy(),

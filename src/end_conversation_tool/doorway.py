@@ -12,7 +12,7 @@ from end_conversation_tool.detectors import default_detectors
 from end_conversation_tool.detectors.base import DetectorSuite
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.gate import Gate
-from end_conversation_tool.judge.base import Judge
+from end_conversation_tool.judge.base import Judge, warn_of_missing_judge
 from end_conversation_tool.messages import tool_results
 from end_conversation_tool.models import new_id
 from end_conversation_tool.options import GateOptions
@@ -49,6 +49,8 @@ def create_gate(
     if confirm not in (None, "interrupt"):
         raise InvalidInputError(f"confirm: expected None or 'interrupt', got {confirm!r}")
     policy = policy if policy is not None else EndConversationPolicy()
+    if judge is None and isinstance(policy, EndConversationPolicy) and policy.require_judge:
+        warn_of_missing_judge(policy.version)
     suite = default_detectors() if detectors is None else detectors
     asks = confirm is not None
     return Gate(policy=policy, registry=registry, detectors=suite, judge=judge, asks=asks, **options)

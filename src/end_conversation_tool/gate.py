@@ -324,7 +324,9 @@ class Gate:
             if report.risk:
                 risk = risk.model_copy(update={"flagged": (*risk.flagged, RiskKind.OTHER)})
                 flags = (*flags, FlagRaised(RiskKind.OTHER, report.source, report.risk_message_id or ""))
-        decision = decided(risk=risk, judge=report.opinion if report else None)
+        # A judge that was not asked, since something else is unmet anyway, is no condition that does not hold.
+        unasked = None if self.judge is None else JudgeOpinion.AGREES
+        decision = decided(risk=risk, judge=report.opinion if report else unasked)
         tripped = yield from self._enforcement.tripped(self.policy.mode)
         mode = Mode.SHADOW if tripped else self.policy.mode
         record = record_of(

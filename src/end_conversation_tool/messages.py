@@ -79,7 +79,7 @@ def user_messages(messages: Sequence[AnyMessage]) -> Iterator[ObservedMessage]:
     return (_observed(message) for message in messages if _is_user(message))
 
 
-def said_messages(messages: Sequence[AnyMessage]) -> Iterator[ObservedMessage]:
+def said_messages(messages: Iterable[BaseMessage]) -> Iterator[ObservedMessage]:
     """Yield all messages of the user, the assistant and the tools, oldest first."""
     for message in messages:
         if _is_user(message):

@@ -113,3 +113,26 @@ class BrokenJudge:
 
     async def aopine(self, case: JudgeCase) -> JudgeReport:
         return self.opine(case)
+
+
+def agreeing(body: Mapping[str, Any]) -> MessageReply:
+    """Agree to whatever is asked: cite every line of the side that each condition is about, and see no risk."""
+    rows = rows_of(body["messages"][0]["content"])
+    user, assistant = ([row["label"] for row in rows if row["role"] == role] for role in ("user", "assistant"))
+    return MessageReply(
+        verdict_json(
+            misconduct=yes(*user),
+            refused=yes(*assistant),
+            redirected=yes(*assistant),
+            warned=yes(*assistant),
+            persisted=yes(user[-1]),
+            user_wants_end=yes(*user),
+        ),
+        usage={"input_tokens": 1000, "output_tokens": 100, "cache_read_input_tokens": 200},
+    )
+
+
+def seeing_risk(body: Mapping[str, Any]) -> MessageReply:
+    """See a risk in the first line of every transcript."""
+    changed = json.loads(str(agreeing(body).content)) | {"risk": yes("m1")}
+    return MessageReply(json.dumps(changed))

@@ -13,6 +13,7 @@ from end_conversation_tool.judge import ChatModelJudge, ClaudeJudge, Judge
 from end_conversation_tool.judge.base import JudgeVerdict, weigh
 from end_conversation_tool.judge.prompt import JUDGE_INSTRUCTIONS, lines_of, question
 from end_conversation_tool.models import JudgeReport
+from end_conversation_tool.policy import PRESETS, EndConversationPolicy
 from end_conversation_tool.testing import ScriptedChatModel
 from end_conversation_tool.vocabulary import Category, JudgeOpinion, Outcome, RiskKind, UnmetCode
 from support.agents import INSULT, LADDER, Agent, ending
@@ -144,6 +145,24 @@ def test_an_agreeing_judge_lets_the_end_be_and_is_kept(*, asynchronous: bool) ->
     kept = agent.registry.decisions("t")[-1].judge
     assert kept is not None
     assert (kept.opinion, kept.input_tokens) == (JudgeOpinion.AGREES, 10)
+
+
+def test_a_policy_that_requires_a_judge_ends_when_it_agrees(*, asynchronous: bool) -> None:
+    judge = FixedJudge(**LADDER_CITED)
+    agent = ended(judge, asynchronous=asynchronous, policy=EndConversationPolicy.preset("strict"))
+    first, second = agent.registry.decisions("t")
+    # The first call only waits for another: the judge was not asked, and that is nothing that speaks against the end.
+    assert (first.outcome, first.decision.unmet) == (
+        Outcome.AWAITING_CONFIRMATION,
+        (UnmetCode.CONFIRMATION_CALL_REQUIRED,),
+    )
+    assert (second.outcome, len(judge.cases)) == (Outcome.SEALED, 1)
+
+
+def test_a_policy_that_requires_a_judge_ends_nothing_without_one(*, asynchronous: bool) -> None:
+    agent = Agent([*LADDER, ending(), "All right."], asynchronous=asynchronous, policy=PRESETS["strict"])
+    agent.climb().say(INSULT)
+    assert UnmetCode.JUDGE_FAILED in agent.registry.decisions("t")[-1].decision.unmet
 
 
 def test_a_judge_that_disagrees_denies(*, asynchronous: bool) -> None:

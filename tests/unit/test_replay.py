@@ -6,16 +6,18 @@ import json
 import re
 from collections.abc import Iterable
 from time import perf_counter
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from end_conversation_tool.detectors import DetectorSuite
 from end_conversation_tool.detectors.base import Answer, ObservedMessage, Signal, SignalKind
-from end_conversation_tool.models import Category, EvidenceKind, Outcome, RiskKind, UnmetCode
+from end_conversation_tool.models import Category, EvidenceKind, JudgeOpinion, Outcome, RiskKind, UnmetCode
 from end_conversation_tool.policy import PRESETS, EndConversationPolicy
-from end_conversation_tool.replay import FirstPermit, replay_conversation
+from end_conversation_tool.replay import FirstPermit, Judged, replay_conversation
 from end_conversation_tool.testing.scripted import end_call
+from support.judges import BrokenJudge, FixedJudge
 
 USER_PATTERNS = {
     SignalKind.SELF_HARM: "RISK",
@@ -237,3 +239,46 @@ def test_a_long_conversation_costs_no_more_per_turn_than_a_short_one() -> None:
 def test_results_hold_no_text() -> None:
     result = replay_conversation(chat("ABUSE secret", "REFUSE secret", "RISK secret", "hi"), DEFAULT, SUITE)
     assert "secret" not in json.dumps(result, default=repr)
+
+
+# With a judge
+
+
+def judged(*texts: str, judge: Any = None, judge_all: bool = False, messages: Any = None) -> Judged | None:
+    said = messages or chat(*texts)
+    return replay_conversation(said, DEFAULT, SUITE, judge=judge or BrokenJudge(), judge_all=judge_all).judged
+
+
+def test_a_judge_is_asked_once_at_the_first_permit() -> None:
+    found = judged(*LADDER, "ABUSE", "no", "ABUSE", "no")
+    assert found is not None
+    assert (found.turn, found.category, found.unmet) == (5, Category.ABUSE, ())
+    assert (found.taken_back, found.alike) == (True, None)
+    assert found.report.source == "broken/9"  # nine lines: the reply that would have asked is not among them
+    assert judged(*LADDER) is None
+
+
+def test_a_judge_can_be_asked_about_the_last_turn() -> None:
+    found = judged(*LADDER, "ABUSE", "no", "thanks", "gladly", "RISK", judge_all=True)
+    assert found is not None
+    assert (found.turn, found.category) == (7, Category.ABUSE)
+    assert set(found.unmet) == {UnmetCode.RISK_FLAGGED, UnmetCode.NO_PERSISTENCE}
+    assert not found.taken_back
+    assert judged("ASKS", "QUESTION", "hm", judge_all=True).category is Category.USER_REQUEST  # type: ignore[union-attr]
+    assert judged(messages=[AIMessage("hello", id="a")], judge_all=True) is None
+
+
+def test_a_judge_that_would_not_see_everything_is_not_asked() -> None:
+    picture = HumanMessage([{"type": "text", "text": "look"}, {"type": "image", "base64": "aGk="}], id="p")
+    judge = FixedJudge()
+    found = judged(messages=[picture, *chat("ABUSE")], judge=judge, judge_all=True)
+    assert found is not None
+    assert (found.report.opinion, found.report.why) == (JudgeOpinion.FAILED, "transcript_incomplete")
+    assert judge.cases == []
+
+
+def test_risk_in_the_result_of_a_tool_is_a_doubt_here_too() -> None:
+    turns = chat(*LADDER, "ABUSE", "no")
+    result = ToolMessage("RISK", tool_call_id="c", id="t")
+    assert replay_conversation(turns, DEFAULT, SUITE).first_permit is not None
+    assert replay_conversation([*turns[:2], result, *turns[2:]], DEFAULT, SUITE).first_permit is None

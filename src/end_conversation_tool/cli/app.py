@@ -13,6 +13,10 @@ from end_conversation_tool.cli.desk_verbs import register
 from end_conversation_tool.cli.options import (
     AsJson,
     ConfirmationCalls,
+    JudgeAll,
+    JudgeBudgetText,
+    JudgeName,
+    JudgePriceText,
     MinRedirections,
     MinRefusals,
     MinWarnings,
@@ -47,6 +51,9 @@ def demo(  # noqa: PLR0917 - typer takes options for positional arguments
     window_turns: WindowTurns = None,
     confirmation_calls: ConfirmationCalls = None,
     mode: PolicyMode = None,
+    judge: JudgeName = None,
+    judge_budget: JudgeBudgetText = None,
+    judge_price: JudgePriceText = None,
     scenario: Annotated[str | None, typer.Option(help="Play only this one of the conversations.")] = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
@@ -67,13 +74,16 @@ def demo(  # noqa: PLR0917 - typer takes options for positional arguments
             confirmation_calls=confirmation_calls,
             mode=mode,
         )
+        from end_conversation_tool.cli.judges import chosen_judge  # noqa: PLC0415 - other verbs start faster
+
+        asked = chosen_judge(judge, budget=judge_budget, price=judge_price)
         from end_conversation_tool.cli.demo import run_demo  # noqa: PLC0415 - needs extras
 
-        run_demo(chosen, only=scenario, as_json=as_json)
+        run_demo(chosen, judge=asked, only=scenario, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
-def chat(
+def chat(  # noqa: PLR0917 - typer takes options for positional arguments
     db: Annotated[
         Path | None, typer.Option(metavar="PATH", help="SQLite file for threads and registry; else in memory.")
     ] = None,
@@ -81,6 +91,9 @@ def chat(
     model: Annotated[str, typer.Option(help="The Claude model, when ANTHROPIC_API_KEY is set.")] = "claude-opus-5-5",
     policy: PolicyName = "default",
     mode: PolicyMode = None,
+    judge: JudgeName = None,
+    judge_budget: JudgeBudgetText = None,
+    judge_price: JudgePriceText = None,
 ) -> None:
     """Talk to a model that may end the conversation. One line is one message; end with Ctrl-D.
 
@@ -91,15 +104,22 @@ def chat(
     """
     with reporting_errors():
         chosen = chosen_policy(policy, mode=mode)
+        from end_conversation_tool.cli.judges import chosen_judge  # noqa: PLC0415 - other verbs start faster
+
+        asked = chosen_judge(judge, budget=judge_budget, price=judge_price)
         from end_conversation_tool.cli.chat import run_chat  # noqa: PLC0415 - needs extras
 
-        run_chat(chosen, db=db, thread_id=thread, model_name=model)
+        run_chat(chosen, judge=asked, db=db, thread_id=thread, model_name=model)
 
 
 @app.command(epilog=EPILOG)
-def replay(
+def replay(  # noqa: PLR0917 - typer takes options for positional arguments
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Recorded conversations, JSONL or JSON.")],
     policy: PolicyNames = None,
+    judge: JudgeName = None,
+    judge_all: JudgeAll = False,  # noqa: FBT002 - a flag of the command line
+    judge_budget: JudgeBudgetText = None,
+    judge_price: JudgePriceText = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many conversations.")] = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
@@ -112,19 +132,28 @@ def replay(
 
     Given twice, --policy shows the conversations on which the two differ.
 
+    With --judge, a second model is asked about each conversation in which an
+    end would first be permitted. Where it fails, the end is denied, and the
+    exit code is 1.
+
     Example: end-conversation replay chats.jsonl --policy abuse_only --json
     """
     with reporting_errors():
         chosen = [chosen_policy(name) for name in policy or ["default"]]
         if len(chosen) > 2:  # noqa: PLR2004
             raise InvalidInputError(f"policy: expected one or two, got {len(chosen)}")
+        if judge_all and (judge is None or len(chosen) > 1):
+            raise InvalidInputError("judge-all: expected together with --judge and one policy")
+        from end_conversation_tool.cli.judges import chosen_judge  # noqa: PLC0415 - other verbs start faster
+
+        asked = chosen_judge(judge, budget=judge_budget, price=judge_price)
         from end_conversation_tool.cli.compare import run_comparison  # noqa: PLC0415 - other verbs start faster
         from end_conversation_tool.cli.replay import run_replay  # noqa: PLC0415 - other verbs start faster
 
         if len(chosen) == 1:
-            run_replay(file, chosen[0], limit=limit, as_json=as_json)
+            run_replay(file, chosen[0], judge=asked, judge_all=judge_all, limit=limit, as_json=as_json)
         else:
-            run_comparison(file, chosen, limit=limit, as_json=as_json)
+            run_comparison(file, chosen, judge=asked, limit=limit, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)

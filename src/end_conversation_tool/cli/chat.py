@@ -19,6 +19,7 @@ from end_conversation_tool.cli.screenplay import show_answer
 from end_conversation_tool.cli.stage import Stage, TurnReport
 from end_conversation_tool.detectors import default_detectors
 from end_conversation_tool.errors import EndConversationError
+from end_conversation_tool.judge import Judge
 from end_conversation_tool.models import new_id, validate_thread_id
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.prompts import conversation_end
@@ -33,11 +34,19 @@ MAX_LINE_CHARS = 100_000
 """Longest message, in characters, that is taken from a line."""
 
 
-def run_chat(policy: EndConversationPolicy, *, db: Path | None, thread_id: str | None, model_name: str) -> None:
+def run_chat(
+    policy: EndConversationPolicy,
+    *,
+    judge: Judge | None = None,
+    db: Path | None,
+    thread_id: str | None,
+    model_name: str,
+) -> None:
     """Answer lines from stdin until they end or the conversation does.
 
     Args:
         policy: When an end is permitted.
+        judge: Asked about an end that everything else permits; ``None`` for none.
         db: SQLite file for threads and registry; ``None`` for memory.
         thread_id: The thread to go on with; ``None`` for a new one.
         model_name: The Claude model to use when there is a key.
@@ -51,7 +60,7 @@ def run_chat(policy: EndConversationPolicy, *, db: Path | None, thread_id: str |
     model = _model(model_name)
     console = stdout()
     with _storage(db) as (registry, saver):
-        stage = Stage(model, registry=registry, checkpointer=saver, policy=policy)
+        stage = Stage(model, registry=registry, checkpointer=saver, policy=policy, judge=judge)
         note(f"thread {thread_id}, policy {policy.version}, mode {policy.mode}")
         for line in _lines():
             if not sys.stdin.isatty():

@@ -18,10 +18,12 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from rich.text import Text
 from sqlalchemy import URL
 
-from end_conversation_tool.cli.output import print_json, stdout
+from end_conversation_tool.cli.judges import usage_as_json, usage_in_words
+from end_conversation_tool.cli.output import escaped, print_json, stdout
 from end_conversation_tool.cli.screenplay import show_turn, turn_as_json
 from end_conversation_tool.cli.stage import Stage, TurnReport
 from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.judge import Judge, MeteredJudge
 from end_conversation_tool.models import Outcome, ThreadStatus, UnmetCode
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry import SqlSealRegistry
@@ -63,11 +65,18 @@ class Played:
         return f"Not ended. Unmet: {codes}." if codes else "Not ended: nobody asked for it."
 
 
-def run_demo(policy: EndConversationPolicy, *, only: str | None = None, as_json: bool = False) -> None:
+def run_demo(
+    policy: EndConversationPolicy,
+    *,
+    judge: MeteredJudge | None = None,
+    only: str | None = None,
+    as_json: bool = False,
+) -> None:
     """Play the scenarios and print what became of them.
 
     Args:
         policy: When an end is permitted.
+        judge: Asked about an end that everything else permits; ``None`` for none.
         only: Name of the one scenario to play; ``None`` for all.
         as_json: Print JSON instead of transcripts.
 
@@ -80,14 +89,15 @@ def run_demo(policy: EndConversationPolicy, *, only: str | None = None, as_json:
     played: list[Played] = []
     with TemporaryDirectory() as folder, sqlite_storage(Path(folder) / "demo.db") as (registry, saver):
         for scenario in chosen:
-            played.append(play(scenario, policy, registry, saver))
+            played.append(play(scenario, policy, registry, saver, judge))
             if not as_json:
                 _show(played[-1])
     if as_json:
         conversations = [_as_json(one) for one in played]
-        print_json({"policy": policy.version, "mode": str(policy.mode), "conversations": conversations})
+        asked = {} if judge is None else {"judge": {"name": judge.source, **usage_as_json(judge)}}
+        print_json({"policy": policy.version, "mode": str(policy.mode), **asked, "conversations": conversations})
     else:
-        _summarise(policy, played)
+        _summarise(policy, played, judge)
 
 
 @contextmanager
@@ -106,7 +116,11 @@ def sqlite_storage(path: Path) -> Iterator[tuple[SealRegistry, BaseCheckpointSav
 
 
 def play(
-    scenario: Scenario, policy: EndConversationPolicy, registry: SealRegistry, checkpointer: BaseCheckpointSaver[Any]
+    scenario: Scenario,
+    policy: EndConversationPolicy,
+    registry: SealRegistry,
+    checkpointer: BaseCheckpointSaver[Any],
+    judge: Judge | None = None,
 ) -> Played:
     """Play one scenario through a real ``create_agent`` graph.
 
@@ -115,12 +129,12 @@ def play(
         policy: When an end is permitted.
         registry: The truth about threads.
         checkpointer: Keeps the threads.
+        judge: Asked about an end that everything else permits; ``None`` for none.
     """
+    kept: dict[str, Any] = {"registry": registry, "checkpointer": checkpointer, "policy": policy, "judge": judge}
 
     def spoken(turns: tuple[Turn, ...], thread_id: str) -> Iterator[TurnReport]:
-        stage = Stage(
-            scripted_model(turns), registry=registry, checkpointer=checkpointer, policy=policy, tools=(page_reader(),)
-        )
+        stage = Stage(scripted_model(turns), tools=(page_reader(),), **kept)
         for turn in turns:
             report = stage.say(thread_id, turn.user)
             yield report
@@ -144,7 +158,7 @@ def _show(played: Played) -> None:
     console.print(Text(f"=> {played.outcome}\n", style="bold green"))
 
 
-def _summarise(policy: EndConversationPolicy, played: list[Played]) -> None:
+def _summarise(policy: EndConversationPolicy, played: list[Played], judge: MeteredJudge | None) -> None:
     console = stdout()
     console.rule(Text("What became of them", style="bold"), align="left")
     for one in played:
@@ -153,6 +167,8 @@ def _summarise(policy: EndConversationPolicy, played: list[Played]) -> None:
         f"\nPolicy {policy.version}, mode {policy.mode}. The outcomes are decided, not scripted: try "
         "--min-refusals 5, --policy user_request_only or --mode shadow."
     )
+    if judge is not None:
+        console.print(f"Judge {escaped(judge.source)}: {usage_in_words(judge)}.")
 
 
 def _as_json(played: Played) -> dict[str, Any]:

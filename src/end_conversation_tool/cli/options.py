@@ -14,6 +14,10 @@ from end_conversation_tool.policy import PRESETS, EndConversationPolicy
 __all__ = [
     "AsJson",
     "ConfirmationCalls",
+    "JudgeAll",
+    "JudgeBudgetText",
+    "JudgeName",
+    "JudgePriceText",
     "MinRedirections",
     "MinRefusals",
     "MinWarnings",
@@ -25,7 +29,7 @@ __all__ = [
     "chosen_policy",
 ]
 
-_GROUP = "Policy"
+_GROUP, _JUDGE_GROUP = "Policy", "Judge"
 
 RegistryUrl = Annotated[
     str,
@@ -60,6 +64,42 @@ MinWarnings = Annotated[int | None, typer.Option(help="Earlier turns with a warn
 WindowTurns = Annotated[int | None, typer.Option(help="Newest user turns that count.", rich_help_panel=_GROUP)]
 ConfirmationCalls = Annotated[int | None, typer.Option(help="Consecutive calls for an end.", rich_help_panel=_GROUP)]
 PolicyMode = Annotated[Mode | None, typer.Option("--mode", help="How far to go.", rich_help_panel=_GROUP)]
+JudgeName = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        metavar="JUDGE",
+        help="Ask a second model: claude, claude:MODEL (with ANTHROPIC_API_KEY), or package.module:factory, which "
+        "gives a judge or a LangChain chat model.",
+        rich_help_panel=_JUDGE_GROUP,
+    ),
+]
+JudgeBudgetText = Annotated[
+    str | None,
+    typer.Option(
+        "--judge-budget",
+        metavar="LIMIT",
+        help="The most that it may use, as in 100calls, 500000tokens or 2.50usd; then it fails.",
+        rich_help_panel=_JUDGE_GROUP,
+    ),
+]
+JudgePriceText = Annotated[
+    str | None,
+    typer.Option(
+        "--judge-price",
+        metavar="IN/OUT[/READ/WRITE]",
+        help="US dollars for a million tokens of input and output, and of cache reads and writes; for the cost.",
+        rich_help_panel=_JUDGE_GROUP,
+    ),
+]
+JudgeAll = Annotated[
+    bool,
+    typer.Option(
+        "--judge-all",
+        help="Ask it about every conversation at its last user turn, not only where an end would be permitted.",
+        rich_help_panel=_JUDGE_GROUP,
+    ),
+]
 
 
 def chosen_policy(name: str, **overrides: Any) -> EndConversationPolicy:

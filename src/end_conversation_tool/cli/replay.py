@@ -17,8 +17,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from end_conversation_tool.cli.judged import JudgeTally, judged_as_json, judged_in_words, report_failures
+from end_conversation_tool.cli.judges import note_missing_judge, usage_as_json
 from end_conversation_tool.cli.output import Exit, escaped, fail, note, stdout
 from end_conversation_tool.detectors import default_detectors
+from end_conversation_tool.judge import MeteredJudge
 from end_conversation_tool.models import Outcome
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.replay import CallRuling, ReplayResult, TurnMarks, replay_conversation
@@ -34,30 +37,45 @@ _ROWS_AT_ONCE = 100
 _WIDTH_OF_FILES = 160
 
 
-def run_replay(path: Path, policy: EndConversationPolicy, *, limit: int | None, as_json: bool) -> None:
+def run_replay(
+    path: Path,
+    policy: EndConversationPolicy,
+    *,
+    judge: MeteredJudge | None = None,
+    judge_all: bool = False,
+    limit: int | None,
+    as_json: bool,
+) -> None:
     """Replay the conversations of a file and print what the gate makes of each.
 
     Args:
         path: JSONL or JSON.
         policy: When an end is permitted.
+        judge: A second model that is asked about ends; ``None`` for none.
+        judge_all: Ask it about every conversation.
         limit: Stop after so many conversations; ``None`` for all.
         as_json: Print one JSON document instead of a table.
 
     Raises:
         OSError: The file cannot be read.
-        typer.Exit: 1 when some lines were broken, 2 when there was no conversation at all.
+        typer.Exit: 1 when some lines were broken or the judge failed, 2 when there was no conversation at all.
     """
     detectors = default_detectors()
-    summary = _Summary()
+    note_missing_judge([policy], judge)
+    summary = _Summary(judge)
     with _progress(path) as progress:
-        printer: _Printer = _JsonPrinter(policy) if as_json else _TablePrinter(policy, progress)
+        printer: _Printer = (
+            _JsonPrinter(policy, with_judge=judge is not None)
+            if as_json
+            else _TablePrinter(policy, progress, with_judge=judge is not None)
+        )
         for row in read_recordings(path, advance=progress.advance):
             if isinstance(row, BrokenRow):
                 summary.add_problem(row)
                 continue
-            started = perf_counter()
-            result = replay_conversation(row.messages, policy, detectors)
-            summary.add(result, perf_counter() - started)
+            started = perf_counter() - (judge.seconds if judge else 0.0)
+            result = replay_conversation(row.messages, policy, detectors, judge=judge, judge_all=judge_all)
+            summary.add(result, perf_counter() - (judge.seconds if judge else 0.0) - started)
             printer.add(row, result)
             if summary.conversations == limit:
                 break
@@ -72,14 +90,22 @@ def _report_problems(summary: _Summary) -> None:
         note(f"... and {summary.broken - len(summary.problems):,} more broken lines", "yellow")
     if not summary.conversations:
         fail("file: expected at least one conversation in JSONL or JSON, found none", Exit.USAGE)
-    if summary.broken:
+    code = report_failures(summary.judged.failed, summary.judged.asked)
+    if summary.broken or code:
         raise typer.Exit(Exit.FOUND)
 
 
 @dataclass(slots=True)
 class _Summary:
-    """Counts over all conversations; its size does not grow with their number."""
+    """Counts over all conversations; its size does not grow with their number.
 
+    Attributes:
+        judge: The judge, where there is one.
+        seconds: Time that the replay took, the judge's answers left out.
+    """
+
+    judge: MeteredJudge | None = None
+    judged: JudgeTally = field(default_factory=JudgeTally)
     conversations: int = 0
     turns: int = 0
     flagged: int = 0
@@ -102,6 +128,7 @@ class _Summary:
         self.doubtful += any(turn.doubt for turn in result.evidence)
         self.risk_kinds.update({str(flag.kind) for flag in result.risk_flags})
         self.call_outcomes.update(str(call.outcome) for call in result.calls)
+        self.judged.add(result.judged)
         if result.first_permit is not None:
             self.permitted[str(result.first_permit.category)] += 1
             self.permit_turns[result.first_permit.turn] += 1
@@ -128,6 +155,12 @@ class _Summary:
             "milliseconds_per_turn": round(1000 * self.seconds / self.turns, 3) if self.turns else None,
         }
 
+    def judge_as_json(self) -> dict[str, Any]:
+        """Return the figures of the judge; nothing where there is none."""
+        if self.judge is None:
+            return {}
+        return {"name": self.judge.source, **self.judged.as_json(), **usage_as_json(self.judge)}
+
 
 class _Printer(Protocol):
     def add(self, row: Recording, result: ReplayResult) -> None: ...
@@ -138,25 +171,31 @@ class _Printer(Protocol):
 class _JsonPrinter:
     """Writes one JSON document piece by piece, so that a long file is never held in memory."""
 
-    def __init__(self, policy: EndConversationPolicy) -> None:
+    def __init__(self, policy: EndConversationPolicy, *, with_judge: bool) -> None:
+        self._with_judge = with_judge
         # Written with the first row, so that a file that cannot be read leaves no half of a document behind.
         self._before = f'{{"policy": {json.dumps(policy.version)}, "conversations": [\n'
 
     def add(self, row: Recording, result: ReplayResult) -> None:
-        typer.echo(self._before + json.dumps(_as_json(row, result)), nl=False)
+        typer.echo(self._before + json.dumps(_as_json(row, result) | self._judged(result)), nl=False)
         self._before = ",\n"
+
+    def _judged(self, result: ReplayResult) -> dict[str, Any]:
+        return {"judge": judged_as_json(result.judged)} if self._with_judge else {}
 
     def finish(self, summary: _Summary) -> None:
         opening = "" if summary.conversations else self._before
         problems = [{"line": problem.line, "problem": problem.problem} for problem in summary.problems]
-        typer.echo(f'{opening}\n], "problems": {json.dumps(problems)}, "summary": {json.dumps(summary.as_json())}}}')
+        judge = summary.judge_as_json()
+        figures = summary.as_json() | ({"judge": judge} if judge else {})
+        typer.echo(f'{opening}\n], "problems": {json.dumps(problems)}, "summary": {json.dumps(figures)}}}')
 
 
 class _TablePrinter:
     """Prints a table in parts of bounded size, with columns of fixed width."""
 
-    def __init__(self, policy: EndConversationPolicy, progress: _Advancing) -> None:
-        self._policy, self._progress = policy, progress
+    def __init__(self, policy: EndConversationPolicy, progress: _Advancing, *, with_judge: bool) -> None:
+        self._policy, self._progress, self._with_judge = policy, progress, with_judge
         self._rows: list[tuple[str, ...]] = []
         self._with_header = True
 
@@ -170,6 +209,7 @@ class _TablePrinter:
                 ", ".join(sorted({str(flag.kind) for flag in result.risk_flags})) or "-",
                 f"turn {first.turn}, {first.category}" if first else "never",
                 "; ".join(_call(call) for call in result.calls) or "-",
+                *((judged_in_words(result.judged),) if self._with_judge else ()),
             )
         )
         if len(self._rows) >= _ROWS_AT_ONCE:
@@ -181,9 +221,10 @@ class _TablePrinter:
         with self._progress.paused():
             console = stdout()
             console.print(f"\nPolicy {self._policy.version}")
-            for name, value in figures.items():
-                text = ", ".join(f"{k}: {v}" for k, v in value.items()) or "none" if isinstance(value, dict) else value
-                console.print(f"{name.replace('_', ' ')}: {text}")
+            _print_figures(console, figures)
+            if judge := summary.judge_as_json():
+                console.print(f"\nJudge {escaped(judge.pop('name'))}")
+                _print_figures(console, judge)
 
     def _flush(self) -> None:
         if not self._rows:
@@ -191,13 +232,19 @@ class _TablePrinter:
         table = Table(show_header=self._with_header, expand=True, box=None, pad_edge=False)
         for title, ratio in (("id", 3), ("turns", 1), ("evidence by turn", 7), ("risk", 2)):
             table.add_column(title, ratio=ratio, overflow="fold")
-        for title in ("first permitted", "recorded calls"):
+        for title in ("first permitted", "recorded calls", *(("judge",) if self._with_judge else ())):
             table.add_column(title, ratio=3, overflow="fold")
         for row in self._rows:
             table.add_row(*row)
         with self._progress.paused():
             stdout(width=_WIDTH_OF_FILES).print(table)
         self._rows, self._with_header = [], False
+
+
+def _print_figures(console: Console, figures: dict[str, Any]) -> None:
+    for name, value in figures.items():
+        text = ", ".join(f"{k}: {v}" for k, v in value.items()) or "none" if isinstance(value, dict) else value
+        console.print(f"{name.replace('_', ' ')}: {escaped(str(text))}")
 
 
 def _marks(turn: TurnMarks) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from end_conversation_tool.cli.judged import judge_in_words
 from end_conversation_tool.cli.output import escaped
 from end_conversation_tool.cli.stage import TurnReport
 from end_conversation_tool.messages import text_of
@@ -69,7 +70,8 @@ def _show_calls(console: Console, message: AIMessage, decisions: Iterable[Decisi
 
 def _show_decision(console: Console, record: DecisionRecord) -> None:
     unmet = ", ".join(record.decision.unmet) or "none"
-    _say(console, "decision", f"{record.outcome}; unmet: {unmet}", _STYLES[record.outcome])
+    judge = f"; judge: {judge_in_words(record.judge)}" if record.judge else ""
+    _say(console, "decision", f"{record.outcome}; unmet: {unmet}{judge}", _STYLES[record.outcome])
 
 
 def _say(console: Console, who: str, text: str, style: str) -> None:
@@ -91,6 +93,7 @@ def turn_as_json(report: TurnReport) -> dict[str, Any]:
                 "outcome": str(record.outcome),
                 "unmet": [str(code) for code in record.decision.unmet],
                 "evidence": [item.model_dump(mode="json") for item in record.decision.evidence],
+                "judge": record.judge.model_dump(mode="json") if record.judge else None,
             }
             for record in report.decisions
         ],

@@ -21,6 +21,7 @@ from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from end_conversation_tool.errors import ThreadSealedError
+from end_conversation_tool.judge import Judge
 from end_conversation_tool.ledger import Ledger
 from end_conversation_tool.messages import LEDGER_KEY
 from end_conversation_tool.middleware import EndConversationMiddleware
@@ -64,6 +65,7 @@ class Stage:
         registry: The truth about threads.
         checkpointer: Keeps the threads.
         policy: When an end is permitted.
+        judge: Asked about an end that everything else permits; ``None`` for none.
         tools: What the agent can do besides.
     """
 
@@ -74,10 +76,11 @@ class Stage:
         registry: SealRegistry,
         checkpointer: BaseCheckpointSaver[Any],
         policy: EndConversationPolicy,
+        judge: Judge | None = None,
         tools: tuple[BaseTool, ...] = (),
     ) -> None:
         self._registry, self._policy = registry, policy
-        guard = EndConversationMiddleware(registry=registry, policy=policy)
+        guard = EndConversationMiddleware(registry=registry, policy=policy, judge=judge)
         self._agent = create_agent(model, list(tools), middleware=[guard], checkpointer=checkpointer)
 
     def say(self, thread_id: str, text: str) -> TurnReport:

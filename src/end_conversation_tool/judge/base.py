@@ -14,8 +14,10 @@ It is not asked about a transcript of which it would not see everything: what is
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,8 +28,20 @@ from end_conversation_tool.models import EndRequest, EvidenceRecord, JudgeReport
 from end_conversation_tool.vocabulary import Category, EvidenceKind, JudgeOpinion
 
 __all__ = [
-    "Finding", "Judge", "JudgeCase", "JudgeVerdict", "Line", "Usage", "consulted", "failed", "hides_something", "weigh",
-]  # fmt: skip
+    "Finding",
+    "Judge",
+    "JudgeCase",
+    "JudgeVerdict",
+    "Line",
+    "Usage",
+    "consulted",
+    "failed",
+    "hides_something",
+    "warn_of_missing_judge",
+    "weigh",
+]
+
+_log = logging.getLogger(__name__)
 
 
 class Usage(NamedTuple):
@@ -161,6 +175,16 @@ def hides_something(messages: Iterable[ObservedMessage], user_turns: int, *, med
     said = [message for message in messages if message.role == "user"]
     unread = any(message.summary or (message.media and not media_is_read) for message in said)
     return unread or len(said) < user_turns
+
+
+@cache
+def warn_of_missing_judge(policy_version: str) -> None:
+    """Log, once for each policy, that it requires a judge and has none."""
+    _log.warning(
+        "policy %s requires a judge and none is configured: every end is denied (judge_failed). Give one: judge=..., "
+        "or --judge on the command line",
+        policy_version,
+    )
 
 
 def consulted(judge: Judge, case: JudgeCase) -> Flow[JudgeReport]:

@@ -1,16 +1,17 @@
-"""A judge with a meter: what its questions cost, and a budget that they may not exceed. For a judge of any make."""
+"""Round a judge of any make: a meter with a budget, and a memory that puts no question twice."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from threading import Lock
+from time import perf_counter
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.flow import Flow, arun_flow, run_flow
 from end_conversation_tool.judge.base import Judge, JudgeCase, Usage, consulted, failed
 from end_conversation_tool.models import JudgeReport
 
-__all__ = ["JudgeBudget", "MeteredJudge", "Price"]
+__all__ = ["AskedOnce", "JudgeBudget", "MeteredJudge", "Price"]
 
 _MILLION = 1_000_000
 
@@ -80,6 +81,7 @@ class MeteredJudge:
         calls: Questions passed on.
         usage: Tokens that they cost, as far as the judge knows: a request that timed out or broke off has no count.
         refused: Questions not passed on, since the budget was used up.
+        seconds: Time that the questions took.
 
     Raises:
         InvalidInputError: An argument is not usable, or dollars are to be counted without a price.
@@ -93,7 +95,7 @@ class MeteredJudge:
             raise InvalidInputError("budget.dollars: expected a price to count them by, got none")
         source = getattr(judge, "source", None)
         self.source = source if isinstance(source, str) else type(judge).__name__
-        self.calls, self.usage, self.refused = 0, Usage(), 0
+        self.calls, self.usage, self.refused, self.seconds = 0, Usage(), 0, 0.0
         self._judge, self._price, self._lock = judge, price, Lock()
 
     @property
@@ -122,8 +124,36 @@ class MeteredJudge:
                 self.refused += 1
                 return failed("budget_used_up", self.source)
             self.calls += 1
+        started = perf_counter()
         report: JudgeReport = yield from consulted(self._judge, case)
         spent = (report.input_tokens, report.output_tokens, report.cache_read_tokens, report.cache_write_tokens)
         with self._lock:
             self.usage = Usage(*map(sum, zip(self.usage, spent, strict=True)))
+            self.seconds += perf_counter() - started
         return report
+
+
+class AskedOnce:
+    """A judge that is asked once about each case, and remembers what it said: for the replay of one conversation.
+
+    Args:
+        judge: The judge.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._reports: dict[object, JudgeReport] = {}
+
+    def opine(self, case: JudgeCase) -> JudgeReport:
+        """Return the judge's opinion. Never raises."""
+        return run_flow(self._opining(case))
+
+    async def aopine(self, case: JudgeCase) -> JudgeReport:
+        """Async twin of ``opine``."""
+        return await arun_flow(self._opining(case))
+
+    def _opining(self, case: JudgeCase) -> Flow[JudgeReport]:
+        key = (case.request.category, case.lines, case.evidence)
+        if key not in self._reports:
+            self._reports[key] = yield from consulted(self._judge, case)
+        return self._reports[key]
