@@ -148,6 +148,8 @@ class DetectorSuite:
         self.reads_media = reads_media
         self.detectors = tuple(detectors)
         self.kinds: frozenset[SignalKind] = frozenset().union(*(d.kinds for d in self.detectors))
+        self._of_users = [(d, d.kinds & _USER_KINDS) for d in self.detectors if d.kinds & _USER_KINDS]
+        self._of_others = [(d, d.kinds - _USER_KINDS) for d in self.detectors if d.kinds - _USER_KINDS]
 
     @property
     def checks_risk(self) -> bool:
@@ -161,8 +163,8 @@ class DetectorSuite:
             One merged signal for each kind that some detector knows about and that concerns the role.
         """
         merged: dict[SignalKind, Signal] = {}
-        for detector in self.detectors:
-            for signal in _ask(detector, message):
+        for detector, wanted in self._of_users if message.role == "user" else self._of_others:
+            for signal in _ask(detector, wanted, message):
                 present = merged.get(signal.kind)
                 merged[signal.kind] = signal if present is None else _merge(present, signal)
         if message.media and message.role == "user" and not self.reads_media:
@@ -171,11 +173,8 @@ class DetectorSuite:
         return merged
 
 
-def _ask(detector: Detector, message: ObservedMessage) -> Sequence[Signal]:
-    """Ask one detector; whatever goes wrong becomes *don't know* for all of its kinds (rule 1)."""
-    wanted = detector.kinds & _USER_KINDS if message.role == "user" else detector.kinds - _USER_KINDS
-    if not wanted:
-        return ()
+def _ask(detector: Detector, wanted: frozenset[SignalKind], message: ObservedMessage) -> Sequence[Signal]:
+    """Ask one detector; whatever goes wrong becomes *don't know* for all of the kinds wanted of it (rule 1)."""
     try:
         signals = tuple(detector.detect(message))
         if {signal.kind for signal in signals} != wanted or len(signals) != len(wanted):

@@ -34,6 +34,9 @@ _GAPS = {
     "~~~": r"(?:[^\s.!?]+ ){0,12}",
     "...": r"(?:\S+ ){0,40}?",
 }
+_RARE = 0.02
+"""How common a word is of which nothing is known."""
+
 _IS_NO_WORD = re.compile(r"[()|~^$]|^(?:\.\.\.|[?!.,])$")
 _ELEMENT = re.compile(r"\([^()]*(?:\([^()]*\)[^()]*)*\)[?*]?|\S+")
 
@@ -91,14 +94,14 @@ def parts(phrase: str) -> list[dict[str, list[str]]]:
     Raises:
         ValueError: No part of the phrase is required.
     """
-    found: list[tuple[int, int, dict[str, list[str]]]] = []
+    found: list[tuple[float, int, dict[str, list[str]]]] = []
     for element in _required(phrase):
         words = [word for word in map(_rarest, element) if word]
         if words and len(words) == len(element):
             ways: dict[str, list[str]] = {word: [] for word in words}
             for word, alternative in zip(words, element, strict=True):
                 ways[word].append(literal(alternative) or spaced(word))
-            found.append((sum(word in _common_words() for word in ways), len(ways), ways))
+            found.append((sum(_common(word) for word in ways), len(ways), ways))
     if not found:
         raise ValueError(f"phrase without a required word: {phrase!r}")
     return [part for *_, part in sorted(found, key=lambda part: part[:2])]
@@ -140,14 +143,14 @@ def spaced(words: str) -> str:
 
 
 def _rarest(alternative: str) -> str | None:
-    """Return the word of an alternative that is rarest: not common, then longest. None where there is none."""
+    """Return the word of an alternative that is rarest: least common, then longest. None where there is none."""
     words = [
         word
         for word in _ELEMENT.findall(alternative)
         if not word.startswith(("(", "~", "^", "$", "?", "!", ".", ","))
         and not (word.endswith("*") and len(word.rstrip("*")) < SHORT_STEM)
     ]
-    return max(words, key=lambda word: (word not in _common_words(), len(word)), default=None)
+    return max(words, key=lambda word: (-_common(word), len(word)), default=None)
 
 
 def read_sections(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -171,8 +174,14 @@ def read_sections(text: str) -> Iterator[tuple[str, list[str]]]:
         yield section, phrases
 
 
+def _common(word: str) -> float:
+    """Return how common a word is, roughly: a share of the messages that hold it."""
+    return _common_words().get(word, _RARE)
+
+
 @cache
-def _common_words() -> frozenset[str]:
-    """Return the words of ``common_words.txt``: they are no trigger where another word will do."""
+def _common_words() -> dict[str, float]:
+    """Return the words of ``common_words.txt``, in which the place of a word says how common it is."""
     text = (resources.files(__package__) / "common_words.txt").read_text(encoding="utf-8")
-    return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())
+    words = [word for line in text.splitlines() if not line.startswith("#") for word in line.split()]
+    return {word: 1 / (1 + place / 40) for place, word in enumerate(words)}

@@ -86,7 +86,7 @@ class Rule:
         for triggers, part in zip(self.needs, self.others, strict=True):
             for trigger in triggers & seen:
                 strings = part[trigger]
-                if not strings or any(string in line for string in strings):
+                if not strings or any(map(line.__contains__, strings)):
                     break
             else:
                 return False

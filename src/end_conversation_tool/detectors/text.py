@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from end_conversation_tool.detectors.base import Answer, ObservedMessage, Signal, SignalKind
@@ -169,7 +169,16 @@ class TextDetector:
         else:
             judged = _judge_assistant(message.text, models.assistant)
         source = f"{self.name}/{self.version}"
-        return [Signal(kind, answer, source, score) for kind, (answer, score) in judged.items()]
+        return [
+            _unscored(kind, answer, source) if score is None else Signal(kind, answer, source, score)
+            for kind, (answer, score) in judged.items()
+        ]
+
+
+@lru_cache
+def _unscored(kind: SignalKind, answer: Answer, source: str) -> Signal:
+    """Return a signal without a score: there are few, and they cannot be changed."""
+    return Signal(kind, answer, source)
 
 
 _Judged = dict[SignalKind, tuple[Answer, float | None]]
@@ -213,12 +222,13 @@ def _risk_answer(
     models: RoleModels, reading: Reading, scores: dict[str, float], kind: str, found: PhraseHits
 ) -> Answer:
     """Answer about one kind of risk: the surest of its models, and of the phrases found."""
-    answers = [_scored(models, scores, name, cjk=reading.cjk) for name in models.kinds if name.startswith(kind)]
-    if found.foreign(kind) or (kind == "self_harm" and found.count(kind)):
+    sure = found.count(kind)
+    if sure and (kind == "self_harm" or found.foreign(kind)):
         return Answer.YES
-    if found.count(kind):
-        answers.append(Answer.UNKNOWN)
-    return max(answers, key=(Answer.NO, Answer.UNKNOWN, Answer.YES).index)
+    answers = [_scored(models, scores, name, cjk=reading.cjk) for name in models.kinds if name.startswith(kind)]
+    if Answer.YES in answers:
+        return Answer.YES
+    return Answer.UNKNOWN if sure or Answer.UNKNOWN in answers else Answer.NO
 
 
 def _abuse_answer(models: RoleModels, own: Reading, scores: dict[str, float]) -> Answer:
