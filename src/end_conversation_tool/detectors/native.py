@@ -15,6 +15,7 @@ messages that a model call returned just now: the same fields on a message from 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from end_conversation_tool.detectors.base import Answer, ObservedMessage, Signal, SignalKind
@@ -73,7 +74,18 @@ def is_native_refusal(raw: Any) -> bool:
 
 def _get(raw: Any, name: str) -> Any:
     """Read a field of a message object, or of the dict that it was dumped to."""
-    return raw.get(name) if isinstance(raw, Mapping) else getattr(raw, name, None)
+    if isinstance(raw, Mapping):
+        return raw.get(name)
+    extra = getattr(raw, "__pydantic_extra__", raw)
+    if extra is not raw and name not in (extra or ()) and name not in raw.__dict__ and not _declares(type(raw), name):
+        return None  # A pydantic model takes its time to say so itself.
+    return getattr(raw, name, None)
+
+
+@lru_cache(maxsize=64)
+def _declares(kind: type, name: str) -> bool:
+    """Whether a class has an attribute, such as a property."""
+    return hasattr(kind, name)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

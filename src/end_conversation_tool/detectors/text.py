@@ -59,9 +59,12 @@ _ENGLISH_SHARE = 0.12
 _SHORT, _LONG = 60, 2_000
 _FEW_WORDS = 6
 _SELF_DESCRIPTION = re.compile(r"\bas an ai\b")
-_NO_RISK = (0.0,) * 9
 _NOTHING_SAID = (0.0,) * 13
-"""Dense features of texts without any phrase, the general ones apart."""
+"""Dense features of a reply without any phrase, the general ones apart."""
+
+_COUNTED = [(f"{kind} sure", f"{kind} weak") for kind in (*_RISK, "abuse")]
+_PLACED = ("refusal sure", "refusal weak", "redirection sure")
+"""Sections that the dense features count, and those of which they count the places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +106,10 @@ def read_user(text: str, kinds: frozenset[str] = _USER) -> Reading:
             load_phrases().search_more(meant, line, _RISKS, hits)
     if cjk:
         load_phrases().search_cjk(compact(prepared), kinds, hits)
-    dense = list(_NO_RISK)
-    if hits.sections:
-        dense = []
-        for kind in (*_RISK, "abuse"):
-            sure = hits.count(kind)
-            dense += [min(sure, 3.0), 2.0 * (sure > 0), min(hits.count(kind, "weak"), 6) / 2]
+    dense = list[float]()
+    for sure, weak in _COUNTED:
+        found = hits.sections.get(sure, 0)
+        dense += (min(found, 3.0), 2.0 if found else 0.0, min(hits.sections.get(weak, 0), 6) / 2)
     dense += [float(cjk), math.log1p(min(len(prepared), _SHORT)) / 2, float(first_person)]
     return Reading(words, line, hits, cjk, dense)
 
@@ -122,24 +123,19 @@ def read_assistant(text: str) -> Reading:
     if "language model" in line or ("as an ai" in line and _SELF_DESCRIPTION.search(line)):
         # Replies that begin "As an AI language model" comply as often as not: there, phrases of refusal say nothing.
         dense[-1] = 1.0
-    elif hits.sections:
+    elif any(places := [hits.places.get(section, ()) for section in _PLACED]):
         del dense[1:]
-        for place in (MAX_CHARS * 4, HEAD_CHARS, _first_sentence(words)):
-            sure = hits.before("refusal", "sure", place)
-            weak, redirected = hits.before("refusal", "weak", place), hits.before("redirection", "sure", place)
-            dense += [min(sure, 4) / 2, float(sure > 0), min(weak, 4) / 2, min(redirected, 3) / 2]
+        for end in (MAX_CHARS * 4, HEAD_CHARS, _first_sentence(line)):
+            sure, weak, redirected = (sum([place < end for place in found]) for found in places)
+            dense += (min(sure, 4) / 2, float(sure > 0), min(weak, 4) / 2, min(redirected, 3) / 2)
         dense.append(0.0)
     return Reading(words, line, hits, cjk=False, dense=dense)
 
 
-def _first_sentence(words: Sequence[str]) -> int:
-    """Return the length of the first sentence, in characters of the tokens joined by spaces."""
-    length = 0
-    for word in words:
-        length += len(word) + 1
-        if word in {".", "!", "?"}:
-            break
-    return length
+def _first_sentence(line: str) -> int:
+    """Return the length of the first sentence of a line of tokens, in characters."""
+    ends = [end for end in (line.find(" . "), line.find(" ! "), line.find(" ? ")) if end >= 0]
+    return min(ends) + 2 if ends else len(line) - 1
 
 
 class TextDetector:
