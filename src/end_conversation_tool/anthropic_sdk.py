@@ -225,7 +225,7 @@ class Conversation:
             visit = replace(visit, context=replace(context, fence=new_fence(visit.status, visit.branch)))
         if visit.ledger.pending is not None and not last_asked(messages):
             # The model never heard that it must confirm: the answer to its call was lost (R8).
-            visit = replace(visit, ledger=visit.ledger.break_row())
+            visit = visit.noting(visit.ledger.break_row())
         unheard, heard = voices.since(heard)
         if unheard:
             visit = yield Ask(gate.hear, gate.ahear, (visit, unheard))
@@ -282,7 +282,7 @@ class Conversation:
     def _noting(self, turn: Turn, response: Response, ruling: Ruling | None) -> Flow[Turn]:
         """Note a response that was ruled on already: never rule twice."""
         if ruling is not None:
-            return replace(turn, visit=replace(turn.visit, ledger=turn.visit.ledger.count_denial()))
+            return replace(turn, visit=turn.visit.noting(turn.visit.ledger.count_denial()))
         asked = (turn.visit, response.reply, tuple)
         visit, _ = yield Ask(self._gate.rule, self._gate.arule, asked)
         return replace(turn, visit=visit)

@@ -62,7 +62,7 @@ class Enforcement:
         kept = tuple((flag.kind, flag.source, flag.message_id) for flag in unrecorded.values())
         if kept == visit.ledger.unrecorded_risk:
             return visit
-        return replace(visit, ledger=replace(visit.ledger, unrecorded_risk=kept))
+        return visit.noting(replace(visit.ledger, unrecorded_risk=kept))
 
     def tripped(self, mode: Mode) -> Flow[bool]:
         """Whether the circuit breaker has tripped; it is looked at again when it comes to sealing."""

@@ -227,15 +227,12 @@ class Gate:
         heard = hear_user(self.detectors, visit.ledger, messages, visit.status)
         yield from self._journal.turning(visit, heard.ledger)
         waiting = (FlagRaised(*flag) for flag in visit.ledger.unrecorded_risk)
-        return (
-            yield from self._enforcement.flagging(
-                replace(visit, ledger=heard.ledger), (*waiting, *visit.context.host_flags, *heard.flags)
-            )
-        )
+        flags = (*waiting, *visit.context.host_flags, *heard.flags)
+        return (yield from self._enforcement.flagging(visit.noting(heard.ledger), flags))
 
     def _ruling(self, visit: Visit, reply: Reply, history: History) -> Flow[tuple[Visit, Ruling | None]]:
         before = visit.ledger
-        visit = replace(visit, ledger=note_reply(self.detectors, before, reply))
+        visit = visit.noting(note_reply(self.detectors, before, reply))
         for noted in (yield from self._journal.speaking(visit, before)):
             if noted.kind is EventKind.VIOLATION:
                 yield from telling(self._sinks, noted_event(noted))
@@ -243,7 +240,7 @@ class Gate:
             return visit, None
         if self._asks and (unrecorded := self._lacks_only_a_yes(visit, reply, history)):
             ledger = visit.ledger.count_call(Category.USER_REQUEST)
-            return replace(visit, ledger=ledger), Ruling(unrecorded, denial_text(unrecorded.decision.unmet), asks=True)
+            return visit.noting(ledger), Ruling(unrecorded, denial_text(unrecorded.decision.unmet), asks=True)
         return (yield from self._concluding(visit, reply, history))
 
     def _lacks_only_a_yes(self, visit: Visit, reply: Reply, history: History) -> DecisionRecord | None:
@@ -274,7 +271,7 @@ class Gate:
 
     def _settling(self, visit: Visit, reply: Reply, history: History, answer: object) -> Flow[tuple[Visit, Ruling]]:
         if is_yes(answer):
-            visit = replace(visit, ledger=visit.ledger.confirm_end())
+            visit = visit.noting(visit.ledger.confirm_end())
             return (yield from self._concluding(visit, reply, history))
         if words := words_of(answer):  # the user's own: they may be at risk
             spoken = ObservedMessage("user", words, f"{visit.ledger.user_message[0]}@answer", evidence=False)

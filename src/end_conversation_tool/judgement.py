@@ -81,10 +81,11 @@ def hear_user(
         if not _looked_at(signals):
             ledger = ledger.note_unchecked(text_digest(message.text))
         if message.evidence:
-            kept = [signal for signal in signals.values() if signal.kind is not SignalKind.CONFIRMS_END]
-            ledger = _mark_evidence(ledger, message, signals.values() if message is newest else kept)
+            if message is not newest:
+                signals.pop(SignalKind.CONFIRMS_END, None)
+            ledger = _mark_evidence(ledger, message, signals.values())
             ledger = ledger.mark_doubt() if doubts or not suite.checks_risk else ledger
-            ledger = replace(ledger, weak_risk=ledger.weak_risk + sum(signal.score or 0.0 for signal in doubts))
+            ledger = _add_weak_risk(ledger, doubts)
     if ledger.weak_risk >= WEAK_RISK_LIMIT:
         flags.append(FlagRaised(RiskKind.CRISIS, "accumulated/1", _flag_id(newest, cleared)))
         ledger = replace(ledger, weak_risk=0.0)
@@ -162,6 +163,11 @@ def _cleared_messages(status: ThreadStatus | None) -> frozenset[str]:
 
 def _doubts(signals: Mapping[SignalKind, Signal]) -> list[Signal]:
     return [signals[kind] for kind in RISK_KINDS if kind in signals and signals[kind].answer is Answer.UNKNOWN]
+
+
+def _add_weak_risk(ledger: Ledger, doubts: Sequence[Signal]) -> Ledger:
+    weak = sum(signal.score or 0.0 for signal in doubts)
+    return replace(ledger, weak_risk=ledger.weak_risk + weak) if weak else ledger
 
 
 def _shows_risk(suite: DetectorSuite, message: ObservedMessage) -> bool:

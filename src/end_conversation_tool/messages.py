@@ -106,9 +106,9 @@ def new_user_messages(messages: Sequence[AnyMessage], ledger: Ledger) -> list[Ob
         observed = _observed(message)
         # Without an id only the text is known: what nobody has answered yet is said anew, whatever was said before.
         again = said_last and not observed.message_id
-        if not again and ledger.saw(observed.message_id, text_digest(observed.text)) and ledger.turn:
-            return found[::-1]
         edited = bool(ledger.turn) and observed.message_id == ledger.user_message[0]
+        if edited and not again and ledger.saw(observed.message_id, text_digest(observed.text)):
+            return found[::-1]
         found.append(observed if said_last or edited else replace(observed, evidence=False))
     return found[::-1]
 
@@ -196,9 +196,9 @@ def arrived_after(messages: Sequence[AnyMessage], ledger: Ledger) -> list[str]:
 
 
 def _is_user(message: BaseMessage) -> bool:
-    if isinstance(message, ChatMessage):
-        return message.role.lower() not in _NOT_USERS
-    return isinstance(message, HumanMessage)
+    if isinstance(message, HumanMessage):
+        return True
+    return isinstance(message, ChatMessage) and message.role.lower() not in _NOT_USERS
 
 
 def _observed(message: BaseMessage) -> ObservedMessage:

@@ -10,6 +10,7 @@ Needs the extra ``[langchain]``.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from copy import copy
 from functools import partial
 from typing import Annotated, Any, Literal, NotRequired, Unpack
 
@@ -35,6 +36,7 @@ from end_conversation_tool.confirmation import question
 from end_conversation_tool.detectors.base import DetectorSuite
 from end_conversation_tool.doorway import Confirm, OnSealed, by_model_of, create_gate
 from end_conversation_tool.errors import ThreadSealedError
+from end_conversation_tool.hooks import hook
 from end_conversation_tool.judge.base import Judge
 from end_conversation_tool.messages import (
     END_KEY,
@@ -129,6 +131,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         self._on_sealed = on_sealed
         self._prompt_section = prompt_section
 
+    @hook
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
@@ -145,6 +148,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         visit, ruling = self._gate.rule(visit, reply_of(reply), lambda: said_messages(messages))
         return self._respond(request, response, visit, reply, ruling)
 
+    @hook
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
@@ -161,6 +165,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         visit, ruling = await self._gate.arule(visit, reply_of(reply), lambda: said_messages(messages))
         return self._respond(request, response, visit, reply, ruling)
 
+    @hook
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
@@ -178,6 +183,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         answer = interrupt(question())
         return self._settled(request, *self._gate.settle(visit, reply_of(reply), lambda: said_messages(said), answer))
 
+    @hook
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
@@ -218,13 +224,13 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             return request
         present = request.system_message
         if present is None:
-            return request.override(system_message=SystemMessage(content=self._prompt_section))
+            return _with_system(request, SystemMessage(content=self._prompt_section))
         content = present.content
         if isinstance(content, str):
             joined: Any = f"{content}\n\n{self._prompt_section}"
         else:
             joined = [*content, {"type": "text", "text": self._prompt_section}]
-        return request.override(system_message=present.model_copy(update={"content": joined}))
+        return _with_system(request, present.model_copy(update={"content": joined}))
 
     def _respond(
         self,
@@ -275,6 +281,13 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             raise error
         name = request.tool_call["name"]
         return ToolMessage(not_run_text(name), name=name, tool_call_id=request.tool_call["id"] or "", status="error")
+
+
+def _with_system(request: ModelRequest[Any], message: SystemMessage) -> ModelRequest[Any]:
+    """Return the request with another system message: what ``override`` does, without its warning for each field."""
+    prepared = copy(request)
+    object.__setattr__(prepared, "system_message", message)
+    return prepared
 
 
 def _speech(response: Any) -> tuple[ModelResponse[Any], AIMessage | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from datetime import datetime
 
 from end_conversation_tool.errors import InvalidInputError
@@ -138,10 +137,10 @@ def conclude(
         return visit, Ruling(record, ended_text(), sealing.seal)
     if record.outcome is Outcome.AWAITING_CONFIRMATION and record.category is not None:
         ledger = visit.ledger.count_call(record.category)
-        return replace(visit, ledger=ledger), Ruling(record, confirmation_text())
+        return visit.noting(ledger), Ruling(record, confirmation_text())
     cut_off = visit.ledger.denials >= max_denials
     ledger = visit.ledger.count_denial()
     last = ledger.denials >= max_denials
     shadowed = record.outcome is Outcome.WOULD_HAVE_SEALED
     text = shadow_text() if shadowed else denial_text(record.decision.unmet, last_attempt=last)
-    return replace(visit, ledger=ledger), Ruling(record, text, cut_off=cut_off)
+    return visit.noting(ledger), Ruling(record, text, cut_off=cut_off)

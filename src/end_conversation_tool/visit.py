@@ -95,9 +95,13 @@ class Visit:
     branch: int
     ledger: Ledger
 
+    def noting(self, ledger: Ledger) -> Visit:
+        """Return the visit with the ledger as it stands now."""
+        return self if ledger is self.ledger else Visit(self.context, self.status, self.branch, ledger)
+
     def leaving(self, message_id: str) -> Visit:
         """Return the visit with the id of the last message that it leaves on the branch."""
-        return replace(self, ledger=replace(self.ledger, last_message=message_id))
+        return self.noting(replace(self.ledger, last_message=message_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,3 +100,14 @@ def test_ids_are_unique_and_the_clock_is_utc() -> None:
     offset = utc_now().utcoffset()
     assert offset is not None
     assert offset.total_seconds() == 0
+
+
+def test_a_kept_open_branch_never_stands_for_a_sealed_one() -> None:
+    """The state of a branch without a record is made once and kept: a record always goes before it."""
+    unheard_of = ThreadStatus(thread_id="t")
+    assert unheard_of.on_branch(1) == BranchStatus(branch=1)
+    known = BranchStatus(branch=1, fence=7, parent=0)
+    assert ThreadStatus(thread_id="t", branches=(known,)).on_branch(1) is known
+    assert unheard_of.on_branch(1) == BranchStatus(branch=1)
+    with pytest.raises(ValidationError):
+        unheard_of.on_branch(1).seal = None  # type: ignore[misc]

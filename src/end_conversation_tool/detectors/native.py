@@ -27,6 +27,8 @@ _FINISH_REASONS = frozenset(
 )
 """Reasons, upper case and without an enum's prefix, that mean a refusal."""
 
+_NOT_BLOCKED = frozenset({"", "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED", "0"})
+
 
 class NativeRefusalDetector:
     """Reads the refusal signals that providers put on their messages.
@@ -57,16 +59,10 @@ def is_native_refusal(raw: Any) -> bool:
     if raw is None:
         return False
     metadata = _mapping(_get(raw, "response_metadata"))
-    feedback = _mapping(metadata.get("prompt_feedback"))
-    reasons = (
-        _get(raw, "stop_reason"),
-        metadata.get("stop_reason"),
-        metadata.get("finish_reason"),
-    )
+    reasons = (_get(raw, "stop_reason"), metadata.get("stop_reason"), metadata.get("finish_reason"))
     return (
-        any(_reason(reason) in _FINISH_REASONS for reason in reasons)
-        or _reason(feedback.get("block_reason"))
-        not in {"", "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED", "0"}
+        any(_reason(reason) in _FINISH_REASONS for reason in reasons if reason is not None)
+        or _reason(_mapping(metadata.get("prompt_feedback")).get("block_reason")) not in _NOT_BLOCKED
         or _is_text(_mapping(_get(raw, "additional_kwargs")).get("refusal"))
         or _has_refusal_part(_get(raw, "content"))
     )
