@@ -73,13 +73,13 @@ def _get(raw: Any, name: str) -> Any:
     if isinstance(raw, Mapping):
         return raw.get(name)
     extra = getattr(raw, "__pydantic_extra__", raw)
-    if extra is not raw and name not in (extra or ()) and name not in raw.__dict__ and not _declares(type(raw), name):
+    if extra is not raw and name not in (extra or ()) and name not in raw.__dict__ and not _declares(raw.__class__, name):
         return None  # A pydantic model takes its time to say so itself.
     return getattr(raw, name, None)
 
 
 @lru_cache(maxsize=64)
-def _declares(kind: type, name: str) -> bool:
+def _declares(kind: Any, name: str) -> bool:
     """Whether a class has an attribute, such as a property."""
     return hasattr(kind, name)
 
