@@ -73,7 +73,12 @@ def _get(raw: Any, name: str) -> Any:
     if isinstance(raw, Mapping):
         return raw.get(name)
     extra = getattr(raw, "__pydantic_extra__", raw)
-    if extra is not raw and name not in (extra or ()) and name not in raw.__dict__ and not _declares(raw.__class__, name):
+    if (
+        extra is not raw
+        and name not in (extra or ())
+        and name not in raw.__dict__
+        and not _declares(raw.__class__, name)
+    ):
         return None  # A pydantic model takes its time to say so itself.
     return getattr(raw, name, None)
 

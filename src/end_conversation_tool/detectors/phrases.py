@@ -13,6 +13,7 @@ from functools import cache
 from importlib import resources
 
 from end_conversation_tool.detectors.normalise import fold
+from end_conversation_tool.detectors.phrase_chinese import ChineseSection
 from end_conversation_tool.detectors.phrase_grammar import read_sections, regex, split
 from end_conversation_tool.detectors.phrase_index import PhraseIndex, Rule
 
@@ -67,12 +68,12 @@ class PhraseBook:
     def __init__(self, sections: Iterable[tuple[str, str, list[str]]]) -> None:
         self.rules: list[Rule] = []
         self._indices: dict[frozenset[str], PhraseIndex] = {}
-        self._cjk: list[tuple[str, re.Pattern[str]]] = []
+        self._cjk: list[ChineseSection] = []
         self._whole: dict[str, list[str]] = {}
         self._compiled_whole: tuple[re.Pattern[str], re.Pattern[str]] | None = None
         for language, section, phrases in sections:
             if language == "zh":
-                self._cjk.append((section, re.compile("|".join(f"(?:{phrase})" for phrase in phrases))))
+                self._cjk.append(ChineseSection(section, phrases))
             elif section.startswith("confirms_end"):
                 self._whole.setdefault(section, []).extend(phrases)
             else:
@@ -124,15 +125,15 @@ class PhraseBook:
     def search_cjk(self, text: str, kinds: frozenset[str], hits: PhraseHits) -> None:
         """Add to ``hits`` what the Chinese phrases find in ``text``, a text without spaces."""
         blanked: dict[str, str] = {}
-        for section, pattern in self._cjk:
-            kind, _, strength = section.partition(" ")
-            if kind not in kinds:
+        characters = set(text)
+        for section in self._cjk:
+            if section.kind not in kinds:
                 continue
-            if strength == "not":
-                blanked[kind] = pattern.sub("#", text)
+            if section.excepts:
+                blanked[section.kind] = section.blanked(text, characters)
             else:
-                for match in pattern.finditer(blanked.get(kind, text)):
-                    hits.add(section, "zh", match.start())
+                for place in section.places(blanked.get(section.kind, text), characters):
+                    hits.add(section.section, "zh", place)
 
     def confirms(self, line: str) -> tuple[bool, bool]:
         """Read a whole message as a yes to a question.
