@@ -51,7 +51,7 @@ eval-detectors: $(TRAINED) ## measure the detectors on held-out rows; writes doc
 	$(BIN)/python training/evaluate.py
 
 composite: $(TRAINED) ## is a person at risk ever cut off? through the real middleware; writes docs/evaluation/
-	$(BIN)/python benchmarks/composite.py
+	$(BIN)/python benchmarks/composite.py --judge simulated
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
