@@ -197,13 +197,12 @@ def plain(text: str) -> str:
 def _may_be_stretched(text: str) -> bool:
     """Whether some character may occur three times in a row.
 
-    The text is taken for one large number, of which every byte is compared with both of its neighbours at once.
+    The text is taken for one large number, of which every character is compared with the two before it at once.
     """
-    if not text.isascii():
-        return True
-    number = int.from_bytes(text.encode(), "big")
-    differs = number ^ (number >> 8)
-    return b"\0" in (differs | differs >> 8).to_bytes(len(text), "big")
+    data, width = (text.encode(), 1) if text.isascii() else (text.encode("utf-32-be", "surrogatepass"), 4)
+    number = int.from_bytes(data, "big")
+    differs = number ^ (number >> 8 * width)
+    return bytes(width) in (differs | differs >> 8 * width).to_bytes(len(data), "big")
 
 
 def _join(match: re.Match[str]) -> str:

@@ -113,6 +113,7 @@ class PhraseIndex:
                 entries = (self._far if rule.far else self._near).setdefault(trigger, [])
                 entries += [(string, _words_in(string), rule) for string in strings]
             stems.update(trigger for part in (rule.first, *rule.others) for trigger in part if trigger.endswith("*"))
+        self._far_kinds = {rule.kind for entries in self._far.values() for *_, rule in entries}
         self._near_triggers, self._far_triggers = frozenset(self._near), frozenset(self._far)
         self._stems = frozenset(stems)
         self._lengths = sorted({len(stem) - 1 for stem in stems})
@@ -149,13 +150,17 @@ class PhraseIndex:
         candidates = _candidates(self._near, self._near_triggers & seen, line, seen)
         if not candidates:
             return
-        excepted = {rule.kind for rule in candidates if rule.excepts}
-        rest: dict[Rule, list[str]] = {}
+        sought = {rule.kind for rule in candidates if not rule.excepts} | self._far_kinds
+        excepting = [rule for rule in candidates if rule.excepts and rule.kind in sought]
+        excepted = {rule.kind for rule in excepting}
+        rest: dict[Rule, list[str]] = {rule: candidates[rule] for rule in excepting}
         for rule, strings in candidates.items():
-            if rule.kind in excepted or not rule.literal:
-                rest[rule] = strings
-            elif rule not in found:
+            if rule.excepts or rule in found:
+                continue
+            if rule.literal and rule.kind not in excepted:
                 found[rule] = place + min(map(line.find, strings))
+            else:
+                rest[rule] = strings
         if rest:
             _search_sentences(line, place, rest, found, blanks)
 
@@ -200,11 +205,10 @@ def _search_sentences(
     """Try rules on the sentences that hold one of their strings."""
     sentences = list(_SENTENCE.finditer(line))
     starts = [sentence.start() for sentence in sentences]
-    at: dict[int, list[Rule]] = {}
-    for rule in sorted(rules, key=lambda rule: rule.number):
-        if rule.excepts or rule not in found:
-            for number in {bisect_right(starts, where) - 1 for where in _places(line, rules[rule])}:
-                at.setdefault(number, []).append(rule)
+    at: dict[int, set[Rule]] = {}
+    for rule, strings in rules.items():
+        for where in _places(line, strings):
+            at.setdefault(bisect_right(starts, where) - 1, set()).add(rule)
     for number in sorted(at):
         sentence, begin = f"{sentences[number][0]} ", place + starts[number]
         cleaned = _blanked(sentence, at[number])
@@ -226,15 +230,15 @@ def _places(line: str, strings: list[str]) -> Iterator[int]:
             where = line.find(string, where + 1)
 
 
-def _blanked(line: str, rules: list[Rule]) -> dict[str, str]:
+def _blanked(line: str, rules: set[Rule]) -> dict[str, str]:
     """Return, for each kind with a ``not`` phrase in the line, the line with a sentence end in its place."""
     cleaned: dict[str, str] = {}
-    for rule in rules:
-        if rule.excepts:
-            before = cleaned.get(rule.kind, line)
-            after = rule.pattern().sub(" . ", before)
-            if after != before:
-                cleaned[rule.kind] = after
+    excepting = [rule for rule in rules if rule.excepts]
+    for rule in sorted(excepting, key=lambda rule: rule.number):
+        before = cleaned.get(rule.kind, line)
+        after = rule.pattern().sub(" . ", before)
+        if after != before:
+            cleaned[rule.kind] = after
     return cleaned
 
 
