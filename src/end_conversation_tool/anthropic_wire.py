@@ -9,7 +9,7 @@ Messages, responses and content blocks may be the SDK's objects or plain dicts. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,13 +133,27 @@ def voices_of(messages: Any, key: bytes) -> Voices:
 
 
 def transcript(messages: Iterable[Any], voices: Voices) -> Iterator[ObservedMessage]:
-    """Yield what user and assistant said, oldest first; tool results are left out."""
+    """Yield what user, assistant and tools said, oldest first; the results of our own tool are left out."""
     heard = voices.messages()
+    ours: set[Any] = set()
     for message in messages:
+        content = get(message, "content")
+        blocks = [] if isinstance(content, str) else list(content or ())
+        if get(message, "role") == "assistant":
+            ours |= {get(block, "id") for block in blocks if get(block, "name") == TOOL_NAME}
+            yield _spoken(content, message, voices.key)
+            continue
+        yield from _results(blocks, ours, voices.key)
         if is_user_turn(message):
             yield next(heard)
-        elif get(message, "role") == "assistant":
-            yield _spoken(get(message, "content"), message, voices.key)
+
+
+def _results(blocks: Iterable[Any], ours: Collection[Any], key: bytes) -> Iterator[ObservedMessage]:
+    """Yield the results of tools: a person may have answered one."""
+    for block in blocks:
+        if get(block, "type") == "tool_result" and get(block, "tool_use_id") not in ours:
+            text = "\n".join(_texts(get(block, "content")))
+            yield ObservedMessage("tool", text, f"tool-{keyed_digest(text, key)}", block)
 
 
 def _spoken(content: Any, raw: Any, key: bytes) -> ObservedMessage:

@@ -15,6 +15,7 @@ from end_conversation_tool.models import EvidenceKind, Outcome, UnmetCode
 from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.prompts import PROMPT_SECTION
 from end_conversation_tool.registry import InMemorySealRegistry
+from support.judges import FixedJudge
 from support.records import permit
 from support.wire import ABUSE, LADDER, called, end, finished, said
 
@@ -124,6 +125,40 @@ def test_a_tool_result_is_not_the_user(chat: Conversation, registry: InMemorySea
     assert turns(registry) == 1
     assert "turns" not in ledger(registry)["ledger"]
     assert not registry.status("c").risk_flags
+
+
+def looked_up(found: str) -> list[Any]:
+    """Return what a lookup adds to a history."""
+    call = {"type": "tool_use", "id": "toolu_1", "name": "lookup", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": found}]}
+    return [said("look it up"), {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+
+
+@pytest.mark.parametrize(("found", "ends"), [("42", True), (RISK, False)])
+def test_risk_in_a_tool_result_is_a_doubt(registry: InMemorySealRegistry, found: str, *, ends: bool) -> None:
+    chat = guard_of(registry).conversation("c")
+    messages = looked_up(found)
+    step(chat, messages, "Done.")
+    history = [*messages, *climbed(chat)]
+    step(chat, history, call("t1"))
+    outcome = step(chat, history, call("t2"))
+    assert outcome.ended is ends
+    assert outcome.decision is not None
+    assert (UnmetCode.RISK_UNCERTAIN in outcome.decision.decision.unmet) is not ends
+    assert not registry.status("c").risk_flags
+
+
+def test_a_judge_is_shown_the_results_of_tools_but_of_ours(registry: InMemorySealRegistry) -> None:
+    judge = FixedJudge()
+    chat = guard_of(registry, judge=judge).conversation("c")
+    messages = looked_up("42")
+    step(chat, messages, "Done.")
+    history = [*messages, *climbed(chat)]
+    step(chat, history, call("t1"))
+    step(chat, history, call("t2"))
+    (seen,) = judge.cases
+    assert [line.text for line in seen.lines if line.role == "tool"] == ["42"]
+    assert [line.role for line in seen.lines][:4] == ["user", "tool", "assistant", "user"]
 
 
 def test_words_beside_a_tool_result_are_the_user(chat: Conversation, registry: InMemorySealRegistry) -> None:
