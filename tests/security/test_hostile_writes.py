@@ -139,3 +139,37 @@ async def test_a_trigger_that_was_taken_away_comes_back(tmp_path: Path) -> None:
         saver.registry.seal(permit("t"))
         with pytest.raises(ThreadSealedError):
             await write(saver, late, twin=False)
+
+
+OLDER = {
+    "sqlite": ["DROP TRIGGER ect_guard", "CREATE TRIGGER ect_guard BEFORE INSERT ON checkpoints BEGIN SELECT 1; END"],
+    "postgres": [
+        "CREATE OR REPLACE FUNCTION ect_guard_checkpoint() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
+    ],
+}
+VERSION = {
+    "sqlite": "PRAGMA schema_version",
+    "postgres": "SELECT oid FROM pg_trigger WHERE tgname = 'ect_guard' AND tgrelid = to_regclass('checkpoints')",
+}
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+async def test_a_trigger_of_another_version_is_replaced(
+    request: pytest.FixtureRequest, tmp_path: Path, engine: str
+) -> None:
+    postgres = request.getfixturevalue("postgres") if engine == "postgres" else None
+    async with open_place(engine, postgres, tmp_path, twin=False) as place:
+        connection: Any = place.inner.conn  # type: ignore[attr-defined]
+        await place.sealed()
+        for statement in OLDER[engine]:
+            connection.execute(statement)
+        connection.commit()
+        chat = guarded(place, saver := await place.sealed())
+        await chat.say("hello")
+        late = await read(saver, twin=False)
+        saver.registry.seal(permit("t"))
+        with pytest.raises(ThreadSealedError):
+            await write(saver, late, twin=False)
+        version = connection.execute(VERSION[engine]).fetchone()
+        await place.sealed()
+        assert connection.execute(VERSION[engine]).fetchone() == version  # what is up to date is left alone

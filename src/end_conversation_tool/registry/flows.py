@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import Insert, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from end_conversation_tool.checkpoint_triggers import TRIGGERS, TRIGGERS_THERE, advisory_key
+from end_conversation_tool.checkpoint_triggers import TRIGGERS, advisory_key
 from end_conversation_tool.errors import InvalidInputError, RegistrySchemaError
 from end_conversation_tool.models import DecisionRecord, Record, ThreadStatus
 from end_conversation_tool.registry.base import StoredLedger, ThreadEvent
@@ -172,11 +172,12 @@ def kept_ledger(thread_id: str) -> Flow[StoredLedger | None]:
 
 
 def guard_checkpoints(dialect: str) -> Flow[None]:
-    """Put the triggers on the table ``checkpoints`` of this database, unless they are there."""
+    """Put the triggers on the table ``checkpoints`` of this database, unless this version of them is there."""
+    triggers = TRIGGERS[dialect]
     if dialect == "postgresql":
         yield text("SELECT pg_advisory_xact_lock(6015379240178)")  # one process after the other
-    if not (yield text(TRIGGERS_THERE[dialect])):
-        for statement in TRIGGERS[dialect]:
+    if not (yield text(triggers.there).bindparams(version=triggers.version)):
+        for statement in triggers.statements:
             yield text(statement.replace(":", "\\:"))
 
 
