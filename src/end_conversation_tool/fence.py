@@ -137,5 +137,7 @@ def check_write(status: ThreadStatus, branch: BranchStatus, fence: Fence | None)
 
 
 def moved_to(fence: Fence, branch: BranchStatus) -> Fence:
-    """Return the fence of a run that forked, once its branch is open."""
+    """Return the fence of a run that forked, once its branch is open; that of any other run stays as it is."""
+    if fence.fork is None and branch.branch == fence.branch and branch.fence <= fence.sequence:
+        return fence
     return replace(fence, branch=branch.branch, sequence=max(fence.sequence, branch.fence), fork=None)

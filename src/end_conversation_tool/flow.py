@@ -7,7 +7,6 @@ is the method's result. The flow itself does no I/O, so there is nothing in it t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 __all__ = ["Ask", "Flow", "arun_flow", "run_flow"]
@@ -28,7 +27,7 @@ class Ask(NamedTuple):
     sync: Callable[..., Any]
     twin: Callable[..., Awaitable[Any]]
     args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = MappingProxyType({})
+    kwargs: Mapping[str, Any] = {}
 
 
 Flow = Generator[Ask, Any, T]

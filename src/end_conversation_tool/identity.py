@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from secrets import token_hex
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from end_conversation_tool.errors import InvalidInputError
 
@@ -21,7 +22,7 @@ def utc_now() -> datetime:
 
 def new_id() -> str:
     """Return a fresh unique id."""
-    return uuid4().hex
+    return token_hex(16)
 
 
 def validate_thread_id(value: Any) -> str:

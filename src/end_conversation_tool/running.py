@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from threading import RLock
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from end_conversation_tool.fence import Fence
 
@@ -25,8 +24,7 @@ _Key: TypeAlias = tuple[int, int, str]
 """Ids of the run's control and of the saver's scope, and the thread: nested runs share their parent's control."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One run on one thread.
 
     Attributes:

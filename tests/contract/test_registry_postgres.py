@@ -140,3 +140,28 @@ async def test_no_free_connection_is_an_error_in_time(url: str) -> None:
             with pytest.raises(RegistryError, match="TimeoutError"):
                 await registry.astatus("thread")
         assert not (await registry.astatus("thread")).sealed
+
+
+async def test_more_sync_callers_than_connections_take_turns(url: str) -> None:
+    def often() -> bool:
+        return all(registry.status("thread").sealed for _ in range(50))
+
+    with SqlSealRegistry(url, pool_size=2) as registry:
+        registry.seal(permit())
+        assert all(await asyncio.gather(*(asyncio.to_thread(often) for _ in range(8))))
+        engine = create_engine(url, poolclass=NullPool)
+        with engine.connect() as connection:
+            mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            assert connection.exec_driver_sql(mine).scalar_one() <= 1 + 2 * 2  # this one; reads and writes
+
+
+async def test_a_statement_that_the_server_forgot_is_prepared_again(url: str) -> None:
+    with SqlSealRegistry(url) as registry:
+        registry.seal(permit())
+        assert registry.status("thread").sealed
+        reader = registry._store._readers[0]  # type: ignore[attr-defined]
+        reader.pgconn.exec_(b"DEALLOCATE ALL")
+        assert registry.status("thread").sealed
+        assert registry.status("thread").sealed
+        assert registry._store._readers[0] is not reader  # type: ignore[attr-defined]
+    assert registry._store._readers == []  # type: ignore[attr-defined]

@@ -52,8 +52,8 @@ class SqlSealRegistry(StoredRegistry):
         create: Whether to create the tables, and the SQLite file, where there are none. With ``False`` that is an
             error: right for a tool that only looks.
         timeout: Seconds to wait for a lock or for a free or new connection.
-        pool_size: Connections at most (SQLite: kept open at most) that sync callers share. On PostgreSQL the callers
-            of each event loop have as many for reads and as many for writes.
+        pool_size: Connections at most (SQLite: kept open at most) that sync callers share. On PostgreSQL they, and the
+            callers of each event loop, have as many for reads and as many for writes.
 
     Raises:
         RegistrySchemaError: The database is newer, foreign or corrupt. Nothing was changed.
