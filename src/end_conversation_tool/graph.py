@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager
 from typing import Any, Unpack
 
-from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphInterrupt
@@ -92,8 +92,7 @@ def create_guarded_graph(
         input_schema=inner.input_schema(),
         output_schema=inner.output_schema(),
     )
-    runnable: Any = RunnableLambda(node.run, afunc=node.arun, name=inner.node_name)
-    builder.add_node(inner.node_name, runnable)
+    builder.add_node(inner.node_name, node)
     builder.add_edge(START, inner.node_name)
     builder.add_edge(inner.node_name, END)
     saver = checkpointer
@@ -105,14 +104,16 @@ def create_guarded_graph(
     return GuardedGraph.of(compiled)
 
 
-class _GuardNode:
-    """The node round the wrapped graph."""
+class _GuardNode(Runnable[Any, Any]):
+    """The node round the wrapped graph. LangGraph traces it: as a ``RunnableLambda`` it would be traced once more."""
 
     def __init__(self, gate: Gate, inner: InnerGraph, *, on_sealed: OnSealed, speakers: frozenset[str]) -> None:
         self._gate, self._inner, self._on_sealed, self._speakers = gate, inner, on_sealed, speakers
+        self.name = inner.node_name
 
-    def run(self, state: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002 - as the base class
         """Admit, hear, run the wrapped graph, and return what it changed."""
+        state, config = input, config or {}
         said = convert(state.get("messages"))
         try:
             visit = self._gate.admit(run_context(get_runtime(), None), state.get(LEDGER_KEY))
@@ -133,8 +134,9 @@ class _GuardNode:
                 return self._changes(state, session)
             run_flow(session.settling(_ask))
 
-    async def arun(self, state: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
-        """Async twin of ``run``."""
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002 - as the base class
+        """Async twin of ``invoke``."""
+        state, config = input, config or {}
         said = convert(state.get("messages"))
         try:
             visit = await self._gate.aadmit(run_context(get_runtime(), None), state.get(LEDGER_KEY))

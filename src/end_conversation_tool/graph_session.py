@@ -161,13 +161,13 @@ class Session:
 
         Its model is none of LangChain's, or it was made before the run was interrupted.
         """
+        messages = self.messages
+        reply = next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)
+        if reply is None or reply.id in self.known or not (calls := {call.id for call in reply_of(reply).end_calls}):
+            return []
         ruled = {call["id"] for verdict in self.verdicts for call in verdict.reply.tool_calls}
-        answered = {getattr(message, "tool_call_id", None) for message in self.messages}
-        for message in reversed(self.messages):
-            if isinstance(message, AIMessage):
-                calls = {call.id for call in reply_of(message).end_calls}
-                return [(message, Place())] if message.id not in self.known and calls - ruled - answered else []
-        return []
+        answered = {getattr(message, "tool_call_id", None) for message in messages}
+        return [(reply, Place())] if calls - ruled - answered else []
 
     def looking(self, ask: Callable[[], object]) -> Flow[None]:
         """Look at what the last step said: note it, rule on what nobody has ruled on, and have the user asked.
@@ -254,14 +254,25 @@ class Session:
             raise HandOffError
 
 
-class Watch(BaseCallbackHandler):
+_deaf = property(lambda _handler: True)
+"""What a handler does not listen to. Told all the same, it would cost each model call a copy of the whole prompt."""
+
+
+class _Handler(BaseCallbackHandler):
+    """Runs where the event happens, and may stop what is going on."""
+
+    raise_error = True
+    run_inline = True
+    ignore_chain = ignore_retriever = ignore_retry = ignore_custom_event = _deaf
+
+
+class Watch(_Handler):
     """Knows where each model is called, and lets nothing start once the run has ended. For sync and async runs alike.
 
     A callback that raises is logged by LangChain, so ``end_conversation`` itself leaves the graph without one.
     """
 
-    raise_error = True
-    run_inline = True
+    ignore_llm = _deaf
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -305,11 +316,10 @@ class Watch(BaseCallbackHandler):
         return None
 
 
-class Rule(BaseCallbackHandler):
+class Rule(_Handler):
     """Rules on replies as they come. For sync runs."""
 
-    raise_error = True
-    run_inline = True
+    ignore_chat_model = ignore_agent = _deaf
 
     def __init__(self, watch: Watch) -> None:
         self._watch, self._session, self._lock = watch, watch.session, Lock()
@@ -322,11 +332,10 @@ class Rule(BaseCallbackHandler):
             run_flow(self._session.ruling(*found))
 
 
-class AsyncRule(AsyncCallbackHandler):
+class AsyncRule(_Handler, AsyncCallbackHandler):
     """Async twin of ``Rule``."""
 
-    raise_error = True
-    run_inline = True
+    ignore_chat_model = ignore_agent = _deaf
 
     def __init__(self, watch: Watch) -> None:
         self._watch, self._session, self._lock = watch, watch.session, asyncio.Lock()
