@@ -61,6 +61,10 @@ class SignalKind(StrEnum):
 RISK_KINDS = frozenset({SignalKind.SELF_HARM, SignalKind.VIOLENCE})
 """Kinds of which a *yes* is a risk flag. A healthy risk check has an answer for each."""
 
+_FOR_EVIDENCE = {Answer.YES: 2, Answer.NO: 1, Answer.UNKNOWN: 0}
+_FOR_RISK = {Answer.YES: 2, Answer.UNKNOWN: 1, Answer.NO: 0}
+"""Which of two answers wins: the higher."""
+
 _USER_KINDS = RISK_KINDS | {SignalKind.ABUSE, SignalKind.ASKS_TO_END, SignalKind.CONFIRMS_END}
 
 
@@ -206,11 +210,9 @@ def _merge(first: Signal, second: Signal) -> Signal:
     Where it is about risk, a failed detector does not hide behind one that is merely unsure.
     """
     if first.kind not in RISK_KINDS:
-        ranks = {Answer.YES: 2, Answer.NO: 1, Answer.UNKNOWN: 0}
-        return max(first, second, key=lambda signal: (ranks[signal.answer], signal.score or 0.0))
-    ranks = {Answer.YES: 2, Answer.UNKNOWN: 1, Answer.NO: 0}
+        return max(first, second, key=lambda signal: (_FOR_EVIDENCE[signal.answer], signal.score or 0.0))
     return max(
         first,
         second,
-        key=lambda signal: (ranks[signal.answer], signal.failed, signal.score or 0.0),
+        key=lambda signal: (_FOR_RISK[signal.answer], signal.failed, signal.score or 0.0),
     )

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 
-__all__ = ["is_literal", "literal", "parts", "read_sections", "regex", "spaced", "split"]
+__all__ = ["SHORT_STEM", "is_literal", "literal", "parts", "read_sections", "regex", "spaced", "split"]
 
 SHORT_STEM = 3
 """Letters that a stem with a star must have to be a trigger."""

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
-from end_conversation_tool.detectors.phrase_grammar import is_literal, parts, regex, spaced
+from end_conversation_tool.detectors.phrase_grammar import SHORT_STEM, is_literal, parts, regex, spaced
 
 __all__ = ["PhraseIndex", "Rule"]
 
@@ -116,6 +116,7 @@ class PhraseIndex:
         self._far_kinds = {rule.kind for entries in self._far.values() for *_, rule in entries}
         self._near_triggers, self._far_triggers = frozenset(self._near), frozenset(self._far)
         self._stems = frozenset(stems)
+        self._heads = {stem[:SHORT_STEM] for stem in stems}
         self._lengths = sorted({len(stem) - 1 for stem in stems})
         self._stemless = set[str]()
         self._stems_of: dict[str, tuple[str, ...]] = {}
@@ -172,7 +173,9 @@ class PhraseIndex:
 
     def _learn(self, token: str) -> tuple[str, ...]:
         """Return the stems that a token begins with, and remember them: most words of a language are seen again."""
-        stems = tuple(self._stems.intersection([token[:length] + "*" for length in self._lengths]))
+        stems: tuple[str, ...] = ()
+        if token[:SHORT_STEM] in self._heads:
+            stems = tuple(self._stems.intersection([token[:length] + "*" for length in self._lengths]))
         if len(token) <= _LONGEST_REMEMBERED:
             if len(self._stemless) + len(self._stems_of) >= _REMEMBERED:
                 self._stemless.clear()
