@@ -138,7 +138,7 @@ counted = Table(
     Column("policy_version", Text, nullable=False),
     Column("model", Text),
     Column("weight", Float, nullable=False),
-    Index("ect_counted_time", "at", "weight"),
+    Index("ect_counted_time", "at", "weight", "policy_version", "model"),
 )
 
 _TABLES = _metadata.sorted_tables

@@ -88,7 +88,7 @@ def open_appeals(_: str, limit: int) -> Flow[tuple[Appeal, ...]]:
     rows = yield (
         select(events.c.event)
         .where(events.c.kind == EventKind.APPEAL_OPENED.value, ~resolved.exists())
-        .order_by(events.c.number)
+        .order_by(events.c.at, events.c.number)  # as the index has them; by number alone, all events would be read
         .limit(limit)
     )
     return appeals_of(load(ThreadEvent, row[0]) for row in rows)
