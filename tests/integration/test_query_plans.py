@@ -22,7 +22,7 @@ from support.agents import Agent, config
 from support.multitude import Multitude, fill_postgres, fill_sqlite
 from support.plans import Said, SequentialScans, listening, scanned
 from support.postgres import fresh_database
-from support.workload import Action, everyday, reports, turns
+from support.workload import Action, Draw, everyday, reports, turns
 
 CROWD = Multitude(threads=20_000, seals=2_000)
 
@@ -45,6 +45,7 @@ class Filled(NamedTuple):
     saver: SealedSaver
     heard: list[Said]
     asked: Any
+    draw: Draw
 
     def scanned(self, action: Action) -> list[str]:
         return scanned(self.heard, self.asked, action)
@@ -57,7 +58,9 @@ def sqlite(path: Path, stack: ExitStack, *, analyze: bool) -> Filled:
     heard = stack.enter_context(listening())
     connection = stack.enter_context(closing(sqlite3.connect(path, check_same_thread=False)))
     registry = stack.enter_context(SqlSealRegistry(f"sqlite:///{path}"))
-    return Filled(f"sqlite:///{path}", registry, SealedSaver(SqliteSaver(connection), registry), heard, asked)
+    return Filled(
+        f"sqlite:///{path}", registry, SealedSaver(SqliteSaver(connection), registry), heard, asked, Draw(CROWD)
+    )
 
 
 def postgres(url: str, stack: ExitStack) -> Filled:
@@ -68,7 +71,7 @@ def postgres(url: str, stack: ExitStack) -> Filled:
     heard = stack.enter_context(listening())
     inner = stack.enter_context(PostgresSaver.from_conn_string(plain))
     registry = stack.enter_context(SqlSealRegistry(url))
-    return Filled(url, registry, SealedSaver(inner, registry), heard, asked)
+    return Filled(url, registry, SealedSaver(inner, registry), heard, asked, Draw(CROWD))
 
 
 @pytest.fixture(scope="module", params=["sqlite", "sqlite, never analyzed", "postgres"])
@@ -89,7 +92,7 @@ def test_no_statement_of_a_conversation_scans(filled: Filled) -> None:
 
 
 def test_no_statement_of_any_method_scans(filled: Filled) -> None:
-    for what, action in everyday(filled.registry, CROWD).items():
+    for what, action in everyday(filled.registry, filled.draw).items():
         assert filled.scanned(action) == [], what
 
 
@@ -117,7 +120,7 @@ def test_no_trigger_scans(filled: Filled) -> None:
 
 
 def test_a_missing_index_is_found(filled: Filled) -> None:
-    history = everyday(filled.registry, CROWD)["history"]
+    history = everyday(filled.registry, filled.draw)["history"]
     filled.asked.execute("DROP INDEX ect_events_thread")
     try:
         (found,) = filled.scanned(history)

@@ -1,9 +1,9 @@
 """A registry of many threads, written straight into its tables: its own way in would take hours for ten million.
 
-Two weeks of traffic. Thread ``n`` is ``thread-0000000n``: the first ``seals`` of them are sealed, each with a denial, a
-permitted end, a line in the audit trail, a ledger and a place in the count of threads; every tenth of them was warned,
-every hundredth has an appeal, and every second appeal is resolved. Of the others, which are open, every third carries a
-risk flag, and the rest were edited and retried; their lines in the audit trail are left out.
+The traffic of the last two weeks. Thread ``n`` is ``thread-0000000n``: the first ``seals`` of them are sealed, each
+with a denial, a permitted end, a line in the audit trail, a ledger and a place in the count of threads; every tenth of
+them was warned, every hundredth has an appeal, and every second appeal is resolved. Of the others, which are open,
+every third carries a risk flag, and the rest were edited and retried; their lines in the audit trail are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -36,8 +36,8 @@ from support.records import permit
 
 __all__ = ["BEGIN", "DAYS", "Multitude", "fill_postgres", "fill_sqlite", "name"]
 
-BEGIN = datetime(2026, 3, 2, tzinfo=UTC)
 DAYS = 14
+BEGIN = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=DAYS)
 _MICROSECONDS = DAYS * 86_400_000_000
 _START = int(BEGIN.timestamp() * 1_000_000)
 _ZERO = "thread-00000000"

@@ -22,13 +22,14 @@ __all__ = ["Said", "SequentialScans", "listening", "plan", "scanned", "scans", "
 
 _PATIENCE_SECONDS = 10.0
 _PLANNED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
-_ONE_PAGE = ("ect_meta",)
+_ONE_PAGE = ("ect_meta", "temp.ect_alike")
 """Tables of a handful of rows: nothing is quicker than to look at their one page."""
 
 _LANGGRAPHS = ("checkpoints", "checkpoint_blobs", "checkpoint_writes", "writes")
 """Tables of LangGraph's checkpointers: its own affair."""
 
 _MADE = re.compile(r"(?:CO-ROUTINE|MATERIALIZE) (\S+)")
+_TEMPORARY = re.compile(r"(CREATE|DROP) .*\btemp(\.|orary)", re.IGNORECASE)
 _BLOB = re.compile(r"\bx'[0-9a-f]+'")  # would be shown as text that is none
 _SCANNED = re.compile(r"SCAN (\S+)(?!.* VIRTUAL TABLE)")
 
@@ -105,10 +106,10 @@ def scans_in_programs(connection: sqlite3.Connection, statement: str) -> list[st
     roots = dict(connection.execute("SELECT rootpage, name FROM sqlite_master WHERE rootpage > 0"))
     cursors: dict[int, int] = {}
     found = []
-    for address, opcode, cursor, root, *_ in connection.execute(f"EXPLAIN {_BLOB.sub('NULL', statement)}"):
+    for address, opcode, cursor, root, database, *_ in connection.execute(f"EXPLAIN {_BLOB.sub('NULL', statement)}"):
         if address == 0:
             cursors = {}  # the program of a trigger begins
-        if opcode in {"OpenRead", "OpenWrite"}:
+        if opcode in {"OpenRead", "OpenWrite"} and database == 0:  # 1 is that of temporary tables
             cursors[cursor] = root
         elif opcode in {"Rewind", "Last"} and cursor in cursors:
             found.append(str(roots.get(cursors[cursor], "sqlite_master")))
@@ -128,10 +129,11 @@ def scanned(heard: list[Said], asked: Any, action: Callable[[], object]) -> list
     """
     heard.clear()
     action()
-    said = {known.statement: known for known in heard}.values()
-    assert said, "nothing was heard"
+    assert heard, "nothing was said"
     found = []
-    for known in said:
+    for known in list(heard):
+        if _TEMPORARY.match(known.statement):
+            asked.execute(known.statement)
         steps = scans(plan(asked, known))
         if isinstance(asked, sqlite3.Connection) and known.statement.startswith("INSERT"):
             steps += scans_in_programs(asked, known.statement)

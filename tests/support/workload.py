@@ -15,10 +15,10 @@ from end_conversation_tool.registry import SqlSealRegistry
 from end_conversation_tool.report import build_report
 from end_conversation_tool.saver import SealedSaver
 from support.agents import INSULT, LADDER, Agent, config, ending
-from support.multitude import BEGIN, Multitude, name
+from support.multitude import BEGIN, DAYS, Multitude, name
 from support.records import denial, permit
 
-__all__ = ["Action", "everyday", "refused", "reports", "turns"]
+__all__ = ["Action", "Draw", "everyday", "refused", "reports", "turns"]
 
 Action = Callable[[], object]
 _SIGNED = {"operator": "ada", "reason": "a test"}
@@ -42,54 +42,69 @@ def turns(registry: SqlSealRegistry, saver: SealedSaver) -> dict[str, Action]:
     }
 
 
-def refused(agent: Agent) -> None:
+def refused(agent: Agent, thread_id: str = "t") -> None:
     """Say something to a sealed thread."""
     with pytest.raises(ThreadSealedError):
-        agent.say("Hello?")
+        agent.say("Hello?", where=config(thread_id))
 
 
-def everyday(registry: SqlSealRegistry, crowd: Multitude) -> dict[str, Action]:
-    """Return one call of each method; each may be called as often as there are threads of its kind."""
-    sealed, opened, fresh = count(1, 7), count(crowd.seals, 11), count(crowd.threads)
+class Draw:
+    """Threads of each kind, another one each time: every tenth, so that there are many and they lie far apart."""
+
+    def __init__(self, crowd: Multitude) -> None:
+        self._kinds = {
+            "sealed": count(1, 10),
+            "to reopen": count(2, 10),
+            "appealed": count(100, 200),
+            "open": count(crowd.seals + 1, 10),
+            "unknown": count(crowd.threads),
+        }
+
+    def __call__(self, kind: str) -> str:
+        """Return the id of a thread."""
+        return name(next(self._kinds[kind]))
+
+
+def everyday(registry: SqlSealRegistry, draw: Draw) -> dict[str, Action]:
+    """Return one call of each method of a registry."""
     limits = BreakerLimits(per_hour=10**9, per_10_000_threads=10_000.0)
-    unsealed, appealed = count(2, 7), count(100, 200)
     return {
-        "status, open": lambda: registry.status(name(next(opened))),
-        "status, sealed": lambda: registry.status(name(next(sealed))),
-        "status, unknown": lambda: registry.status(f"{next(fresh)}"),
-        "record_decision": lambda: registry.record_decision(denial(name(next(opened)))),
-        "seal": lambda: registry.seal(permit(f"{next(fresh)}")),
-        "seal, sealed already": lambda: registry.seal(permit(name(next(sealed)))),
-        "seal_within limits": lambda: registry.seal_within(permit(f"{next(fresh)}"), limits),
-        "reopen": lambda: registry.reopen(name(next(unsealed)), **_SIGNED),
-        "open_branch": lambda: registry.open_branch(name(next(sealed)), parent=0, forked_from="c"),
-        "flag_risk": lambda: registry.flag_risk(name(next(opened)), kind="self_harm", source="host"),
-        "clear_risk": lambda: registry.clear_risk(name(next(opened)), **_SIGNED),
-        "copy_status": lambda: registry.copy_status(name(next(sealed)), f"{next(fresh)}"),
-        "decisions": lambda: registry.decisions(name(next(sealed))),
-        "history": lambda: registry.history(name(next(sealed))),
-        "seals": lambda: registry.seals(name(next(sealed))),
-        "note_mention": lambda: registry.note_mention(name(next(opened)), evidence=_WARNING, policy="policy-1"),
-        "note_heeded": lambda: registry.note_heeded(name(next(opened)), evidence=_WARNING, policy="policy-1"),
-        "count_thread": lambda: registry.count_thread(f"{next(fresh)}", policy="policy-1"),
-        "save_ledger": lambda: registry.save_ledger(f"{next(fresh)}", "{}", replaces=0),
-        "save_ledger, again": lambda: registry.save_ledger(f"{next(fresh)}", "{}", replaces=7),
-        "load_ledger": lambda: registry.load_ledger(name(next(sealed))),
-        "give_feedback": lambda: registry.give_feedback(name(next(sealed)), rating=1),
-        "open_appeal": lambda: registry.open_appeal(name(next(sealed)), text="Please"),
+        "status, open": lambda: registry.status(draw("open")),
+        "status, sealed": lambda: registry.status(draw("sealed")),
+        "status, unknown": lambda: registry.status(draw("unknown")),
+        "record_decision": lambda: registry.record_decision(denial(draw("open"))),
+        "seal": lambda: registry.seal(permit(draw("unknown"))),
+        "seal, sealed already": lambda: registry.seal(permit(draw("sealed"))),
+        "seal_within limits": lambda: registry.seal_within(permit(draw("unknown")), limits),
+        "reopen": lambda: registry.reopen(draw("to reopen"), **_SIGNED),
+        "open_branch": lambda: registry.open_branch(draw("sealed"), parent=0, forked_from="c"),
+        "flag_risk": lambda: registry.flag_risk(draw("open"), kind="self_harm", source="host"),
+        "clear_risk": lambda: registry.clear_risk(draw("open"), **_SIGNED),
+        "copy_status": lambda: registry.copy_status(draw("sealed"), draw("unknown")),
+        "decisions": lambda: registry.decisions(draw("sealed")),
+        "history": lambda: registry.history(draw("sealed")),
+        "seals": lambda: registry.seals(draw("sealed")),
+        "note_mention": lambda: registry.note_mention(draw("open"), evidence=_WARNING, policy="policy-1"),
+        "note_heeded": lambda: registry.note_heeded(draw("open"), evidence=_WARNING, policy="policy-1"),
+        "count_thread": lambda: registry.count_thread(draw("unknown"), policy="policy-1"),
+        "save_ledger": lambda: registry.save_ledger(draw("unknown"), "{}", replaces=0),
+        "save_ledger, again": lambda: registry.save_ledger(draw("unknown"), "{}", replaces=7),
+        "load_ledger": lambda: registry.load_ledger(draw("sealed")),
+        "give_feedback": lambda: registry.give_feedback(draw("sealed"), rating=1),
+        "open_appeal": lambda: registry.open_appeal(draw("sealed"), text="Please"),
         "open_appeals, the first 100": registry.open_appeals,
-        "resolve_appeal": lambda: registry.resolve_appeal(name(next(appealed)), upheld=False, **_SIGNED),
+        "resolve_appeal": lambda: registry.resolve_appeal(draw("appealed"), upheld=False, operator="ada", reason="-"),
         "reset_breaker": lambda: registry.reset_breaker(**_SIGNED),
         "breaker_history": registry.breaker_history,
         "breaker": registry.breaker,
-        "erase": lambda: registry.erase(name(next(sealed)), **_SIGNED),
+        "erase": lambda: registry.erase(draw("sealed"), **_SIGNED),
     }
 
 
 def reports(registry: SqlSealRegistry) -> dict[str, Action]:
     """Return the reports of a day and of a week."""
-    week = BEGIN + timedelta(days=7)
+    end = BEGIN + timedelta(days=DAYS)
     return {
-        "report of a day": lambda: build_report(registry, week - timedelta(days=1), week),
-        "report of a week": lambda: build_report(registry, BEGIN, week),
+        f"report of a {period}": lambda days=days: build_report(registry, end - timedelta(days=days), end)  # type: ignore[misc]
+        for period, days in (("day", 1), ("week", 7))
     }
