@@ -10,62 +10,35 @@ the order of the measurements.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from agents import BARE, ENGINES, USER, measured
+from intervals import HEADER, Row, compared
+from texts import SAID
+from variants import BARE, ENGINES, measured
+
+__all__ = ["aturn_times", "table", "turn_times"]
+
+Text = Callable[[int], str]
 
 
-@dataclass(frozen=True)
-class Row:
-    """What was measured of one variant: milliseconds, and ratios to the bare agent."""
-
-    name: str
-    milliseconds: float
-    ratio: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"| {self.name} | {self.milliseconds:.2f} | {self.ratio:.2f} | {self.low:.2f} to {self.high:.2f} |"
+def said(number: int) -> str:
+    """Return what the user says in a turn."""
+    return SAID[number % len(SAID)]
 
 
-HEADER = "| variant | median ms | ratio to bare | 95 % interval |\n|---|---|---|---|"
-
-
-def compared(times: dict[str, list[float]]) -> list[Row]:
-    """Return each variant's median and ratio."""
-    return [
-        Row(
-            name,
-            statistics.median(own) * 1000,
-            *median_interval([o / b for o, b in zip(own, times[BARE], strict=True)]),
-        )
-        for name, own in times.items()
-    ]
-
-
-def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the median with its 95 % interval, from the binomial distribution of the order."""
-    ordered = sorted(values)
-    reach = 0.98 * len(ordered) ** 0.5  # 1.96 standard deviations of half the count
-    low = ordered[max(round(len(ordered) / 2 - reach) - 1, 0)]
-    high = ordered[min(round(len(ordered) / 2 + reach), len(ordered) - 1)]
-    return statistics.median(ordered), low, high
-
-
-def turn_times(graphs: dict[str, Any], turns: int, *, text: str = USER, per_thread: int = 10) -> dict[str, list[float]]:
-    """Return the seconds of each turn of each variant, interleaved; the first turns warm up."""
+def turn_times(
+    graphs: dict[str, Any], turns: int, *, text: Text = said, per_thread: int = 10
+) -> dict[str, list[float]]:
+    """Return the seconds of each turn of each variant, interleaved; the first thread warms up."""
     times: dict[str, list[float]] = {name: [] for name in graphs}
     for number in range(-per_thread, turns):
         config = {"configurable": {"thread_id": str(number // per_thread)}}
         for name, graph in graphs.items():
+            given = {"messages": [("user", text(number))]}
             started = time.perf_counter()
-            graph.invoke({"messages": [("user", text)]}, config)
+            graph.invoke(given, config)
             if number >= 0:
                 times[name].append(time.perf_counter() - started)
     return times
@@ -77,24 +50,26 @@ async def aturn_times(graphs: dict[str, Any], turns: int, *, per_thread: int = 1
     for number in range(-per_thread, turns):
         config = {"configurable": {"thread_id": str(number // per_thread)}}
         for name, graph in graphs.items():
+            given = {"messages": [("user", said(number))]}
             started = time.perf_counter()
-            await graph.ainvoke({"messages": [("user", USER)]}, config)
+            await graph.ainvoke(given, config)
             if number >= 0:
                 times[name].append(time.perf_counter() - started)
     return times
 
 
 def table(engine: str, turns: int, *, asynchronous: bool = False) -> list[Row]:
-    """Measure all variants on one engine. Asynchronous turns are measured in memory: the other savers here are sync."""
-    with measured(engine) as graphs:
-        return compared(asyncio.run(aturn_times(graphs, turns)) if asynchronous else turn_times(graphs, turns))
+    """Measure all variants on one engine, with LangGraph's sync or async checkpointer for it."""
+    with measured(engine, asynchronous=asynchronous) as (runner, graphs):
+        times = runner.run(aturn_times(graphs, turns)) if asynchronous else turn_times(graphs, turns)
+        return compared(times, BARE)
 
 
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--turns", type=int, default=100)
-    parser.add_argument("--engine", choices=sorted(ENGINES), default="sqlite")
+    parser.add_argument("--engine", choices=ENGINES, default="sqlite")
     parser.add_argument("--asynchronous", action="store_true")
     options = parser.parse_args()
     print(HEADER)

