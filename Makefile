@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo serve test test-browser lint format clean train eval-detectors composite bench
+.PHONY: demo serve test test-browser lint format clean train eval-detectors composite bench bench-registry bench-peers
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,16 @@ $(TRAINED): $(READY)
 bench: $(TRAINED) ## turns side by side with the bare agent and stock middlewares; writes docs/benchmarks/
 	$(BIN)/python benchmarks/run.py
 
+bench-registry: $(READY) ## ten million threads, a million sealed: half an hour, 15 GB of disk; writes docs/benchmarks/
+	$(BIN)/python benchmarks/registry.py --write
+
+PEERS := .venv-peers
+
+bench-peers: ## guardrails of NeMo and of OpenAI Agents, in an environment of their own; writes docs/benchmarks/
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check nemoguardrails openai-agents
+	$(PEERS)/bin/python benchmarks/peers.py --write
+
 # The next three need labelled data, in $END_CONVERSATION_DATA or ../shared/data; without it they say so and stop.
 train: $(TRAINED) ## fit the detectors' models and write the weights that ship
 	$(BIN)/python training/train.py
@@ -54,4 +64,4 @@ composite: $(TRAINED) ## is a person at risk ever cut off? through the real midd
 	$(BIN)/python benchmarks/composite.py --judge simulated
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis

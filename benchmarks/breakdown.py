@@ -43,6 +43,7 @@ _PARTS = {
     "running.py": "ours: saver",
     "run_context.py": "ours: middleware",
     "middleware.py": "ours: middleware",
+    "hooks.py": "ours: middleware",
     "messages.py": "ours: middleware",
     "content.py": "ours: middleware",
     "upstream.py": "ours: middleware",

@@ -21,17 +21,18 @@ from statistics import median
 
 from langgraph.checkpoint.memory import InMemorySaver
 from texts import SAID
-from variants import BARE, OURS, UNSAVED, Place, agent, sealed
+from variants import BARE, OURS, Place, agent, sealed
 
 from end_conversation_tool import InMemorySealRegistry
 from end_conversation_tool.middleware import EndConversationMiddleware
 
 __all__ = ["HEADER", "compared"]
 
-VARIANTS = (BARE, OURS, UNSAVED)
+VARIANTS = (BARE, OURS)
 HEADER = (
     "| variant | turns a second | throughput, ratio to bare | KB kept by a conversation | more than bare |\n"
     + "|---" * 5
+    + "|"
 )
 
 

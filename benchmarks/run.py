@@ -12,25 +12,30 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import breakdown
+import crowd
 import more
 import turn
-from agents import BARE, OURS
+from intervals import HEADER, Row
+from variants import BARE, ENGINES
 
 FOLDER = Path(__file__).parents[1] / "docs" / "benchmarks"
 PACKAGES = ("langgraph", "langchain", "langchain-core", "pydantic", "sqlalchemy", "numpy")
 
 
-def turns_section(turns: int) -> tuple[str, dict[str, list[turn.Row]]]:
+def turns_section(turns: int) -> tuple[str, dict[str, list[Row]]]:
     """Return the tables of whole turns, and their rows."""
-    tables = {engine: turn.table(engine, turns) for engine in ("memory", "sqlite", "postgres")}
-    tables["memory, async"] = turn.table("memory", turns, asynchronous=True)
-    parts = [f"### {engine}\n\n{turn.HEADER}\n" + "\n".join(map(str, rows)) for engine, rows in tables.items()]
+    tables = {}
+    for engine in ENGINES:
+        tables[engine] = turn.table(engine, turns)
+        tables[f"{engine}, async"] = turn.table(engine, turns, asynchronous=True)
+    parts = [f"### {engine}\n\n{HEADER}\n" + "\n".join(map(str, rows)) for engine, rows in tables.items()]
     return f"## A turn\n\n{turns} turns of each variant, interleaved.\n\n" + "\n\n".join(parts), tables
 
 
-def more_section() -> str:
-    """Return everything that is not a whole turn on an engine."""
-    shares, sizes, crowd = more.shares_by_turn(), more.by_message(), more.at_once()
+def more_section(scale: int) -> str:
+    """Return everything that is not a whole turn on an engine, with a ``scale``-th of the work."""
+    shares, sizes = more.shares_by_turn(), more.by_message(turns=60 // scale)
     imports, detectors = more.import_seconds(), more.detector_milliseconds()
     first = shares[min(shares)]
     lines = [
@@ -43,10 +48,16 @@ def more_section() -> str:
         *(f"| {length:,} | {ms:.2f} | {ratio:.2f} |" for length, (ms, ratio) in sizes.items()),
         "\n## A message to a sealed thread (SQLite)\n",
         f"Refusing it takes {more.refusal():.2f} of a turn of the bare agent.",
-        "\n## 1,000 conversations at once, in one process, in memory\n",
-        "| variant | turns a second |\n|---|---|",
-        *(f"| {name} | {speed:.0f} |" for name, speed in crowd.items()),
-        f"\nThroughput: {crowd[OURS] / crowd[BARE]:.2f} of the bare agent's.",
+        f"\n## {1_000 // scale:,} conversations at once, in one process, in memory\n",
+        "Async, two turns each; a process for each variant and measurement. Memory is what Python holds after them and",
+        "after a collection, most of it the checkpoints that the saver in memory keeps.\n",
+        crowd.HEADER,
+        *crowd.compared(conversations=1_000 // scale),
+        "\n## Where the time of a turn goes\n",
+        "Processor time of async turns with threads in memory, sampled; what happens in C, in Python's own library, in",
+        "pydantic or in SQLAlchemy belongs to whoever called it (`benchmarks/breakdown.py`).\n",
+        breakdown.HEADER,
+        *breakdown.lines(1_500 // scale),
         "\n## Imports, in a fresh process\n",
         "| what | s |\n|---|---|",
         *(f"| {name} | {seconds:.2f} |" for name, seconds in imports.items()),
@@ -57,7 +68,7 @@ def more_section() -> str:
     return "\n".join(lines)
 
 
-def plot(tables: dict[str, list[turn.Row]]) -> None:
+def plot(tables: dict[str, list[Row]]) -> None:
     """Draw the ratios to the bare agent."""
     import matplotlib as mpl  # noqa: PLC0415 - only where something is drawn
 
@@ -65,8 +76,8 @@ def plot(tables: dict[str, list[turn.Row]]) -> None:
     mpl.rcParams["svg.hashsalt"] = "end-conversation-tool"
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    figure, axes = plt.subplots(1, len(tables), figsize=(14, 3.6), sharey=True)
-    for axis, (engine, rows) in zip(axes, tables.items(), strict=True):
+    figure, axes = plt.subplots(2, len(tables) // 2, figsize=(14, 7), sharey=True)
+    for axis, (engine, rows) in zip(axes.T.flat, tables.items(), strict=True):
         shown = [row for row in rows if row.name != BARE][::-1]
         errors = [[row.ratio - row.low for row in shown], [row.high - row.ratio for row in shown]]
         colours = ["#2a6f97" if row.name.startswith("ours") else "#b0b7bf" for row in shown]
@@ -81,16 +92,20 @@ def plot(tables: dict[str, list[turn.Row]]) -> None:
 def main() -> None:
     """Measure, and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of the turns, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="a tenth of it, to see that it works")
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    section, tables = turns_section(20 if options.quick else 200)
+    scale = 10 if options.quick else 1
+    section, tables = turns_section(200 // scale)
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     about = (
         f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {os.cpu_count()} cores; {versions}.\n"
-        "Written by `make bench`. Ratios are from one run, medians with 95 % intervals; times are of one machine."
+        "Written by `make bench`. Ratios are from one run, medians with 95 % intervals; times are of one machine.\n"
+        "Users and the model say about 200 different things (`benchmarks/texts.py`), the same for every variant.\n\n"
+        "Beside this page: [a registry of ten million threads](registry.md), and [rule-only guardrails of other"
+        " frameworks](peers.md)."
     )
-    text = f"# Benchmarks\n\n{about}\n\n![Ratios](turns.svg)\n\n{section}\n\n{more_section()}\n"
+    text = f"# Benchmarks\n\n{about}\n\n![Ratios](turns.svg)\n\n{section}\n\n{more_section(scale)}\n"
     (FOLDER / "README.md").write_text(text, encoding="utf-8")
     plot(tables)
     print(text)
