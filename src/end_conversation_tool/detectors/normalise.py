@@ -14,6 +14,7 @@ import re
 import unicodedata
 from functools import cache, lru_cache
 from importlib import resources
+from string import ascii_lowercase
 
 __all__ = ["as_meant", "compact", "fold", "has_cjk", "own_voice", "plain", "tokens"]
 
@@ -27,6 +28,8 @@ _EMOJI = {
 _LEET_LETTERS = "0134578@$"
 _LEET = str.maketrans(_LEET_LETTERS, "oieastbas")
 _LEET_TOKEN = re.compile(r"[a-z@$]*(?:[a-z][0134578@$]|[0134578@$][a-z])[a-z0134578@$]*")
+_LEET_RUN = ascii_lowercase + _LEET_LETTERS
+_LEET_WORD = re.compile(r"[a-z0134578@$]+")
 _SHORTHAND = {
     "4ever": "forever", "4eva": "forever", "b4": "before", "h8": "hate", "h8s": "hates", "gr8": "great", "l8": "late",
     "l8r": "later", "m8": "mate", "w8": "wait", "no1": "no one", "any1": "anyone", "some1": "someone",
@@ -185,13 +188,31 @@ def plain(text: str) -> str:
     if "*" in folded or "#" in folded:
         for masked, word in _MASKED:
             folded = masked.sub(word, folded)
-    if any(map(folded.__contains__, _LEET_LETTERS)) and _MAY_BE_LETTER.search(folded):
-        folded = _LEET_TOKEN.sub(lambda match: _SHORTHAND.get(match[0]) or match[0].translate(_LEET), folded)
+    if any(map(folded.__contains__, _LEET_LETTERS)):
+        folded = _read_digits(folded)
     if _SINGLE_LETTERS.search(folded):
         folded = _SPELLED_OUT.sub(_join, folded)
     if _may_be_stretched(folded):
         folded = _REPEATED.sub(_shrink, folded)
     return folded
+
+
+def _read_digits(text: str) -> str:
+    """Read the digits in words as the letters, or the words, that they stand for."""
+    pieces, end = list[str](), 0
+    for match in _MAY_BE_LETTER.finditer(text):
+        if match.start() >= end:
+            before = text[end : match.start()].rstrip(_LEET_RUN)
+            begin = end + len(before)
+            word = _LEET_WORD.match(text, begin)
+            if word:
+                pieces += (before, _LEET_TOKEN.sub(_read_word, word[0]))
+                end = word.end()
+    return "".join([*pieces, text[end:]])
+
+
+def _read_word(match: re.Match[str]) -> str:
+    return _SHORTHAND.get(match[0]) or match[0].translate(_LEET)
 
 
 def _may_be_stretched(text: str) -> bool:
