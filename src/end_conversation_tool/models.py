@@ -297,8 +297,7 @@ class BranchStatus(Record):
     past_seals: tuple[SealPoint, ...] = ()
 
 
-_UNTOUCHED = BranchStatus()
-"""The thread as it began, of which nothing is on record: the same for every ordinary thread."""
+_UNTOUCHED = BranchStatus()  # of which nothing is on record: the same for every ordinary thread
 
 
 class ThreadStatus(Record):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import URL, NullPool, create_engine, make_url
@@ -156,12 +157,36 @@ async def test_more_sync_callers_than_connections_take_turns(url: str) -> None:
 
 
 async def test_a_statement_that_the_server_forgot_is_prepared_again(url: str) -> None:
-    with SqlSealRegistry(url) as registry:
+    async with SqlSealRegistry(url) as registry:
         registry.seal(permit())
         assert registry.status("thread").sealed
-        reader = registry._store._readers[0]  # type: ignore[attr-defined]
-        reader.pgconn.exec_(b"DEALLOCATE ALL")
-        assert registry.status("thread").sealed
-        assert registry.status("thread").sealed
-        assert registry._store._readers[0] is not reader  # type: ignore[attr-defined]
-    assert registry._store._readers == []  # type: ignore[attr-defined]
+        assert (await registry.astatus("thread")).sealed
+        store: Any = registry._store
+        reader, connection = store._readers[0], store._in_loop()._idle[0]
+        for pgconn in (reader.pgconn, connection.pgconn):
+            pgconn.exec_(b"DEALLOCATE ALL")
+        for _ in range(2):
+            assert registry.status("thread").sealed
+            assert (await registry.astatus("thread")).sealed
+        assert store._readers[0] is not reader
+        assert store._in_loop()._idle[0] is not connection
+    assert store._readers == []
+
+
+async def test_a_read_that_is_given_up_leaves_nothing_behind(url: str) -> None:
+    async with SqlSealRegistry(url, pool_size=1) as registry:
+        registry.seal(permit())
+        await registry.astatus("thread")
+        engine = create_engine(url, poolclass=NullPool)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("LOCK TABLE ect_threads IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(registry.astatus("thread"), 0.2)
+        assert (await registry.astatus("thread")).sealed
+
+
+async def test_texts_come_in_the_encoding_of_the_connection(url: str) -> None:
+    async with SqlSealRegistry(f"{url}{'&' if '?' in url else '?'}client_encoding=latin1") as registry:
+        registry.seal(permit("caf\u00e9"))
+        assert registry.status("caf\u00e9").sealed
+        assert (await registry.astatus("caf\u00e9")).sealed

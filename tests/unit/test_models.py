@@ -21,6 +21,9 @@ from end_conversation_tool.models import (
     utc_now,
     validate_thread_id,
 )
+from end_conversation_tool.registry import InMemorySealRegistry
+from end_conversation_tool.registry.untouched import untouched
+from support.records import permit
 
 
 @pytest.mark.parametrize(
@@ -111,3 +114,24 @@ def test_a_kept_open_branch_never_stands_for_a_sealed_one() -> None:
     assert unheard_of.on_branch(1) == BranchStatus(branch=1)
     with pytest.raises(ValidationError):
         unheard_of.on_branch(1).seal = None  # type: ignore[misc]
+
+
+def test_an_untouched_thread_is_one_record_that_nobody_can_change() -> None:
+    first = untouched("t")
+    assert untouched("t") is first
+    assert first == ThreadStatus(thread_id="t")
+    with pytest.raises(ValidationError):
+        first.branch = 1  # type: ignore[misc]
+    assert untouched("u").thread_id == "u"
+
+
+def test_what_is_kept_of_untouched_threads_neither_unseals_nor_unflags() -> None:
+    registry, other = InMemorySealRegistry(), InMemorySealRegistry()
+    assert registry.status("t") is untouched("t")
+    registry.flag_risk("t", kind="self_harm", source="host")
+    assert registry.status("t").at_risk
+    registry.clear_risk("t", operator="Kim", reason="talked to them")
+    registry.seal(permit("t"))
+    assert registry.status("t").sealed
+    assert not untouched("t").sealed
+    assert not other.status("t").sealed

@@ -23,6 +23,7 @@ from end_conversation_tool.registry.driver import Flow
 from end_conversation_tool.registry.erasure import erased_id
 from end_conversation_tool.registry.schema import decisions, events, ledgers, thread_key, threads
 from end_conversation_tool.registry.transitions import Change, Transition
+from end_conversation_tool.registry.untouched import untouched
 
 __all__ = [
     "READ_STATE",
@@ -188,7 +189,7 @@ def load_status(thread_id: str, state: str | None) -> ThreadStatus:
         RegistrySchemaError: It cannot be read, or belongs to another thread.
     """
     if state is None:
-        return ThreadStatus(thread_id=thread_id)
+        return untouched(thread_id)
     status = load(ThreadStatus, state)
     if status.thread_id == erased_id(thread_id):
         return status.model_copy(update={"thread_id": thread_id})

@@ -28,6 +28,7 @@ from end_conversation_tool.registry.breaking import BREAKER_THREAD, DAY, HOUR, s
 from end_conversation_tool.registry.erasure import erased_event, erased_id, erased_record, erased_status
 from end_conversation_tool.registry.notes import Noting, Past, appeals_of
 from end_conversation_tool.registry.transitions import Change, Sealing, event_of
+from end_conversation_tool.registry.untouched import untouched
 from end_conversation_tool.vocabulary import EventKind, Outcome
 
 __all__ = [
@@ -66,7 +67,7 @@ class Books:
         if known is None and self.erased:
             known = self.threads.get(erased_id(thread_id))
             known = known and known.model_copy(update={"thread_id": thread_id})
-        return known or ThreadStatus(thread_id=thread_id)
+        return known or untouched(thread_id)
 
     def of(self, kept: Mapping[str, list[R]], thread_id: str) -> list[R]:
         """Return what is kept of a thread, from before an erasure and from after it."""

@@ -19,15 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from end_conversation_tool.registry.driver import Flow, Rows, adrive
 from end_conversation_tool.registry.failures import translated
 from end_conversation_tool.registry.flows import READ_STATE
-from end_conversation_tool.registry.loops import LoopConnections
+from end_conversation_tool.registry.loops import READ_NAME, LoopConnections, value_of
 from end_conversation_tool.registry.schema import TABLE_NAMES
 from end_conversation_tool.registry.stores import ALIVE, Store, rows_of
 
 __all__ = ["PostgresStore"]
 
 T = TypeVar("T")
-
-_READ_NAME = b"ect_state"
 
 
 class _Reader(NamedTuple):
@@ -93,7 +91,7 @@ class PostgresStore(Store):
         try:
             reader = self._take_reader()
             try:
-                result = reader.pgconn.exec_prepared(_READ_NAME, (key.encode(),))
+                result = reader.pgconn.exec_prepared(READ_NAME, (key.encode(),))
             except OperationalError:  # it is closed
                 answered = False
             except BaseException:
@@ -105,8 +103,7 @@ class PostgresStore(Store):
                 self._readers.append(reader)
                 if self._closed:
                     self._close_readers()
-                value = result.get_value(0, 0) if result.ntuples else None
-                return None if value is None else value.decode(reader.encoding)
+                return value_of(result, reader.encoding)
             reader.taken.close()
         finally:
             self._slots.release()
@@ -119,7 +116,7 @@ class PostgresStore(Store):
             taken = self._engine.raw_connection()
             connection: Any = taken.driver_connection
             taken.detach()
-        connection.pgconn.prepare(_READ_NAME, f"{READ_STATE}$1".encode())
+        connection.pgconn.prepare(READ_NAME, f"{READ_STATE}$1".encode())
         return _Reader(connection.pgconn, connection.info.encoding, taken)
 
     def _close_readers(self) -> None:
@@ -145,8 +142,7 @@ class PostgresStore(Store):
         """Async twin of ``state``."""
         with translated(self.name):
             self.check()
-            row = await self._in_loop().fetch(self._read_state, (key,))
-            return None if row is None else str(row[0])
+            return await self._in_loop().state(key)
 
     async def aread(self, flow: Flow[T]) -> T:
         """Async twin of ``read``."""
