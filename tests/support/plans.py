@@ -18,7 +18,8 @@ from unittest import mock
 
 import psycopg
 
-from end_conversation_tool.registry import postgres
+from end_conversation_tool.registry import loops, postgres
+from end_conversation_tool.registry.flows import READ_STATE
 
 __all__ = ["Said", "SequentialScans", "listening", "plan", "scanned", "scans", "scans_in_programs"]
 
@@ -31,7 +32,7 @@ _LANGGRAPHS = ("checkpoints", "checkpoint_blobs", "checkpoint_writes", "writes")
 """Tables of LangGraph's checkpointers: its own affair."""
 
 _MADE = re.compile(r"(?:CO-ROUTINE|MATERIALIZE) (\S+)")
-_READER = postgres._Reader
+_READER, _ASKED = postgres._Reader, loops._asked
 _TEMPORARY = re.compile(r"(CREATE|DROP) .*\btemp(\.|orary)", re.IGNORECASE)
 _BLOB = re.compile(r"\bx'[0-9a-f]+'")  # would be shown as text that is none
 _SCANNED = re.compile(r"SCAN (\S+)(?!.* VIRTUAL TABLE)")
@@ -79,8 +80,13 @@ def listening() -> Iterator[list[Said]]:
     def reader(pgconn: Any, *rest: Any) -> Any:
         return _READER(_HearingPGconn(pgconn, heard), *rest)  # type: ignore[arg-type]
 
+    async def asked(pgconn: Any, key: str) -> Any:
+        heard.append(Said(f"{READ_STATE}%s", (key,)))
+        return await _ASKED(pgconn, key)
+
     with (
         mock.patch.object(postgres, "_Reader", reader),
+        mock.patch.object(loops, "_asked", asked),
         mock.patch.object(sqlite3, "connect", traced),
         mock.patch.object(psycopg.Cursor, "execute", hearing(psycopg.Cursor.execute)),
         mock.patch.object(psycopg.AsyncCursor, "execute", hearing(psycopg.AsyncCursor.execute)),

@@ -67,8 +67,7 @@ class LoopConnections:
             reused = bool(self._idle)
             connection = self._idle.pop() if reused else await self._connect()
             try:
-                connection.pgconn.send_query_prepared(READ_NAME, (key.encode(),))
-                result = await _finished(connection.pgconn)
+                result = await _asked(connection.pgconn, key)
                 if result is None or result.status != ExecStatus.TUPLES_OK:
                     # Once more in the ordinary way, which knows every error; and then with another connection.
                     row = await (await connection.execute(f"{READ_STATE}%s", (key,))).fetchone()
@@ -110,6 +109,11 @@ class LoopConnections:
         while self._open:
             connection = self._open.pop()  # held by a name: when it is garbage before it is closed, it warns
             connection.pgconn.finish()
+
+
+async def _asked(pgconn: PGconn, key: str) -> PGresult | None:
+    pgconn.send_query_prepared(READ_NAME, (key.encode(),))
+    return await _finished(pgconn)
 
 
 async def _finished(pgconn: PGconn) -> PGresult | None:
