@@ -200,9 +200,9 @@ def page(crowd: Multitude, rounds: int, sections: list[str]) -> str:
             f"report); {crowd.seals:,} ledgers and counted threads (`tests/support/multitude.py`). Each call is about",
             f"another thread; medians of {rounds}, of the reports 3, alternately on both registries of one run.",
             "All of it is in the cache of the operating system. PostgreSQL does not wait for the disk here.\n",
-            "A report counts its period, and `seal_within` the ends and the counted threads of the last 24 hours for its",
-            "limits: these grow with what happened, which is more in the large registry, and not with how many threads",
-            "there are.\n",
+            "A report counts its period, and `seal_within` the ends and the counted threads of the last 24 hours for",
+            "its limits: these grow with what happened, which is more in the large registry, and not with how many",
+            "threads there are.\n",
             "\n\n".join(sections),
             "",
         ]
