@@ -130,6 +130,11 @@ def timed(call: Action) -> float:
     return time.perf_counter() - began
 
 
+def closed(registry: SqlSealRegistry, runner: asyncio.Runner) -> None:
+    """Close a registry in the event loop that it was used in."""
+    runner.run(registry.aclose())
+
+
 def measure(urls: tuple[str, str], draws: tuple[Draw, Draw], rounds: int) -> dict[str, list[float]]:
     """Return the median seconds of each call on each registry."""
     with ExitStack() as stack:
@@ -137,7 +142,7 @@ def measure(urls: tuple[str, str], draws: tuple[Draw, Draw], rounds: int) -> dic
         calls = []
         for url, draw in zip(urls, draws, strict=True):
             registry, saver = stack.enter_context(opened(url))
-            stack.callback(lambda registry=registry: runner.run(registry.aclose()))
+            stack.callback(closed, registry, runner)
             calls.append((calls_on(registry, saver, draw, runner), reports(registry)))
         found = {}
         for group, often in ((0, rounds), (1, 3)):

