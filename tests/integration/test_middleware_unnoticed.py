@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain.agents.middleware import AgentMiddleware
+from langchain_core.messages import AIMessage, HumanMessage
 
 from end_conversation_tool.prompts import PROMPT_SECTION
 from end_conversation_tool.testing import tool_call
@@ -79,3 +81,52 @@ def test_a_call_of_another_tool_costs_no_decision() -> None:
     agent.say("hello")
     assert agent.counter.runs == ["x"]
     assert agent.registry.decisions("t") == ()
+
+
+class Touched(list[Any]):
+    """A list of messages that counts how many of them are looked at."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._counted(super().__iter__())
+
+    def __reversed__(self) -> Iterator[Any]:
+        return self._counted(super().__reversed__())
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        self.looks += len(found) if isinstance(index, slice) else 1
+        return found
+
+    def _counted(self, messages: Iterator[Any]) -> Iterator[Any]:
+        for message in messages:
+            self.looks += 1
+            yield message
+
+
+class Looking(AgentMiddleware[Any, Any, Any]):
+    """Stands before ours, and counts the messages that ours looks at besides the model's own reading."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks: list[int] = []
+
+    def wrap_model_call(self, request: Any, handler: Any) -> Any:
+        messages = Touched(request.state["messages"])
+        answer = handler(request.override(state={**request.state, "messages": messages}))
+        self.looks.append(messages.looks)
+        return answer
+
+
+@pytest.mark.parametrize("turns", [10, 1_000])
+def test_a_turn_looks_at_three_messages_however_long_the_thread(turns: int) -> None:
+    """The new message, the reply before it, and the user's message that the ledger knows."""
+    looking = Looking()
+    agent = Agent(lambda _messages: "Gladly.", before=[looking])
+    past = [made("Could you suggest a soup?") for _ in range(turns) for made in (HumanMessage, AIMessage)]
+    agent.invoke({"messages": past})
+    agent.say("And a salad?")
+    agent.say("And a bread?")
+    assert looking.looks[-1] == 3
+    assert looking.looks[-2] == 2 * turns + 2  # what came in as the past is read once, for risk
