@@ -30,7 +30,7 @@ from end_conversation_tool.flow import arun_flow, run_flow
 from end_conversation_tool.gate import Gate
 from end_conversation_tool.graph_session import AsyncRule, HandOffError, Rule, Session, Watch
 from end_conversation_tool.graph_state import InnerGraph, convert
-from end_conversation_tool.graph_stream import INTERRUPTS_KEY, GuardedGraph
+from end_conversation_tool.graph_stream import INTERRUPTS_KEY, GuardedGraph, Inside
 from end_conversation_tool.judge.base import Judge
 from end_conversation_tool.messages import END_KEY, LEDGER_KEY, arrived_after, new_user_messages
 from end_conversation_tool.options import GateOptions
@@ -121,16 +121,19 @@ class _GuardNode(Runnable[Any, Any]):
             return self._answer_sealed(state, error)
         visit = self._gate.hear(visit, new_user_messages(said, visit.ledger))
         session = Session(self._gate, visit, said, self._speakers)
+        inside = Inside.of(config, self)
         watch = Watch(session)
         rule = Rule(watch)
         while True:
             with _guarding(session), closing(self._stream(state, config, watch, rule)) as steps:
                 for session.values in steps:
+                    inside.after_step(session.values)
                     run_flow(session.looking(_ask))
                     if session.ended is not None:
                         break
             if session.question is None:
                 run_flow(session.noting())
+                inside.values = {}
                 return self._changes(state, session)
             run_flow(session.settling(_ask))
 
@@ -144,17 +147,20 @@ class _GuardNode(Runnable[Any, Any]):
             return self._answer_sealed(state, error)
         visit = await self._gate.ahear(visit, new_user_messages(said, visit.ledger))
         session = Session(self._gate, visit, said, self._speakers)
+        inside = Inside.of(config, self)
         watch = Watch(session)
         rule = AsyncRule(watch)
         while True:
             with _guarding(session):
                 async with aclosing(self._astream(state, config, watch, rule)) as steps:
                     async for session.values in steps:
+                        inside.after_step(session.values)
                         await arun_flow(session.looking(_ask))
                         if session.ended is not None:
                             break
             if session.question is None:
                 await arun_flow(session.noting())
+                inside.values = {}
                 return self._changes(state, session)
             await arun_flow(session.settling(_ask))
 

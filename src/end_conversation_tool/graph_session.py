@@ -301,9 +301,7 @@ class Watch(_Handler):
         """Note that a tool is done."""
         _tools.set(max(0, _tools.get() - 1))
 
-    def on_tool_error(self, *_args: Any, **_kwargs: Any) -> None:
-        """Note that a tool is done."""
-        _tools.set(max(0, _tools.get() - 1))
+    on_tool_error = on_tool_end
 
     def asking(self, response: LLMResult, run_id: UUID) -> tuple[AIMessage, Place] | None:
         """Return a reply that asks for the end and was not ruled on, and where it was made."""

@@ -54,6 +54,21 @@ def test_an_interrupt_in_a_tool(asynchronous: bool) -> None:  # noqa: FBT001 - b
     assert seen[1][2] == ["hi", "", "they said because", "I see"]
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("keys", [None, ["messages"], "messages"], ids=str)
+@both
+def test_an_interrupted_invoke_returns_what_the_bare_graph_returns(keys: Any, version: str, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    seen = []
+    for guarded in (False, True):
+        graph = Guarded([ask_call(), "I see", "more"], tools=[ask], guarded=guarded, asynchronous=asynchronous)
+        options: Any = {"version": version, "output_keys": keys}
+        stopped = graph.say("hi", **options)
+        found = [stopped, graph.invoke(Command(resume="because"), **options), graph.say("and?", output_keys=keys)]
+        values = [one.value if version == "v2" and hasattr(one, "interrupts") else one for one in found]
+        seen.append(shape(values))
+    assert seen[0] == seen[1]
+
+
 @both
 def test_an_interrupt_in_a_node(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     graph = Guarded(["hello"], inner={"change": in_a_node}, asynchronous=asynchronous)
