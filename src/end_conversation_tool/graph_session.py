@@ -157,10 +157,7 @@ class Session:
         return self.ended is not None or self.question is not None
 
     def unruled(self) -> list[tuple[AIMessage, Place]]:
-        """Return a reply of this run that asks for the end, and of which no callback told.
-
-        Its model is none of LangChain's, or it was made before the run was interrupted.
-        """
+        """Return an end-seeking reply no callback told of: a foreign model's, or one from before an interrupt."""
         messages = self.messages
         reply = next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)
         if reply is None or reply.id in self.known or not (calls := {call.id for call in reply_of(reply).end_calls}):
