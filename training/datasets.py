@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-KINDS_USER = ("self_harm", "self_harm_topic", "violence", "abuse")
+KINDS_USER = ("self_harm", "self_harm_topic", "self_harm_wide", "violence", "violence_wide", "abuse")
 KINDS_ASSISTANT = ("refusal", "redirection")
 
 
@@ -61,6 +61,7 @@ def read(name: str) -> Iterator[dict[str, Any]]:
 
 def _row(source: str, text: str, tags: tuple[str, ...], **judged: tuple[int, float]) -> Row:
     """Make a row of a user's text. Each kind gets ``(label, weight)``."""
+    judged |= {f"{kind}_wide": judged[kind] for kind in ("self_harm", "violence") if kind in judged}
     labels = {kind: label for kind, (label, _) in judged.items()}
     weights = {kind: weight for kind, (_, weight) in judged.items() if weight}
     return Row(source, text, "user", labels, weights, tags)

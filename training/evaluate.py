@@ -16,7 +16,7 @@ from pathlib import Path
 
 from datasets import KINDS_ASSISTANT, Row, all_rows, crisis_chats
 from figures import FIGURES, UNREAD, UNREAD_FIGURES, Figure, Tally, measures, naive_answers
-from grouping import assign_folds
+from grouping import FOLDS, assign_folds
 from train import PACKAGE, PROJECT, fold_models
 
 from end_conversation_tool.detectors import (
@@ -121,8 +121,8 @@ def report(ours: Tally, naive: Tally, chats: dict[str, Counter[str]], speed: tup
         "# How well the offline detectors do",
         "",
         "Written by `make eval-detectors`. Each row was judged by models fitted, and thresholds set, without that",
-        "row, its near-duplicates, its conversation and its prompt (5 folds). In brackets: 95 % intervals (Wilson;",
-        "bootstrap for F1). Recall, F1 and FPR count a *yes* only; *with doubt* counts *don't know* as well, which,",
+        f"row, its near-duplicates, its conversation and its prompt ({FOLDS} folds). In brackets: 95 % intervals",
+        "(Wilson; bootstrap for F1). Recall, F1 and FPR count a *yes* only; *with doubt* counts *don't know* as well, which,",
         "about risk, denies an end just as much, but flags nobody. A naive phrase list, written before anything was",
         "scored, is given beside it.",
         "",

@@ -7,10 +7,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from datasets import Row
 
-from end_conversation_tool.detectors.ngrams import BUCKETS, buckets
+from end_conversation_tool.detectors.ngrams import BUCKETS, MAX_WORD_CHARS, neighbours, spell, units, words_of
 from end_conversation_tool.detectors.normalise import plain, tokens
 
-FOLDS = 5
+FOLDS = 10
 SIMILAR = 0.6
 """Share of common n-grams (Jaccard) from which on two texts are near-duplicates."""
 
@@ -34,20 +34,57 @@ class _Union:
         self._parent[self.find(first)] = self.find(second)
 
 
-def line_of(text: str) -> str:
-    """Return a text as the models see it: tokens joined by spaces."""
-    return " ".join(tokens(plain(text)))
+def units_of(text: str) -> list[str]:
+    """Return a text as the models see it."""
+    return units(tokens(plain(text)))
 
 
-def bucket_matrix(lines: list[str], *, seed: int = 0) -> sp.csr_matrix:
-    """Return a matrix of texts by buckets; as in the models, each part of a text counts ``1 / sqrt(its size)``."""
-    parts = [part for line in lines for part in buckets(line, seed=seed)]
-    indices = np.concatenate(parts).astype(np.int32)
-    values = np.concatenate([np.full(len(part), max(len(part), 1) ** -0.5, np.float32) for part in parts])
-    pointer = np.cumsum([0, *map(len, parts)])[::2]
-    matrix = sp.csr_matrix((values, indices, pointer), shape=(len(lines), BUCKETS))
-    matrix.sum_duplicates()
-    return matrix
+def bucket_matrix(texts: list[list[str]]) -> sp.csr_matrix:
+    """Return a matrix of texts by buckets; as in the models, letters, and words, count ``1 / sqrt(their number)``."""
+    spelled = _spelled(texts)
+    rows, columns, values = [], [], []
+    for number, words in enumerate(texts):
+        known = [spelled[word[:MAX_WORD_CHARS]] for word in words]
+        different = {word[:MAX_WORD_CHARS]: None for word in words}
+        letters = np.concatenate([_NONE, *(spelled[word][0] for word in different)])
+        own = np.array([spelled[word][1] for word in different], np.uint32)
+        near = neighbours(np.array([one_hash for _, one_hash in known], np.uint32))
+        for part in (letters, np.concatenate([words_of(own), near])):
+            rows.append(np.full(len(part), number))
+            columns.append(part)
+            values.append(np.full(len(part), max(len(part), 1) ** -0.5, np.float32))
+    joined = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns).astype(np.int64)))
+    return sp.csr_matrix(joined, shape=(len(texts), BUCKETS))
+
+
+_NONE = np.zeros(0, np.uint32)
+
+
+def _spelled(texts: list[list[str]]) -> dict[str, tuple[npt.NDArray[np.uint32], int]]:
+    """Return the letters' buckets and the hash of every word that occurs."""
+    vocabulary = list({word[:MAX_WORD_CHARS]: None for words in texts for word in words})
+    found: dict[str, tuple[npt.NDArray[np.uint32], int]] = {}
+    for start in range(0, len(vocabulary), _BLOCK):
+        block = vocabulary[start : start + _BLOCK]
+        letters, owners, hashes = spell(block)
+        order = np.argsort(owners, kind="stable")
+        ends = np.searchsorted(owners[order], np.arange(1, len(block)))
+        found.update(zip(block, zip(np.split(letters[order], ends), hashes.tolist(), strict=True), strict=True))
+    return found
+
+
+def unlike(candidates: list[Row], rows: list[Row]) -> list[Row]:
+    """Return the candidates that are no near-duplicates of any of the rows."""
+    matrix = (bucket_matrix([units_of(row.text) for row in [*candidates, *rows]]) > 0).astype(np.float32)
+    sizes = np.asarray(matrix.sum(axis=1)).ravel()
+    count, kept = len(candidates), []
+    for start in range(0, count, _BLOCK):
+        own = matrix[start : min(start + _BLOCK, count)]
+        common = (own @ matrix[count:].T).tocoo()
+        jaccard = common.data / (sizes[start + common.row] + sizes[count + common.col] - common.data)
+        alike = set(common.row[jaccard >= SIMILAR].tolist())
+        kept += [candidates[start + place] for place in range(own.shape[0]) if place not in alike]
+    return kept
 
 
 def assign_folds(rows: list[Row]) -> npt.NDArray[np.int64]:
@@ -55,10 +92,10 @@ def assign_folds(rows: list[Row]) -> npt.NDArray[np.int64]:
     union = _Union(len(rows))
     for name in dict.fromkeys(row.source for row in rows):
         numbers = [number for number, row in enumerate(rows) if row.source == name]
-        _join_alike(union, numbers, [line_of(rows[number].text) for number in numbers])
+        _join_alike(union, numbers, [units_of(rows[number].text) for number in numbers])
         _join_equal(union, numbers, [rows[number].group for number in numbers])
         if rows[numbers[0]].role == "assistant":
-            _join_alike(union, numbers, [line_of(rows[number].group) for number in numbers])
+            _join_alike(union, numbers, [units_of(rows[number].group) for number in numbers])
     return _balance([union.find(number) for number in range(len(rows))])
 
 
@@ -69,11 +106,11 @@ def _join_equal(union: _Union, numbers: list[int], keys: list[str]) -> None:
             union.join(number, first.setdefault(key, number))
 
 
-def _join_alike(union: _Union, numbers: list[int], lines: list[str]) -> None:
+def _join_alike(union: _Union, numbers: list[int], texts: list[list[str]]) -> None:
     """Join near-duplicates, block by block."""
-    matrix = (bucket_matrix(lines) > 0).astype(np.float32)
+    matrix = (bucket_matrix(texts) > 0).astype(np.float32)
     sizes = np.asarray(matrix.sum(axis=1)).ravel()
-    for start in range(0, len(lines), _BLOCK):
+    for start in range(0, len(texts), _BLOCK):
         common = (matrix[start : start + _BLOCK] @ matrix.T).tocoo()
         left, right = common.row + start, common.col
         jaccard = common.data / (sizes[left] + sizes[right] - common.data)

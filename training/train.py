@@ -10,9 +10,11 @@ import hashlib
 import time
 from pathlib import Path
 
+import numpy as np
 from datasets import KINDS_ASSISTANT, KINDS_USER, Row, all_rows, data_folder
-from fit import Fitted, fit_role, make_table
-from grouping import FOLDS, assign_folds
+from fit import ALWAYS, Fitted, fit_role, make_table
+from grouping import FOLDS, assign_folds, unlike
+from written import WRITTEN, written_rows
 
 from end_conversation_tool.detectors import model, text
 from end_conversation_tool.detectors.model import LinearModels, read_models, save_models
@@ -24,7 +26,8 @@ PACKAGE = Path(text.__file__).parent
 def build_folder() -> Path:
     """Return the folder for models of this state of phrases, features and data; it changes when any of them does."""
     sources = [PACKAGE / "ngrams.py", PACKAGE / "normalise.py", *PACKAGE.glob("*.txt"), *PACKAGE.glob("phrases/*.txt")]
-    sources += [Path(__file__).parent / name for name in ("datasets.py", "fit.py", "grouping.py")]
+    sources += [Path(__file__).parent / name for name in ("datasets.py", "fit.py", "grouping.py", "written.py")]
+    sources += WRITTEN.glob("*.txt")
     digest = hashlib.sha256()
     for path in sorted(sources):
         digest.update(path.read_bytes())
@@ -40,9 +43,12 @@ def train(rows: list[Row], folder: Path) -> None:
     fitted: dict[str, Fitted] = {}
     for role, kinds in (("user", KINDS_USER), ("assistant", KINDS_ASSISTANT)):
         chosen = [number for number, row in enumerate(rows) if row.role == role]
-        table = make_table([rows[number] for number in chosen], folds[chosen], head=role == "assistant")
+        labelled = [rows[number] for number in chosen]
+        written = unlike([row for row in written_rows() if row.role == role], labelled)
+        everywhere = np.full(len(written), ALWAYS)
+        table = make_table(labelled + written, np.concatenate([folds[chosen], everywhere]), head=role == "assistant")
         fitted[role] = fit_role(table, kinds)
-        print(f"{role}: {len(chosen)} rows, {time.monotonic() - started:.0f} s")
+        print(f"{role}: {len(labelled)} labelled rows, {len(written)} written, {time.monotonic() - started:.0f} s")
     folder.mkdir(parents=True, exist_ok=True)
     for fold in range(FOLDS):
         save_models(folder / f"fold{fold}.npz", fitted["user"].folds[fold], fitted["assistant"].folds[fold])

@@ -103,6 +103,8 @@ class Signal:
         source: ``name/version`` of the detector.
         score: Calibrated score, 0 to 1, where there is one.
         failed: Whether the detector could not look at all: broken, not merely unsure.
+        faint: About risk: whether a *no* is not a clear one. It is no doubt by itself, but nobody is cut off for their
+            conduct on the strength of it.
     """
 
     kind: SignalKind
@@ -110,6 +112,7 @@ class Signal:
     source: str
     score: float | None = None
     failed: bool = False
+    faint: bool = False
 
 
 @runtime_checkable
@@ -214,5 +217,5 @@ def _merge(first: Signal, second: Signal) -> Signal:
     return max(
         first,
         second,
-        key=lambda signal: (_FOR_RISK[signal.answer], signal.failed, signal.score or 0.0),
+        key=lambda signal: (_FOR_RISK[signal.answer], signal.failed, signal.faint, signal.score or 0.0),
     )

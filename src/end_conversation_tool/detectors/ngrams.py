@@ -1,100 +1,93 @@
-"""Hashed n-grams of a text, computed for the whole text at once: what the linear models look at.
+"""What the linear models look at: the letters of words, the words, and words with their neighbours, hashed.
 
-Features are the character n-grams of 2 to 5 characters, and, counted apart, single words and pairs of neighbouring
-words. (A Chinese character counts as a word.) Each is hashed to one of :data:`BUCKETS` buckets; a bucket counts once.
-The hashes are rolled over an array of code points with numpy, so that a text of some hundred characters costs some tens
-of microseconds; all models of a role share them.
+A word's n-grams of 2 to 5 letters, its ends included, and the word itself do not depend on what stands round it: what
+they weigh is summed up once and remembered (see :mod:`.model`). What is left for each text are pairs and triples of
+neighbouring words. Chinese text, which has no spaces, is read as if each pair of neighbouring characters were a word.
+Each n-gram is hashed to one of :data:`BUCKETS` buckets, those of letters to the lower half, those of words to the upper
+one, with numpy over arrays of code points.
 """
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BUCKETS", "buckets"]
+__all__ = ["BUCKETS", "MAX_WORD_CHARS", "neighbours", "spell", "units", "words_of"]
 
 _BITS = 17
-BUCKETS = 1 << _BITS
-"""Number of hash buckets."""
+BUCKETS = 2 << _BITS
+"""Number of hash buckets, of letters and of words together."""
 
-_LONGEST = 5
+MAX_WORD_CHARS = 40
+"""Characters of a word that count: no word of any language here is longer, and each costs time."""
+
+_SHORTEST, _LONGEST = 2, 5
 _ROLL = np.uint32(0x9E3779B1)
 _MIX, _FINISH = np.uint32(0x85EBCA6B), np.uint32(0x2C1B3C6D)
 _BY_LENGTH = [np.uint32(n * 0x27D4EB2F & 0xFFFFFFFF) for n in range(_LONGEST + 1)]
-_IN_WORD, _OF_PAIR = np.uint32(0xC2B2AE35), np.uint32(0x165667B1)
-_WORD, _PAIR = np.uint32(77), np.uint32(79)
+_IN_WORD = np.uint32(0xC2B2AE35)
+_SECOND, _THIRD = np.uint32(0x165667B1), np.uint32(0x27220A95)
 _FOLD, _SHIFT = np.uint32(15), np.uint32(32 - _BITS)
-_ONE, _TWO, _THIRTY_ONE = np.uint32(1), np.uint32(2), np.uint32(31)
-_SPACE = 32
-_CJK_FIRST, _CJK_END = 0x3400, 0xA000
+_OF_WORDS = np.uint32(1 << _BITS)
+_ONE, _TWO = np.uint32(1), np.uint32(2)
+_CJK_FIRST, _CJK_LAST = "\u3400", "\u9fff"
 
-_Array = npt.NDArray[np.uint32]
-
-
-class _Scratch(threading.local):
-    """One thread's table of who last wrote to a bucket: small, to stay in the cache; it need not be cleared."""
-
-    def __init__(self) -> None:
-        self.last = np.zeros(BUCKETS, dtype=np.uint16)
+Array = npt.NDArray[np.uint32]
 
 
-_NUMBERS = np.arange(1 << 16, dtype=np.uint16)
-_scratch = _Scratch()
+def units(words: Sequence[str]) -> list[str]:
+    """Return words with runs that hold Chinese characters split into pairs of neighbouring characters, overlapping."""
+    split: list[str] = []
+    for word in words:
+        if len(word) > 1 and max(word) >= _CJK_FIRST and any(_CJK_FIRST <= char <= _CJK_LAST for char in word):
+            split += map("".join, pairwise(word))
+        else:
+            split.append(word)
+    return split
 
 
-def buckets(line: str, *, seed: int = 0) -> tuple[_Array, _Array]:
-    """Return the different buckets of the character n-grams, and those of the words, in no particular order.
+def spell(words: Sequence[str]) -> tuple[Array, npt.NDArray[np.int64], Array]:
+    """Return the buckets of the letters of words, the place in ``words`` of the word of each, and a hash of each word.
 
     Args:
-        line: Tokens joined by single spaces.
-        seed: Another seed hashes the same text to other buckets.
+        words: At least one word; each of at least one character.
     """
-    points = np.frombuffer(f" {line} ".encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    return _different(_characters(points), seed), _different(_words(points), seed)
-
-
-def _characters(points: _Array) -> list[_Array]:
-    """Hash the character n-grams, longer ones rolled from shorter ones."""
-    hashes, rolled = [], points
-    for length in range(2, min(_LONGEST, len(points)) + 1):
+    shown = [f"<{word[:MAX_WORD_CHARS]}>" for word in words]
+    points = np.frombuffer("".join(shown).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    lengths = np.fromiter(map(len, shown), np.int64, len(shown))
+    owner = np.repeat(np.arange(len(shown)), lengths)
+    starts = np.cumsum(lengths) - lengths
+    hashes, owners, rolled = [], [], points
+    for length in range(_SHORTEST, min(_LONGEST, len(points)) + 1):
         rolled = rolled[:-1] * _ROLL + points[length - 1 :]
-        hashes.append(rolled * _MIX + _BY_LENGTH[length])
-    return hashes
-
-
-def _words(points: _Array) -> list[_Array]:
-    """Hash words and pairs of words."""
-    space = points == _SPACE
-    cjk = (points >= _CJK_FIRST) & (points < _CJK_END)
-    begins = ~space
-    begins[1:] &= space[:-1] | cjk[1:] | cjk[:-1]
-    starts = np.flatnonzero(begins)
-    if not len(starts):
-        return []
-    place = np.arange(len(points), dtype=np.uint32) - starts.astype(np.uint32)[np.cumsum(begins) - 1]
+        inside = owner[: len(rolled)] == owner[length - 1 :]
+        hashes.append((rolled * _MIX + _BY_LENGTH[length])[inside])
+        owners.append(owner[: len(rolled)][inside])
     mixed = points * _ROLL
     mixed ^= mixed >> _FOLD
+    place = (np.arange(len(points)) - starts[owner]).astype(np.uint32)
     mixed *= (place * _TWO + _ONE) * _IN_WORD
-    mixed[space] = 0
-    words: _Array = np.add.reduceat(mixed, starts).astype(np.uint32, copy=False)
-    return [words * _MIX + _WORD, (words[:-1] * _THIRTY_ONE + words[1:] * _OF_PAIR) * _MIX + _PAIR]
+    whole: Array = np.add.reduceat(mixed, starts).astype(np.uint32, copy=False)
+    return _bucket(np.concatenate(hashes)), np.concatenate(owners), whole
 
 
-def _different(hashes: list[_Array], seed: int) -> _Array:
-    """Make hashes buckets and drop the repeated ones: of equal ones, only the last to write its number stays."""
-    if not hashes:
-        return np.zeros(0, dtype=np.uint32)
-    hashed = np.concatenate(hashes)
-    if seed:
-        hashed *= np.uint32(2 * seed + 1)
+def words_of(hashes: Array) -> Array:
+    """Return the buckets of single words, from their hashes."""
+    return _bucket(hashes * _MIX) | _OF_WORDS
+
+
+def neighbours(hashes: Array) -> Array:
+    """Return the buckets of the pairs and triples of neighbouring words, from the words' hashes in their order."""
+    pairs = hashes[:-1] * _SECOND + hashes[1:]
+    return _bucket(np.concatenate((pairs, pairs[:-1] * _THIRD + hashes[2:])) * _MIX) | _OF_WORDS
+
+
+def _bucket(hashed: Array) -> Array:
+    """Scramble hashes, in place, and keep the bits of a bucket's number."""
     hashed ^= hashed >> _FOLD
     hashed *= _FINISH
     hashed >>= _SHIFT
-    if len(hashed) > len(_NUMBERS):
-        return np.unique(hashed)
-    numbers, last = _NUMBERS[: len(hashed)], _scratch.last
-    last[hashed] = numbers
-    different: _Array = hashed[last[hashed] == numbers]
-    return different
+    return hashed

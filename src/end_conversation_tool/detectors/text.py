@@ -20,7 +20,8 @@ from functools import cache, lru_cache
 from importlib import resources
 
 from end_conversation_tool.detectors.base import Answer, ObservedMessage, Signal, SignalKind
-from end_conversation_tool.detectors.model import HEAD_CHARS, WEIGHTS_FILE, LinearModels, RoleModels, load_models
+from end_conversation_tool.detectors.model import WEIGHTS_FILE, LinearModels, RoleModels, load_models
+from end_conversation_tool.detectors.ngrams import units
 from end_conversation_tool.detectors.normalise import as_meant, compact, has_cjk, own_voice, plain, tokens
 from end_conversation_tool.detectors.phrases import PhraseHits, load_phrases
 
@@ -39,9 +40,11 @@ MAX_YES_CHARS = 300
 WINDOW_TOKENS = 200
 """Tokens that the models judge at once; of a longer text, the window with the highest score counts."""
 
+HEAD_CHARS = 200
+"""Characters at the beginning of a reply in which phrases count once more."""
+
 SHORT_REPLY_CHARS = 250
-"""Longest reply, in characters, in which a sure English phrase of refusal is a refusal, whatever the models say: they
-were trained on longer ones."""
+"""Longest reply, in characters, in which only a phrase can be a refusal: of a few words, models make too much."""
 
 _RISK = ("self_harm", "violence")
 _RISKS = frozenset(_RISK)
@@ -85,12 +88,17 @@ class Reading:
     cjk: bool
     dense: list[float]
 
-    def windows(self) -> list[str]:
-        """Return the text as lines of at most :data:`WINDOW_TOKENS` tokens, at least one."""
-        if len(self.words) <= WINDOW_TOKENS:
-            return [self.line[1:-1]]
-        starts = range(0, max(len(self.words), 1), WINDOW_TOKENS)
-        return [" ".join(self.words[start : start + WINDOW_TOKENS]) for start in starts]
+    @property
+    def units(self) -> list[str]:
+        """The tokens, Chinese ones split into pairs of characters."""
+        return units(self.words) if self.cjk else self.words
+
+    def windows(self) -> list[list[str]]:
+        """Return the units in windows of at most :data:`WINDOW_TOKENS`, at least one."""
+        whole = self.units
+        if len(whole) <= WINDOW_TOKENS:
+            return [whole]
+        return [whole[start : start + WINDOW_TOKENS] for start in range(0, len(whole), WINDOW_TOKENS)]
 
 
 def read_user(text: str, kinds: frozenset[str] = _USER) -> Reading:
@@ -161,12 +169,14 @@ class TextDetector:
         """Return five signals about a user's message, or four about an assistant's."""
         models = self._models or load_models()
         if message.role == "user":
-            judged = _judge_user(message.text, models.user)
+            judged, faint = _judge_user(message.text, models.user)
         else:
-            judged = _judge_assistant(message.text, models.assistant)
+            judged, faint = _judge_assistant(message.text, models.assistant), frozenset()
         source = f"{self.name}/{self.version}"
         return [
-            _unscored(kind, answer, source) if score is None else Signal(kind, answer, source, score)
+            _unscored(kind, answer, source)
+            if score is None
+            else Signal(kind, answer, source, score, faint=kind in faint)
             for kind, (answer, score) in judged.items()
         ]
 
@@ -180,7 +190,8 @@ def _unscored(kind: SignalKind, answer: Answer, source: str) -> Signal:
 _Judged = dict[SignalKind, tuple[Answer, float | None]]
 
 
-def _judge_user(text: str, models: RoleModels) -> _Judged:
+def _judge_user(text: str, models: RoleModels) -> tuple[_Judged, frozenset[SignalKind]]:
+    """Return the answers, and the kinds of risk of which the *no* is not a clear one."""
     whole, unread = _bounded(text, MAX_RISK_CHARS)
     short, cut = _bounded(text, MAX_CHARS)
     own_text = own_voice(short)
@@ -190,8 +201,10 @@ def _judge_user(text: str, models: RoleModels) -> _Judged:
     own_scores = scores if own is reading else _scores(models, own)
     found = read_user(whole, _RISKS).hits if cut else reading.hits
     answers = {kind: _risk_answer(models, reading, scores, kind, found) for kind in _RISK}
+    faint = frozenset(SignalKind(kind) for kind in _RISK if _is_faint(models, scores, kind, cjk=reading.cjk))
     confirms = _confirms(own_text, own.line)
     if confirms is Answer.YES:
+        faint = frozenset()
         # "Yes, end it" is about the conversation: without a sure phrase, the models have nothing else to go by.
         answers = {kind: answer if found.count(kind) else Answer.NO for kind, answer in answers.items()}
     if cut:
@@ -207,7 +220,7 @@ def _judge_user(text: str, models: RoleModels) -> _Judged:
     judged[SignalKind.ABUSE] = (_abuse_answer(models, own, own_scores), own_scores["abuse"])
     judged[SignalKind.ASKS_TO_END] = (_by_phrase(own.hits, "asks_to_end"), None)
     judged[SignalKind.CONFIRMS_END] = (confirms, None)
-    return judged
+    return judged, frozenset(kind for kind in faint if judged[kind][0] is Answer.NO)
 
 
 def _risk_score(scores: dict[str, float], kind: str) -> float:
@@ -227,6 +240,10 @@ def _risk_answer(
     return Answer.UNKNOWN if sure or Answer.UNKNOWN in answers else Answer.NO
 
 
+def _is_faint(models: RoleModels, scores: dict[str, float], kind: str, *, cjk: bool) -> bool:
+    return any(scores[name] >= models.limits[name][cjk][0] for name in models.kinds if name.startswith(kind))
+
+
 def _abuse_answer(models: RoleModels, own: Reading, scores: dict[str, float]) -> Answer:
     """Answer about abuse; outside English, of which alone there are labelled insults of an assistant, by phrases."""
     if own.hits.foreign("abuse"):
@@ -241,13 +258,16 @@ def _abuse_answer(models: RoleModels, own: Reading, scores: dict[str, float]) ->
 def _judge_assistant(text: str, models: RoleModels) -> _Judged:
     short, _ = _bounded(text, MAX_CHARS)
     reading = read_assistant(short)
-    scores = _scores(models, reading)
+    # The whole reply at once, as in training: what a refusal is, is said in relation to the rest.
+    scores = dict(zip(models.kinds, models.scores(reading.words, reading.dense).tolist(), strict=True))
     english = _is_english(reading.words)
     judged: _Judged = {}
     for kind in ("refusal", "redirection"):
         answer, score = _scored(models, scores, kind, cjk=False), scores[kind]
-        if not english or len(short) <= SHORT_REPLY_CHARS:
+        if not english:
             answer = _by_phrase(reading.hits, kind)
+        elif len(short) <= SHORT_REPLY_CHARS:
+            answer = _surer_by_phrase(_by_phrase(reading.hits, kind), answer)
         judged[SignalKind(kind)] = (answer, score if english else None)
     for kind in ("warning", "end_question"):
         judged[SignalKind(kind)] = (_by_phrase(reading.hits, kind), None)
@@ -256,15 +276,15 @@ def _judge_assistant(text: str, models: RoleModels) -> _Judged:
 
 def _scores(models: RoleModels, reading: Reading) -> dict[str, float]:
     """Return the highest score of any window, for each kind."""
-    lines = reading.windows()
-    best = models.scores(lines[0], reading.dense).tolist()
-    for line in lines[1:]:
-        best = [max(pair) for pair in zip(best, models.scores(line, reading.dense).tolist(), strict=True)]
+    first, *others = reading.windows()
+    best = models.scores(first, reading.dense).tolist()
+    for words in others:
+        best = [max(pair) for pair in zip(best, models.scores(words, reading.dense).tolist(), strict=True)]
     return dict(zip(models.kinds, best, strict=True))
 
 
 def _scored(models: RoleModels, scores: dict[str, float], kind: str, *, cjk: bool) -> Answer:
-    doubt, yes = models.limits[kind][cjk]
+    _, doubt, yes = models.limits[kind][cjk]
     if scores[kind] >= yes:
         return Answer.YES
     return Answer.UNKNOWN if scores[kind] >= doubt else Answer.NO
@@ -275,6 +295,11 @@ def _by_phrase(hits: PhraseHits, kind: str) -> Answer:
     if hits.count(kind):
         return Answer.YES
     return Answer.UNKNOWN if hits.count(kind, "weak") else Answer.NO
+
+
+def _surer_by_phrase(by_phrase: Answer, by_model: Answer) -> Answer:
+    """Return the answer to a short reply: a yes needs a sure phrase, and a model that does not say no."""
+    return Answer.UNKNOWN if by_phrase is Answer.YES and by_model is Answer.NO else by_phrase
 
 
 def _at_least_doubt(answer: Answer) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,53 +11,84 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from end_conversation_tool.detectors import Answer, ObservedMessage, Signal, SignalKind, TextDetector
-from end_conversation_tool.detectors.model import LinearModels, load_models, read_models, save_models
-from end_conversation_tool.detectors.ngrams import BUCKETS, buckets
+from end_conversation_tool.detectors import Answer, ObservedMessage, Signal, SignalKind, TextDetector, model
+from end_conversation_tool.detectors.model import LinearModels, RoleModels, load_models, read_models, save_models
+from end_conversation_tool.detectors.ngrams import BUCKETS, MAX_WORD_CHARS, neighbours, spell, units, words_of
+
+WORDS = st.lists(st.text(min_size=1, max_size=60), min_size=1, max_size=40)
+CHINESE = "\N{CJK UNIFIED IDEOGRAPH-4F60}\N{CJK UNIFIED IDEOGRAPH-597D}"
 
 
-@given(st.text(max_size=300))
-def test_buckets_are_different_and_in_range(line: str) -> None:
-    for part in buckets(line):
-        assert len(set(part.tolist())) == len(part)
-        assert all(0 <= bucket < BUCKETS for bucket in part.tolist())
+@given(WORDS)
+def test_letters_and_words_have_buckets_of_their_own(words: list[str]) -> None:
+    letters, owners, hashes = spell(words)
+    assert len(letters) == len(owners)
+    assert len(hashes) == len(words)
+    assert all(0 <= bucket < BUCKETS // 2 for bucket in letters.tolist())
+    for part in (words_of(hashes), neighbours(hashes)):
+        assert all(BUCKETS // 2 <= bucket < BUCKETS for bucket in part.tolist())
+    assert len(neighbours(hashes)) == max(len(words) - 1, 0) + max(len(words) - 2, 0)
 
 
-def test_the_same_text_has_the_same_buckets_in_every_thread() -> None:
-    lines = [f"text number {number} of the test" for number in range(50)]
-    expected = [[sorted(part.tolist()) for part in buckets(line)] for line in lines]
-    seen: list[list[list[list[int]]]] = []
-    work = [
-        threading.Thread(
-            target=lambda: seen.append([[sorted(part.tolist()) for part in buckets(line)] for line in lines])
-        )
-        for _ in range(4)
-    ]
-    for thread in work:
-        thread.start()
-    for thread in work:
-        thread.join()
-    assert seen == [expected] * 4
+@given(WORDS)
+def test_a_word_is_spelled_alike_whatever_stands_beside_it(words: list[str]) -> None:
+    letters, owners, hashes = spell(words)
+    for place, word in enumerate(words):
+        alone, _, own = spell([word])
+        assert sorted(letters[owners == place].tolist()) == sorted(alone.tolist())
+        assert hashes[place] == own[0]
 
 
-def test_words_and_seeds_matter() -> None:
-    characters, words = buckets("one two")
-    assert len(words) == 3, "two words and a pair"
-    assert len(characters) > 20
-    assert set(buckets("one two", seed=3)[1].tolist()) != set(words.tolist())
-    assert len(buckets("\N{CJK UNIFIED IDEOGRAPH-4F60}\N{CJK UNIFIED IDEOGRAPH-597D}")[1]) == 3
-    assert len(buckets("")[1]) == 0
+def test_a_word_has_its_ends_and_its_letters_in_order() -> None:
+    letters, owners, hashes = spell(["one", "eno", "a"])
+    assert np.bincount(owners).tolist() == [10, 10, 3], "4 + 3 + 2 + 1 n-grams of <one>, 2 + 1 of <a>"
+    assert len(set(hashes.tolist())) == 3
+    assert set(letters[:4].tolist()) != set(letters[4:8].tolist())
 
 
-def test_a_very_long_line_has_different_buckets_too() -> None:
-    line = " ".join(f"word{number}" for number in range(5_000))
-    for part in buckets(line):
-        assert len(set(part.tolist())) == len(part)
+def test_the_order_of_words_matters_to_their_neighbours_alone() -> None:
+    _, _, there = spell(["one", "two", "three"])
+    _, _, back = spell(["three", "two", "one"])
+    assert sorted(words_of(there).tolist()) == sorted(words_of(back).tolist())
+    assert set(neighbours(there).tolist()).isdisjoint(neighbours(back).tolist())
 
 
-def test_repetition_changes_nothing() -> None:
-    once, often = buckets("again and again and"), buckets("again and again and again and")
-    assert sorted(once[1].tolist()) == sorted(often[1].tolist())
+def test_chinese_text_is_read_in_pairs_of_characters() -> None:
+    first = CHINESE[0]
+    assert units(["one", CHINESE, f"a{CHINESE}", first]) == ["one", CHINESE, f"a{first}", CHINESE, first]
+
+
+def _scores(models: RoleModels, words: list[str]) -> list[float]:
+    return [float(score) for score in models.scores(words, [0.0] * len(models.dense))]
+
+
+@given(st.lists(WORDS, min_size=1, max_size=8))
+def test_what_was_read_before_changes_no_score(texts: list[list[str]]) -> None:
+    shipped = load_models()
+    for models in (shipped.user, shipped.assistant):
+        used = replace(models)
+        for text in texts:
+            assert _scores(used, text) == pytest.approx(_scores(replace(models), text), abs=1e-6)
+
+
+def test_a_full_memory_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "MAX_REMEMBERED", 50)
+    bounded, texts = replace(load_models().user), [[f"word{n}" for n in range(i, i + 30)] for i in range(0, 300, 20)]
+    assert [_scores(bounded, text) for text in texts] == [_scores(replace(bounded), text) for text in texts]
+
+
+def test_a_word_without_end_takes_no_memory() -> None:
+    models = replace(load_models().user)
+    assert _scores(models, ["a" * 10_000]) == _scores(models, ["a" * MAX_WORD_CHARS])
+    assert max(map(len, models.__dict__["_memory"]._places)) == MAX_WORD_CHARS
+
+
+def test_threads_that_share_a_memory_agree() -> None:
+    models = replace(load_models().user)
+    texts = [[f"word{number}", "of", f"text{number % 7}"] for number in range(200)]
+    expected = [_scores(replace(models), text) for text in texts]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda text: _scores(models, text), texts)) == expected
 
 
 def test_weights_survive_being_written(tmp_path: Path) -> None:
@@ -78,7 +109,7 @@ def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
     shipped = load_models()
     user = replace(shipped.user, table=shipped.user.table[:-1])
     save_models(tmp_path / "w.npz", user, shipped.assistant)
-    with pytest.raises(ValueError, match=r"weights of user: the table has shape"):
+    with pytest.raises(ValueError, match=r"weights of user: table has shape"):
         read_models((tmp_path / "w.npz").read_bytes())
 
 
@@ -90,7 +121,7 @@ def test_what_is_no_archive_is_refused() -> None:
 def _with_limits(doubt: float, yes: float) -> TextDetector:
     """Return a detector of which all user models answer by the same two thresholds."""
     shipped = load_models()
-    limits = np.broadcast_to(np.array([doubt, yes], np.float32)[None, :, None], shipped.user.thresholds.shape)
+    limits = np.broadcast_to(np.array([doubt, doubt, yes], np.float32)[None, :, None], shipped.user.thresholds.shape)
     return TextDetector(LinearModels("test", replace(shipped.user, thresholds=limits), shipped.assistant))
 
 
