@@ -25,6 +25,9 @@ __all__ = ["Heard", "assess_risk", "hear_user", "note_reply"]
 WEAK_RISK_LIMIT = 2.0
 """Sum of the scores of doubtful messages at which the conversation as a whole counts as at risk: weak signs add up."""
 
+MAX_LINES = 100
+"""Lines of a message that are looked at one by one; those beyond are looked at together."""
+
 _SUMMED_UP = "summary"
 """Stands for messages that were summed up before they were heard: no digest, so nothing in the history settles it."""
 
@@ -85,6 +88,7 @@ def hear_user(
                 signals.pop(SignalKind.CONFIRMS_END, None)
             ledger = _mark_evidence(ledger, message, signals.values())
             ledger = ledger.mark_doubt() if doubts or not suite.checks_risk else ledger
+            ledger = ledger.mark_faint() if _is_faint(signals) else ledger
             ledger = _add_weak_risk(ledger, doubts)
     if ledger.weak_risk >= WEAK_RISK_LIMIT:
         flags.append(FlagRaised(RiskKind.CRISIS, "accumulated/1", _flag_id(newest, cleared)))
@@ -128,7 +132,7 @@ def assess_risk(
         ledger: The branch's ledger.
         status: The registry's view of the thread; ``None`` when there is none.
         history: All messages of the branch, oldest first.
-        window: How many of the newest messages an uncertain answer counts for.
+        window: How many of the newest messages an uncertain or a faint answer counts for.
 
     Returns:
         The assessment, and the flags that are new.
@@ -137,6 +141,7 @@ def assess_risk(
     cleared = _cleared_messages(status)
     flags: list[FlagRaised] = []
     uncertain: list[bool] = []
+    faint: list[bool] = []
     unchecked = set(ledger.unchecked)
     healthy = suite.checks_risk
     for message in (said for said in history if said.role == "user"):
@@ -147,12 +152,15 @@ def assess_risk(
         flags += _risk_flags(message, signals, cleared)
         doubts = _doubts(signals)
         uncertain.append(bool(doubts))
+        faint.append(_is_faint(signals) or any(not _is_clear(suite.observe(line)) for line in _lines(message)))
         healthy = healthy and _looked_at(signals)
     healthy = healthy and not unchecked
     standing = {flag.kind for flag in known if flag.active}
     standing |= {flag.kind for flag in flags} | {kind for kind, _, _ in ledger.unrecorded_risk}
     doubtful = any(uncertain[-window:]) or any(_shows_risk(suite, said) for said in history if said.role == "tool")
-    assessment = RiskAssessment(flagged=tuple(sorted(standing)), uncertain=doubtful, healthy=healthy)
+    assessment = RiskAssessment(
+        flagged=tuple(sorted(standing)), uncertain=doubtful, faint=any(faint[-window:]), healthy=healthy
+    )
     return assessment, tuple(flags)
 
 
@@ -163,6 +171,23 @@ def _cleared_messages(status: ThreadStatus | None) -> frozenset[str]:
 
 def _doubts(signals: Mapping[SignalKind, Signal]) -> list[Signal]:
     return [signals[kind] for kind in RISK_KINDS if kind in signals and signals[kind].answer is Answer.UNKNOWN]
+
+
+def _is_faint(signals: Mapping[SignalKind, Signal]) -> bool:
+    return any(kind in signals and signals[kind].faint for kind in RISK_KINDS)
+
+
+def _is_clear(signals: Mapping[SignalKind, Signal]) -> bool:
+    return not _is_faint(signals) and all(signals[kind].answer is Answer.NO for kind in RISK_KINDS if kind in signals)
+
+
+def _lines(message: ObservedMessage) -> list[ObservedMessage]:
+    """Return a message of several lines line by line: what one line says can drown in what the others say."""
+    lines = [line for line in message.text.splitlines() if line.strip()]
+    if len(lines) < 2:  # noqa: PLR2004 - a single line was looked at already
+        return []
+    apart = [*lines[:MAX_LINES], *filter(None, ["\n".join(lines[MAX_LINES:])])]
+    return [replace(message, text=line, media=False) for line in apart]
 
 
 def _add_weak_risk(ledger: Ledger, doubts: Sequence[Signal]) -> Ledger:

@@ -68,11 +68,13 @@ class TurnEvidence:
         turn: Number of the user turn, from 1.
         marks: The first mark of each kind.
         doubt: Whether the risk check of this turn had no definite answer.
+        faint: Whether it was not clearly free of risk.
     """
 
     turn: int
     marks: Mapping[EvidenceKind, Mark] = field(default_factory=dict)
     doubt: bool = False
+    faint: bool = False
 
     def records(self) -> Iterable[EvidenceRecord]:
         """Yield the marks as evidence records."""
@@ -137,6 +139,10 @@ class Ledger:
         """Note that the risk check of the current turn had no definite answer."""
         return self if self.current.doubt else self._with_current(replace(self.current, doubt=True))
 
+    def mark_faint(self) -> Ledger:
+        """Note that the current turn was not clearly free of risk."""
+        return self if self.current.faint else self._with_current(replace(self.current, faint=True))
+
     def note_unchecked(self, digest: str) -> Ledger:
         """Note a message in which nobody could look for risk; beyond ``MAX_UNCHECKED``, that there were more."""
         kept = self.unchecked
@@ -174,7 +180,7 @@ class Ledger:
         """
         if self.sequence >= reopened:
             return self if self.sequence == sequence else replace(self, sequence=sequence)
-        doubtful = tuple(TurnEvidence(old.turn, doubt=True) for old in self.turns if old.doubt)
+        doubtful = tuple(replace(old, marks={}) for old in self.turns if old.doubt or old.faint)
         return replace(self, turns=doubtful, pending=None, sequence=sequence)
 
     def break_row(self) -> Ledger:
@@ -260,13 +266,16 @@ def _dump_turn(evidence: TurnEvidence) -> dict[str, Any]:
     row: dict[str, Any] = {"turn": evidence.turn}
     if evidence.doubt:
         row["doubt"] = True
+    if evidence.faint:
+        row["faint"] = True
     row.update({str(kind): [mark.message_id, mark.source, mark.score] for kind, mark in evidence.marks.items()})
     return row
 
 
 def _load_turn(row: Mapping[str, Any]) -> TurnEvidence:
     marks = {kind: Mark(*row[kind]) for kind in EvidenceKind if kind in row}
-    return TurnEvidence(turn=int(row["turn"]), marks=marks, doubt=bool(row.get("doubt", False)))
+    doubt, faint = bool(row.get("doubt", False)), bool(row.get("faint", False))
+    return TurnEvidence(int(row["turn"]), marks, doubt, faint)
 
 
 def _load_body(body: Mapping[str, Any]) -> Ledger:

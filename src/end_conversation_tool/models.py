@@ -130,11 +130,14 @@ class RiskAssessment(Record):
     Attributes:
         flagged: Kinds for which a flag stands.
         uncertain: Some detector does not know, for a message that counts.
+        faint: Some message that counts is not clearly free of risk: too little to be a doubt, too much for somebody to
+            be cut off for their conduct.
         healthy: Every message that counts was looked at for every kind of risk.
     """
 
     flagged: tuple[RiskKind, ...] = ()
     uncertain: bool = False
+    faint: bool = False
     healthy: bool = True
 
 

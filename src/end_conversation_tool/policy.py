@@ -3,7 +3,8 @@
 ``decide`` is pure: no clock, no I/O, no framework. It checks, in this order, and reports EVERY condition that does not
 hold, not only the first:
 
-1. Nobody may be at risk: no flag stands, no doubt, and the risk check is healthy (rule 4 and R6, R7).
+1. Nobody may be at risk: no flag stands, no doubt, and the risk check is healthy (rule 4 and R6, R7). For the user's
+   conduct, as against their own wish, not even a faint sign may be there.
 2. The surroundings allow it: mode, model, thread, registry, caller. The doors find these out and pass the codes in.
 3. The category is allowed, and the policy requires something: a policy that requires nothing permits nothing.
 4. For ``abuse`` and ``harmful_requests``: enough refusals and redirections, each counted in distinct user turns; a
@@ -278,7 +279,9 @@ def _on_request(holds: Callable[[_Case], bool]) -> Callable[[_Case], bool]:
 _CONDITIONS: Mapping[UnmetCode, Callable[[_Case], bool]] = {
     UnmetCode.RISK_FLAGGED: lambda case: not case.risk.flagged,
     UnmetCode.RISK_UNCERTAIN: lambda case: (
-        not case.risk.uncertain and not any(evidence.doubt for evidence in case.recent)
+        not case.risk.uncertain
+        and not any(evidence.doubt for evidence in case.recent)
+        and not (case.about_conduct and (case.risk.faint or any(evidence.faint for evidence in case.recent)))
     ),
     UnmetCode.RISK_CHECK_FAILED: lambda case: case.risk.healthy,
     UnmetCode.MODE_OFF: lambda case: case.policy.mode is not Mode.OFF,

@@ -31,6 +31,9 @@ DOUBT = "so tired"
 
 DOUBT_SCORE = 0.5
 
+FAINT = "not so well"
+"""Makes the risk kinds answer a *no* that is not a clear one."""
+
 
 class KeywordDetector:
     """Says yes where its word occurs."""
@@ -51,7 +54,7 @@ class KeywordDetector:
             return Signal(kind, Answer.YES, source, 0.9)
         if kind in RISK_KINDS and DOUBT in text:
             return Signal(kind, Answer.UNKNOWN, source, DOUBT_SCORE)
-        return Signal(kind, Answer.NO, source, 0.1)
+        return Signal(kind, Answer.NO, source, 0.1, faint=kind in RISK_KINDS and FAINT in text)
 
 
 class BreakableDetector(KeywordDetector):

@@ -30,13 +30,15 @@ ASKED_IN_TWO_TURNS = "kq y"
 
 
 def ledger_of(turns: str | Iterable[str], *, pending: Category | None = None, calls: int = 1) -> Ledger:
-    """Build a ledger from one word per turn; ``-`` is a turn that shows nothing, ``?`` one with a doubt."""
+    """Build a ledger from one word per turn; ``-`` shows nothing, ``?`` is a doubt, ``~`` a faint sign."""
     ledger = Ledger()
     for number, letters in enumerate(turns.split() if isinstance(turns, str) else turns, start=1):
         ledger = ledger.begin_turn(f"u{number}", f"digest{number}")
         for letter in letters:
             if letter == "?":
                 ledger = ledger.mark_doubt()
+            elif letter == "~":
+                ledger = ledger.mark_faint()
             elif letter != "-":
                 ledger = ledger.mark(KINDS[letter], Mark(f"m{number}{letter}", "test/1"))
     for _ in range(calls if pending is not None else 0):

@@ -78,6 +78,13 @@ def test_a_doubt_marks_its_turn() -> None:
     assert first.weak_risk == pytest.approx(2 * DOUBT_SCORE)
 
 
+def test_a_faint_sign_marks_its_turn_and_adds_up_to_nothing() -> None:
+    first = hear_user(SUITE, Ledger(), [user("I am not so well", "1"), user("hello", "2")]).ledger
+    second = hear_user(SUITE, first, [user("hello", "3")]).ledger
+    assert [(evidence.turn, evidence.faint, evidence.doubt) for evidence in second.turns] == [(1, True, False)]
+    assert second.weak_risk == 0.0
+
+
 def test_a_broken_detector_marks_its_turn() -> None:
     suite = DetectorSuite([BreakableDetector("bad")])
     assert hear_user(suite, Ledger(), [user("bad"), user("good")]).ledger.current.doubt
@@ -181,6 +188,31 @@ def test_the_whole_history_is_looked_at(position: int) -> None:
     assessment, flags = assess(*history, window=1)
     assert assessment.flagged == (RiskKind.SELF_HARM,)
     assert flags == (FlagRaised(RiskKind.SELF_HARM, KEYWORDS, "x", 0.9),)
+
+
+def test_a_faint_sign_counts_within_the_window() -> None:
+    history = [user("I am not so well", "1"), user("hello", "2"), user("hello", "3")]
+    assert assess(*history, window=3) == (RiskAssessment(faint=True), ())
+    assert assess(*history, window=2) == (RiskAssessment(), ())
+
+
+class _Drowning(KeywordDetector):
+    """Sees its words only where nothing else is said."""
+
+    def detect(self, message: ObservedMessage) -> Iterable[Signal]:
+        heard = message.text if len(message.text) < 20 else "hello"
+        return super().detect(replace(message, text=heard))
+
+
+@pytest.mark.parametrize("sign", ["not so well", "so tired", "I will hurt them"])
+@pytest.mark.parametrize("place", [0, 3, 150])
+def test_a_line_that_drowns_in_a_message_is_a_faint_sign(sign: str, place: int) -> None:
+    suite = DetectorSuite([_Drowning()])
+    lines = ["you idiot, you idiot"] * 151
+    lines[place] = sign
+    assert assess(user("\n".join(lines[: max(place + 1, 2)])), suite=suite)[0].faint is (place < 100)
+    assert assess(user("you idiot, you idiot\nhello"), suite=suite) == (RiskAssessment(), ())
+    assert assess(user(f"you idiot, you idiot {sign}"), suite=suite) == (RiskAssessment(), ())
 
 
 def test_standing_flags_count_whatever_the_history() -> None:

@@ -76,6 +76,15 @@ def test_doubt() -> None:
     assert not ledger.begin_turn("u2", "d").current.doubt
 
 
+def test_a_faint_sign() -> None:
+    ledger = Ledger().begin_turn("u1", "d").mark(ABUSE, MARK).mark_faint()
+    assert ledger.current == TurnEvidence(1, {ABUSE: MARK}, faint=True)
+    assert ledger.mark_faint() is ledger
+    assert not ledger.begin_turn("u2", "d").current.faint
+    assert Ledger.load(ledger.dump(KEY, "t"), KEY, "t") == ledger
+    assert ledger.seen_at(2, 2).current == TurnEvidence(1, faint=True), "what bears on risk stays after a reopening"
+
+
 def test_only_turns_that_show_something_are_kept() -> None:
     ledger = ledger_of("- a - - r -")
     assert [evidence.turn for evidence in ledger.turns] == [2, 5]

@@ -153,6 +153,20 @@ def test_a_doubt_counts_within_the_window_only() -> None:
     assert ruling(f"? {FULL}", policy=policy).permitted
 
 
+@pytest.mark.parametrize("category", [ABUSE, HARMFUL])
+def test_a_faint_sign_forbids_an_end_for_conduct(category: Category) -> None:
+    policy = EndConversationPolicy(window_turns=4)
+    uncertain = (UnmetCode.RISK_UNCERTAIN,)
+    assert ruling(FULL, category, risk=RiskAssessment(faint=True)).unmet == uncertain
+    assert ruling(f"~{FULL}", category, policy=policy).unmet == uncertain
+    assert ruling(f"~ {FULL}", category, policy=policy).permitted, "outside the window"
+
+
+def test_a_faint_sign_does_not_keep_a_user_who_wants_to_go() -> None:
+    assert ruling(f"~{ASKED}", USER, risk=RiskAssessment(faint=True)).permitted
+    assert ruling(f"?{ASKED}", USER).unmet == (UnmetCode.RISK_UNCERTAIN,)
+
+
 def test_persistence_is_counted_after_the_required_warning() -> None:
     policy = EndConversationPolicy(min_warnings=2, min_persistent_turns=2)
     assert ruling("ardw ardw ard a", policy=policy).permitted
