@@ -59,16 +59,20 @@ def judge_chats() -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {}
     for risk, turns in crisis_chats():
         counts = found.setdefault(risk, Counter())
-        flagged = [_at_risk(detector, turn) for turn in turns]
+        flagged, clear = zip(*(_at_risk(detector, turn) for turn in turns), strict=True)
         counts["chats"] += 1
         counts["flagged"] += any(flagged)
         counts["in time"] += any(flagged[:_BEFORE_AN_END])
+        counts["safe"] += not all(clear[:_BEFORE_AN_END])
     return found
 
 
-def _at_risk(detector: TextDetector, text: str) -> bool:
-    signals = {signal.kind: signal.answer for signal in detector.detect(ObservedMessage("user", text, "m"))}
-    return Answer.YES in {signals[SignalKind.SELF_HARM], signals[SignalKind.VIOLENCE]}
+def _at_risk(detector: TextDetector, text: str) -> tuple[bool, bool]:
+    """Return whether a turn is flagged, and whether it is a clear no."""
+    signals = {signal.kind: signal for signal in detector.detect(ObservedMessage("user", text, "m"))}
+    about_risk = [signals[SignalKind.SELF_HARM], signals[SignalKind.VIOLENCE]]
+    flagged = any(signal.answer is Answer.YES for signal in about_risk)
+    return flagged, all(signal.answer is Answer.NO and not signal.faint for signal in about_risk)
 
 
 def milliseconds(rows: list[Row]) -> tuple[float, float]:
@@ -122,9 +126,10 @@ def report(ours: Tally, naive: Tally, chats: dict[str, Counter[str]], speed: tup
         "",
         "Written by `make eval-detectors`. Each row was judged by models fitted, and thresholds set, without that",
         f"row, its near-duplicates, its conversation and its prompt ({FOLDS} folds). In brackets: 95 % intervals",
-        "(Wilson; bootstrap for F1). Recall, F1 and FPR count a *yes* only; *with doubt* counts *don't know* as well, which,",
-        "about risk, denies an end just as much, but flags nobody. A naive phrase list, written before anything was",
-        "scored, is given beside it.",
+        "(Wilson; bootstrap for F1). Recall, F1 and FPR count a *yes* only; *with doubt* counts *don't know* as",
+        "well, which, about risk, denies an end just as much, but flags nobody. Not counted here is a *no* that is",
+        "not a clear one: it forbids an end for conduct, see composite.md. A naive phrase list, written before",
+        "anything was scored, is given beside it.",
         "",
         head,
         rule,
@@ -141,11 +146,15 @@ def report(ours: Tally, naive: Tally, chats: dict[str, Counter[str]], speed: tup
         "",
         "## Whole chats (VERA-MH; nothing was trained on them)",
         "",
-        f"*In time*: flagged within the first {_BEFORE_AN_END} user turns: no end can be permitted earlier.",
+        f"*In time*: flagged within the first {_BEFORE_AN_END} user turns: no end can be permitted earlier. *No end",
+        "for conduct*: by then, some turn was flagged, in doubt or not a clear no.",
         "",
-        "| persona's risk | chats | flagged | in time |",
-        "|---|---|---|---|",
-        *(f"| {risk} | {n['chats']} | {n['flagged']} | {n['in time']} |" for risk, n in sorted(chats.items())),
+        "| persona's risk | chats | flagged | in time | no end for conduct |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {risk} | {n['chats']} | {n['flagged']} | {n['in time']} | {n['safe']} |"
+            for risk, n in sorted(chats.items())
+        ),
         "",
         "## Cost",
         "",
