@@ -130,6 +130,15 @@ class RoleModels:
         """For each kind, ``[[faint, doubt, yes], [faint, doubt, yes]]`` without and with Chinese characters."""
         return {kind: self.thresholds[:, :, column].tolist() for column, kind in enumerate(self.kinds)}
 
+    @cached_property
+    def about(self) -> dict[str, list[tuple[str, list[list[float]]]]]:
+        """For each subject, such as ``self_harm``, the models that are about it, with their limits."""
+        subjects = {kind for kind in self.kinds if not any(kind.startswith(f"{other}_") for other in self.kinds)}
+        return {
+            subject: [(kind, limits) for kind, limits in self.limits.items() if kind.startswith(subject)]
+            for subject in subjects
+        }
+
     def _bucket_score(self, words: Sequence[str]) -> _Floats:
         memory = self._memory
         places = memory.places(words)

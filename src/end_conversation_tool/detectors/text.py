@@ -214,7 +214,7 @@ def _judge_user(text: str, models: RoleModels) -> tuple[_Judged, frozenset[Signa
         # Threats that somebody only quotes are doubt; words about self-harm count whoever said them.
         answers["violence"] = _at_least_doubt(_risk_answer(models, own, own_scores, "violence", own.hits))
     judged: _Judged = {
-        SignalKind(kind): (_at_least_doubt(answer) if unread else answer, _risk_score(scores, kind))
+        SignalKind(kind): (_at_least_doubt(answer) if unread else answer, _risk_score(models, scores, kind))
         for kind, answer in answers.items()
     }
     judged[SignalKind.ABUSE] = (_abuse_answer(models, own, own_scores), own_scores["abuse"])
@@ -223,8 +223,8 @@ def _judge_user(text: str, models: RoleModels) -> tuple[_Judged, frozenset[Signa
     return judged, frozenset(kind for kind in faint if judged[kind][0] is Answer.NO)
 
 
-def _risk_score(scores: dict[str, float], kind: str) -> float:
-    return max(score for name, score in scores.items() if name.startswith(kind))
+def _risk_score(models: RoleModels, scores: dict[str, float], kind: str) -> float:
+    return max([scores[name] for name, _ in models.about[kind]])
 
 
 def _risk_answer(
@@ -234,14 +234,17 @@ def _risk_answer(
     sure = found.count(kind)
     if sure and (kind == "self_harm" or found.foreign(kind)):
         return Answer.YES
-    answers = [_scored(models, scores, name, cjk=reading.cjk) for name in models.kinds if name.startswith(kind)]
-    if Answer.YES in answers:
-        return Answer.YES
-    return Answer.UNKNOWN if sure or Answer.UNKNOWN in answers else Answer.NO
+    doubt = sure > 0
+    for name, limits in models.about[kind]:
+        _, doubtful, yes = limits[reading.cjk]
+        if scores[name] >= yes:
+            return Answer.YES
+        doubt = doubt or scores[name] >= doubtful
+    return Answer.UNKNOWN if doubt else Answer.NO
 
 
 def _is_faint(models: RoleModels, scores: dict[str, float], kind: str, *, cjk: bool) -> bool:
-    return any(scores[name] >= models.limits[name][cjk][0] for name in models.kinds if name.startswith(kind))
+    return any(scores[name] >= limits[cjk][0] for name, limits in models.about[kind])
 
 
 def _abuse_answer(models: RoleModels, own: Reading, scores: dict[str, float]) -> Answer:
@@ -255,9 +258,17 @@ def _abuse_answer(models: RoleModels, own: Reading, scores: dict[str, float]) ->
     return answer if may_be_english else Answer.UNKNOWN
 
 
+_NOTHING_OF_A_REPLY: _Judged = dict.fromkeys(
+    (SignalKind.REFUSAL, SignalKind.REDIRECTION, SignalKind.WARNING, SignalKind.END_QUESTION), (Answer.NO, None)
+)
+
+
 def _judge_assistant(text: str, models: RoleModels) -> _Judged:
     short, _ = _bounded(text, MAX_CHARS)
     reading = read_assistant(short)
+    if not reading.hits.sections:
+        # Without any phrase, the models say yes to no reply of the labelled sets: no refusal is worth their time.
+        return dict(_NOTHING_OF_A_REPLY)
     # The whole reply at once, as in training: what a refusal is, is said in relation to the rest.
     scores = dict(zip(models.kinds, models.scores(reading.words, reading.dense).tolist(), strict=True))
     english = _is_english(reading.words)
