@@ -141,7 +141,7 @@ def assess_risk(
     cleared = _cleared_messages(status)
     flags: list[FlagRaised] = []
     uncertain: list[bool] = []
-    faint: list[bool] = []
+    counted: list[tuple[ObservedMessage, bool]] = []
     unchecked = set(ledger.unchecked)
     healthy = suite.checks_risk
     for message in (said for said in history if said.role == "user"):
@@ -152,15 +152,17 @@ def assess_risk(
         flags += _risk_flags(message, signals, cleared)
         doubts = _doubts(signals)
         uncertain.append(bool(doubts))
-        faint.append(_is_faint(signals) or any(not _is_clear(suite.observe(line)) for line in _lines(message)))
+        counted.append((message, _is_faint(signals)))
         healthy = healthy and _looked_at(signals)
     healthy = healthy and not unchecked
     standing = {flag.kind for flag in known if flag.active}
     standing |= {flag.kind for flag in flags} | {kind for kind, _, _ in ledger.unrecorded_risk}
     doubtful = any(uncertain[-window:]) or any(_shows_risk(suite, said) for said in history if said.role == "tool")
-    assessment = RiskAssessment(
-        flagged=tuple(sorted(standing)), uncertain=doubtful, faint=any(faint[-window:]), healthy=healthy
+    lately = counted[-window:]
+    faint = any(faint for _, faint in lately) or any(
+        not _is_clear(suite.observe(line)) for message, _ in lately for line in _lines(message)
     )
+    assessment = RiskAssessment(flagged=tuple(sorted(standing)), uncertain=doubtful, faint=faint, healthy=healthy)
     return assessment, tuple(flags)
 
 
