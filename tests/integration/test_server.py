@@ -103,7 +103,14 @@ def test_every_entry_is_shut(server: LangGraphServer, long_ended: str, entry: En
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 def test_every_entry_is_open_before_the_end(server: LangGraphServer, open_thread: str, entry: Entry) -> None:
-    entry(server.client, open_thread)
+    before = server.texts(open_thread)
+    answer = entry(server.client, open_thread)
+    if entry is ENTRIES["schedule"]:
+        assert answer["cron_id"]
+    elif entry is ENTRIES["no input"]:
+        assert server.texts(open_thread)[:-1] == before, "what was open is answered"
+    else:
+        wait_for(lambda: "And another thing." in server.texts(open_thread)[len(before) :])
 
 
 def test_resuming_is_refused_too(server: LangGraphServer, long_ended: str) -> None:

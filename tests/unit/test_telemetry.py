@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import dispatch_custom_event
+from langgraph.config import get_stream_writer
 
 from end_conversation_tool.breaker import CircuitBreaker
 from end_conversation_tool.errors import InvalidInputError, RegistryError, ThreadSealedError
@@ -224,13 +228,24 @@ def test_logging_is_structured(caplog: pytest.LogCaptureFixture) -> None:
     assert line.__dict__["end_conversation"]["outcome"] == "sealed"
 
 
-@pytest.mark.parametrize("sink", [LangGraphStreamSink(), LangChainEventSink()])
-async def test_outside_of_a_run_nothing_is_streamed_and_nothing_fails(sink: Any) -> None:
+@pytest.mark.parametrize(
+    ("sink", "there_is_no_run"),
+    [
+        (LangGraphStreamSink(), get_stream_writer),
+        (LangChainEventSink(), partial(dispatch_custom_event, "name", {})),
+    ],
+)
+async def test_outside_of_a_run_nothing_is_streamed_and_nothing_fails(
+    sink: Any, there_is_no_run: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
     from datetime import UTC, datetime  # noqa: PLC0415
 
+    with pytest.raises((RuntimeError, KeyError)):
+        there_is_no_run()
     event = TelemetryEvent("end_conversation.refusal", datetime(2026, 1, 1, tzinfo=UTC), "t", {"cause": "x"})
     sink.emit(event)
     await sink.aemit(event)
+    assert caplog.records == []
 
 
 def climbing(**options: Any) -> Agent:
