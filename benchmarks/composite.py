@@ -35,11 +35,11 @@ from figures import wilson  # noqa: E402
 from grouping import FOLDS, assign_folds  # noqa: E402
 from train import fold_models  # noqa: E402
 
-from end_conversation_tool.detectors import DetectorSuite, NativeRefusalDetector, TextDetector  # noqa: E402
-from end_conversation_tool.judge import Judge  # noqa: E402
 from end_conversation_tool.middleware import EndConversationMiddleware  # noqa: E402
+from end_conversation_tool.readers import Judge  # noqa: E402
 from end_conversation_tool.registry import InMemorySealRegistry  # noqa: E402
 from end_conversation_tool.testing.scenarios import SCENARIOS, Turn, scripted_model  # noqa: E402
+from end_conversation_tool.watch import DetectorSuite, NativeRefusalDetector, TextDetector  # noqa: E402
 
 OUTPUT = PROJECT / "docs" / "evaluation" / "composite.md"
 AT_RISK = (

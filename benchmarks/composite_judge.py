@@ -18,10 +18,10 @@ from anthropic import Anthropic
 from figures import wilson
 
 from end_conversation_tool.cli.judges import chosen_judge, usage_in_words
-from end_conversation_tool.detectors import DetectorSuite
-from end_conversation_tool.judge import ClaudeJudge, Judge, MeteredJudge
+from end_conversation_tool.readers import ClaudeJudge, Judge, MeteredJudge
 from end_conversation_tool.testing.messages_api import ErrorReply, MessageReply, MessagesApiServer
 from end_conversation_tool.testing.scenarios import Turn
+from end_conversation_tool.watch import DetectorSuite
 
 __all__ = ["SIMULATED", "judge_section"]
 

@@ -18,9 +18,9 @@ from turn import turn_times
 from variants import BARE, OURS, agent, measured
 
 from end_conversation_tool import InMemorySealRegistry, ThreadSealedError
+from end_conversation_tool._core.records import Decision, DecisionRecord, utc_now
+from end_conversation_tool._core.vocabulary import Category, Mode, Outcome, Verdict
 from end_conversation_tool.middleware import EndConversationMiddleware
-from end_conversation_tool.models import Decision, DecisionRecord, utc_now
-from end_conversation_tool.vocabulary import Category, Mode, Outcome, Verdict
 
 __all__ = ["by_message", "detector_milliseconds", "import_seconds", "refusal", "shares_by_turn"]
 
@@ -142,7 +142,7 @@ def import_seconds(repeats: int = 9) -> dict[str, float]:
 def detector_milliseconds(repeats: int = 400) -> dict[str, float]:
     """Return how long all detectors take for a message of 500 characters, by role; medians."""
     from end_conversation_tool import default_detectors  # noqa: PLC0415
-    from end_conversation_tool.detectors.base import ObservedMessage  # noqa: PLC0415
+    from end_conversation_tool.watch.base import ObservedMessage  # noqa: PLC0415
 
     suite, found = default_detectors(), {}
     for role, said in (("user", SAID), ("assistant", REPLIES)):

@@ -17,9 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from end_conversation_tool.operations.report import build_report
+from end_conversation_tool.operations.report_html import report_page
 from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry
-from end_conversation_tool.report import build_report
-from end_conversation_tool.report_html import report_page
 from support.week import START, simulate
 
 

@@ -11,9 +11,10 @@ from langchain.agents import create_agent
 from langgraph.checkpoint.memory import InMemorySaver
 
 from end_conversation_tool import DetectorSuite, EndConversationPolicy, InMemorySealRegistry, default_detectors
-from end_conversation_tool.detectors.base import Answer, ObservedMessage, Signal, SignalKind
+from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.testing import ScriptedChatModel, end_call
+from end_conversation_tool.watch.base import Answer, Signal, SignalKind
 
 POLICY = """
 name = "bicycle-shop"

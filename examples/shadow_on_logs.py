@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 from end_conversation_tool import PRESETS
-from end_conversation_tool.replay import replay_conversation
-from end_conversation_tool.transcripts import BrokenRow, read_recordings
+from end_conversation_tool.recordings.files import BrokenRow, read_recordings
+from end_conversation_tool.recordings.replay import replay_conversation
 
 REFUSAL = "I can't help with insulting him. Instead, I can help you write a firm letter."
 WARNING = REFUSAL + " If the insults continue, I may end this chat."

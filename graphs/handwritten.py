@@ -13,8 +13,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
 from end_conversation_tool import create_end_conversation_tool, default_detectors
+from end_conversation_tool._core.prompts import PROMPT_SECTION
 from end_conversation_tool.graph_parts import EndConversationChannels, add_end_conversation
-from end_conversation_tool.prompts import PROMPT_SECTION
 from end_conversation_tool.server_storage import registry_from_environment
 from end_conversation_tool.testing.personas import reactive_model
 

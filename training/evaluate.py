@@ -19,7 +19,7 @@ from figures import FIGURES, UNREAD, UNREAD_FIGURES, Figure, Tally, measures, na
 from grouping import FOLDS, assign_folds
 from train import PACKAGE, PROJECT, fold_models
 
-from end_conversation_tool.detectors import (
+from end_conversation_tool.watch import (
     Answer,
     DetectorSuite,
     ObservedMessage,
@@ -27,7 +27,7 @@ from end_conversation_tool.detectors import (
     TextDetector,
     default_detectors,
 )
-from end_conversation_tool.detectors.model import WEIGHTS_FILE
+from end_conversation_tool.watch.model import WEIGHTS_FILE
 
 OUTPUT = PROJECT / "docs" / "evaluation"
 _NAIVE_USER = ("self_harm", "violence", "abuse")

@@ -12,9 +12,9 @@ from grouping import FOLDS, bucket_matrix
 from joblib import Parallel, delayed
 from sklearn.linear_model import LogisticRegression
 
-from end_conversation_tool.detectors.model import HEAD_WORDS, RoleModels
-from end_conversation_tool.detectors.ngrams import BUCKETS, units
-from end_conversation_tool.detectors.text import Reading, read_assistant, read_user
+from end_conversation_tool.watch.model import HEAD_WORDS, RoleModels
+from end_conversation_tool.watch.ngrams import BUCKETS, units
+from end_conversation_tool.watch.text import Reading, read_assistant, read_user
 
 STRENGTH = {
     "self_harm": 10.0,

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from datasets import Row
 
-from end_conversation_tool.detectors.ngrams import BUCKETS, MAX_WORD_CHARS, neighbours, spell, units, words_of
-from end_conversation_tool.detectors.normalise import plain, tokens
+from end_conversation_tool.watch.ngrams import BUCKETS, MAX_WORD_CHARS, neighbours, spell, units, words_of
+from end_conversation_tool.watch.normalise import plain, tokens
 
 FOLDS = 10
 SIMILAR = 0.6

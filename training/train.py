@@ -16,8 +16,8 @@ from fit import ALWAYS, Fitted, fit_role, make_table
 from grouping import FOLDS, assign_folds, unlike
 from written import WRITTEN, written_rows
 
-from end_conversation_tool.detectors import model, text
-from end_conversation_tool.detectors.model import LinearModels, read_models, save_models
+from end_conversation_tool.watch import model, text
+from end_conversation_tool.watch.model import LinearModels, read_models, save_models
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(text.__file__).parent

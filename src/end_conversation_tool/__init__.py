@@ -12,10 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from end_conversation_tool.branching import Retry, aedit_and_retry, edit_and_retry
-    from end_conversation_tool.breaker import CircuitBreaker
-    from end_conversation_tool.detectors import default_detectors
-    from end_conversation_tool.detectors.base import Detector, DetectorSuite
+    from end_conversation_tool._checkpoint.branching import Retry, aedit_and_retry, edit_and_retry
+    from end_conversation_tool._checkpoint.saver import SealedSaver
+    from end_conversation_tool._core.breaker import CircuitBreaker
+    from end_conversation_tool._core.operations import Appeal, AppealStatus, Feedback
+    from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy, decide
+    from end_conversation_tool._core.records import Decision, DecisionRecord, EndRequest, RiskFlag, Seal, ThreadStatus
+    from end_conversation_tool._doors.tool import anthropic_tool, create_end_conversation_tool, openai_tool
     from end_conversation_tool.errors import (
         EndConversationError,
         InvalidInputError,
@@ -25,24 +28,21 @@ if TYPE_CHECKING:
         StaleRunError,
         ThreadSealedError,
     )
-    from end_conversation_tool.experiment import Appeal, AppealStatus, Feedback
     from end_conversation_tool.graph import create_guarded_graph
-    from end_conversation_tool.models import Decision, DecisionRecord, EndRequest, RiskFlag, Seal, ThreadStatus
-    from end_conversation_tool.policy import PRESETS, EndConversationPolicy, decide
+    from end_conversation_tool.operations.report import Report, abuild_report, build_report
+    from end_conversation_tool.operations.telemetry import Sink, TelemetryEvent
+    from end_conversation_tool.operations.webhook import WebhookSink
     from end_conversation_tool.registry import ExperimentRegistry, InMemorySealRegistry, SealRegistry, SqlSealRegistry
-    from end_conversation_tool.report import Report, abuild_report, build_report
-    from end_conversation_tool.saver import SealedSaver
-    from end_conversation_tool.telemetry import Sink, TelemetryEvent
-    from end_conversation_tool.tool import anthropic_tool, create_end_conversation_tool, openai_tool
-    from end_conversation_tool.webhook import WebhookSink
+    from end_conversation_tool.watch import default_detectors
+    from end_conversation_tool.watch.base import Detector, DetectorSuite
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "breaker": ("CircuitBreaker",),
-    "branching": ("Retry", "aedit_and_retry", "edit_and_retry"),
-    "detectors": ("default_detectors",),
-    "detectors.base": ("Detector", "DetectorSuite"),
+    "_core.breaker": ("CircuitBreaker",),
+    "_checkpoint.branching": ("Retry", "aedit_and_retry", "edit_and_retry"),
+    "watch": ("default_detectors",),
+    "watch.base": ("Detector", "DetectorSuite"),
     "errors": (
         "EndConversationError",
         "InvalidInputError",
@@ -53,15 +53,15 @@ _HOMES = {
         "ThreadSealedError",
     ),
     "graph": ("create_guarded_graph",),
-    "models": ("Decision", "DecisionRecord", "EndRequest", "RiskFlag", "Seal", "ThreadStatus"),
-    "experiment": ("Appeal", "AppealStatus", "Feedback"),
-    "policy": ("PRESETS", "EndConversationPolicy", "decide"),
-    "report": ("Report", "abuild_report", "build_report"),
-    "telemetry": ("Sink", "TelemetryEvent"),
-    "webhook": ("WebhookSink",),
+    "_core.records": ("Decision", "DecisionRecord", "EndRequest", "RiskFlag", "Seal", "ThreadStatus"),
+    "_core.operations": ("Appeal", "AppealStatus", "Feedback"),
+    "_core.policy": ("PRESETS", "EndConversationPolicy", "decide"),
+    "operations.report": ("Report", "abuild_report", "build_report"),
+    "operations.telemetry": ("Sink", "TelemetryEvent"),
+    "operations.webhook": ("WebhookSink",),
     "registry": ("ExperimentRegistry", "InMemorySealRegistry", "SealRegistry", "SqlSealRegistry"),
-    "saver": ("SealedSaver",),
-    "tool": ("anthropic_tool", "create_end_conversation_tool", "openai_tool"),
+    "_checkpoint.saver": ("SealedSaver",),
+    "_doors.tool": ("anthropic_tool", "create_end_conversation_tool", "openai_tool"),
 }
 
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -9,7 +9,7 @@
     `-- InvalidInputError            any other bad argument (also a ``ValueError``)
 
 None of them derives from LangGraph's ``GraphBubbleUp``: LangGraph would swallow such an error, and the message
-would be let in. A *denied* end is not an error: it is a :class:`~end_conversation_tool.models.Decision`.
+would be let in. A *denied* end is not an error: it is a :class:`~end_conversation_tool._core.records.Decision`.
 """
 
 from __future__ import annotations

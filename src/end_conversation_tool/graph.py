@@ -22,23 +22,23 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import get_runtime
 from langgraph.types import interrupt
 
-from end_conversation_tool.confirmation import question
-from end_conversation_tool.detectors.base import DetectorSuite
-from end_conversation_tool.doorway import Confirm, OnSealed, closed_messages, create_gate
+from end_conversation_tool._core.confirmation import question
+from end_conversation_tool._core.flow import arun_flow, run_flow
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.prompts import conversation_end
+from end_conversation_tool._doors.door import Confirm, OnSealed, closed_messages, create_gate
+from end_conversation_tool._doors.guarded_graph.session import AsyncRule, HandOffError, Rule, Session, Watch
+from end_conversation_tool._doors.guarded_graph.state import InnerGraph, convert
+from end_conversation_tool._doors.guarded_graph.stream import INTERRUPTS_KEY, GuardedGraph, Inside
+from end_conversation_tool._doors.langgraph.messages import END_KEY, LEDGER_KEY, arrived_after, new_user_messages
+from end_conversation_tool._doors.langgraph.run_context import run_context
+from end_conversation_tool._doors.options import GateOptions
+from end_conversation_tool._doors.tool import tool_answer
+from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import ThreadSealedError
-from end_conversation_tool.flow import arun_flow, run_flow
-from end_conversation_tool.gate import Gate
-from end_conversation_tool.graph_session import AsyncRule, HandOffError, Rule, Session, Watch
-from end_conversation_tool.graph_state import InnerGraph, convert
-from end_conversation_tool.graph_stream import INTERRUPTS_KEY, GuardedGraph, Inside
-from end_conversation_tool.judge.base import Judge
-from end_conversation_tool.messages import END_KEY, LEDGER_KEY, arrived_after, new_user_messages
-from end_conversation_tool.options import GateOptions
-from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.prompts import conversation_end
-from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.run_context import run_context
-from end_conversation_tool.tool import tool_answer
+from end_conversation_tool.readers.base import Judge
+from end_conversation_tool.registry.protocol import SealRegistry
+from end_conversation_tool.watch.base import DetectorSuite
 
 __all__ = ["create_guarded_graph"]
 

@@ -23,15 +23,14 @@ from langgraph.runtime import get_runtime
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
-from end_conversation_tool.confirmation import question
-from end_conversation_tool.detectors.base import DetectorSuite
-from end_conversation_tool.doorway import Confirm, OnSealed, by_model_of, create_gate, last_words
-from end_conversation_tool.errors import ThreadSealedError
-from end_conversation_tool.gate import Gate
-from end_conversation_tool.graph_state import convert
-from end_conversation_tool.graph_wiring import check, lead_to_end, wrap_node
-from end_conversation_tool.judge.base import Judge
-from end_conversation_tool.messages import (
+from end_conversation_tool._core.confirmation import question
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.prompts import conversation_end, denial_text
+from end_conversation_tool._core.records import Category, EndRequest, UnmetCode
+from end_conversation_tool._core.run import Ruling, RunContext, Visit
+from end_conversation_tool._doors.door import Confirm, OnSealed, by_model_of, create_gate, last_words
+from end_conversation_tool._doors.guarded_graph.state import convert
+from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
     LEDGER_KEY,
     arrived_after,
@@ -40,15 +39,16 @@ from end_conversation_tool.messages import (
     said_messages,
     tool_results,
 )
-from end_conversation_tool.models import Category, EndRequest, UnmetCode
-from end_conversation_tool.node_updates import NodeUpdate, joined, read
-from end_conversation_tool.options import GateOptions
-from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.prompts import conversation_end, denial_text
-from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.run_context import kept_messages, run_context
-from end_conversation_tool.tool import tool_answer
-from end_conversation_tool.visit import Ruling, RunContext, Visit
+from end_conversation_tool._doors.langgraph.node_updates import NodeUpdate, joined, read
+from end_conversation_tool._doors.langgraph.run_context import kept_messages, run_context
+from end_conversation_tool._doors.langgraph.wiring import check, lead_to_end, wrap_node
+from end_conversation_tool._doors.options import GateOptions
+from end_conversation_tool._doors.tool import tool_answer
+from end_conversation_tool._gate.gate import Gate
+from end_conversation_tool.errors import ThreadSealedError
+from end_conversation_tool.readers.base import Judge
+from end_conversation_tool.registry.protocol import SealRegistry
+from end_conversation_tool.watch.base import DetectorSuite
 
 __all__ = ["EndConversationChannels", "add_end_conversation"]
 

@@ -32,13 +32,21 @@ from langchain_core.messages import AIMessage, RemoveMessage, SystemMessage, Too
 from langgraph.channels import UntrackedValue
 from langgraph.types import Command, interrupt
 
-from end_conversation_tool.confirmation import question
-from end_conversation_tool.detectors.base import DetectorSuite
-from end_conversation_tool.doorway import Confirm, OnSealed, by_model_of, create_gate
-from end_conversation_tool.errors import ThreadSealedError
-from end_conversation_tool.hooks import hook
-from end_conversation_tool.judge.base import Judge
-from end_conversation_tool.messages import (
+from end_conversation_tool._core.confirmation import question
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.prompts import (
+    PROMPT_SECTION,
+    conversation_end,
+    denial_text,
+    not_run_text,
+    still_here_text,
+)
+from end_conversation_tool._core.records import Category, Mode, UnmetCode, new_id
+from end_conversation_tool._core.request import TOOL_NAME
+from end_conversation_tool._core.run import Ruling, Visit
+from end_conversation_tool._doors.door import Confirm, OnSealed, by_model_of, create_gate
+from end_conversation_tool._doors.langgraph.hooks import hook
+from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
     LEDGER_KEY,
     arrived_after,
@@ -49,21 +57,14 @@ from end_conversation_tool.messages import (
     tool_results,
     with_id,
 )
-from end_conversation_tool.models import Category, Mode, UnmetCode, new_id
-from end_conversation_tool.node_updates import read
-from end_conversation_tool.options import GateOptions
-from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.prompts import (
-    PROMPT_SECTION,
-    conversation_end,
-    denial_text,
-    not_run_text,
-    still_here_text,
-)
-from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.run_context import hooks_follow, kept_messages, run_context
-from end_conversation_tool.tool import TOOL_NAME, check_tools, create_end_conversation_tool
-from end_conversation_tool.visit import Ruling, Visit
+from end_conversation_tool._doors.langgraph.node_updates import read
+from end_conversation_tool._doors.langgraph.run_context import hooks_follow, kept_messages, run_context
+from end_conversation_tool._doors.options import GateOptions
+from end_conversation_tool._doors.tool import check_tools, create_end_conversation_tool
+from end_conversation_tool.errors import ThreadSealedError
+from end_conversation_tool.readers.base import Judge
+from end_conversation_tool.registry.protocol import SealRegistry
+from end_conversation_tool.watch.base import DetectorSuite
 
 __all__ = ["EndConversationMiddleware", "EndConversationState"]
 

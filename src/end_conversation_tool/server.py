@@ -20,12 +20,12 @@ from typing import Any
 
 from langgraph_sdk import Auth
 
+from end_conversation_tool._core.fence import can_fork
+from end_conversation_tool._core.prompts import conversation_end
+from end_conversation_tool._core.records import ThreadStatus
+from end_conversation_tool._doors.langgraph.messages import END_KEY
 from end_conversation_tool.errors import EndConversationError, InvalidInputError
-from end_conversation_tool.fence import can_fork
-from end_conversation_tool.messages import END_KEY
-from end_conversation_tool.models import ThreadStatus
-from end_conversation_tool.prompts import conversation_end
-from end_conversation_tool.registry.base import SealRegistry
+from end_conversation_tool.registry.protocol import SealRegistry
 
 __all__ = ["ServerGuard", "forged_keys", "statement_for_run"]
 

@@ -20,8 +20,8 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from sqlalchemy import make_url
 
-from end_conversation_tool.registry.sql import SqlSealRegistry
-from end_conversation_tool.saver import SealedSaver
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool.registry.sql.registry import SqlSealRegistry
 
 __all__ = ["checkpointer_from_environment", "open_checkpoints", "registry_from_environment"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from end_conversation_tool.operations.report import build_report
+from end_conversation_tool.operations.report_html import report_page
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.report import build_report
-from end_conversation_tool.report_html import report_page
 from support.week import START, simulate
 
 pytestmark = pytest.mark.browser

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from contract.conftest import Calls
-from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.experiment import AppealStatus, BreakerLimits, DecisionCount, EndCount, EventCount
-from end_conversation_tool.models import (
+from end_conversation_tool._core.operations import AppealStatus, BreakerLimits, DecisionCount, EndCount, EventCount
+from end_conversation_tool._core.records import (
     Category,
     EvidenceKind,
     EvidenceRecord,
@@ -20,8 +19,9 @@ from end_conversation_tool.models import (
     UnmetCode,
     utc_now,
 )
+from end_conversation_tool._core.vocabulary import EventKind
+from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry import ExperimentRegistry
-from end_conversation_tool.vocabulary import EventKind
 from support.records import denial, permit
 
 EVER = datetime(2000, 1, 1, tzinfo=UTC)

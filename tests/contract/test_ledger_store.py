@@ -9,7 +9,7 @@ import pytest
 
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.registry import LedgerStore, SealRegistry
-from end_conversation_tool.registry.base import StoredLedger
+from end_conversation_tool.registry.protocol import StoredLedger
 from support.records import permit
 
 Calls = Any  # of conftest: any method of a registry, awaited

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 
+from end_conversation_tool._core.records import MAX_THREAD_ID_CHARS, Mode, Outcome, ThreadStatus
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.models import MAX_THREAD_ID_CHARS, Mode, Outcome, ThreadStatus
 from support.records import denial, permit
 
 Calls = Any  # of conftest: any method of a registry, awaited

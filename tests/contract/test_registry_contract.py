@@ -7,10 +7,19 @@ from typing import Any
 
 import pytest
 
+from end_conversation_tool._core.records import (
+    Mode,
+    Outcome,
+    RiskKind,
+    SealOutcome,
+    ThreadStatus,
+    UnmetCode,
+    Verdict,
+    utc_now,
+)
+from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.models import Mode, Outcome, RiskKind, SealOutcome, ThreadStatus, UnmetCode, Verdict, utc_now
 from end_conversation_tool.registry import SealRegistry
-from end_conversation_tool.vocabulary import EventKind
 from support.records import denial, permit
 
 Calls = Any  # of conftest: any method of a registry, awaited

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pydantic import BaseModel
 
+from end_conversation_tool._core.records import ThreadStatus
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.models import ThreadStatus
 from end_conversation_tool.registry import InMemorySealRegistry, SealRegistry, SqlSealRegistry
 from support.records import denial, permit
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
+from end_conversation_tool._core.operations import BreakerLimits
+from end_conversation_tool._core.records import Outcome, RiskFlag, SealOutcome, UnmetCode, utc_now
+from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.experiment import BreakerLimits
-from end_conversation_tool.models import Outcome, RiskFlag, SealOutcome, UnmetCode, utc_now
 from end_conversation_tool.registry import SealRegistry, SqlSealRegistry
 from end_conversation_tool.registry.checks import new_flag
-from end_conversation_tool.registry.driver import Flow
-from end_conversation_tool.registry.flows import change_thread
+from end_conversation_tool.registry.sql.driver import Flow
+from end_conversation_tool.registry.sql.queries import change_thread
 from end_conversation_tool.registry.transitions import RaisingFlag, Sealing, Transition
-from end_conversation_tool.vocabulary import EventKind
 from support.racer import race
 from support.records import denial, permit
 

@@ -15,9 +15,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from sqlalchemy import URL
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.saver import SealedSaver
 from support.savers import ENGINES, open_place
 
 COPY = "copy_thread"
@@ -118,7 +118,7 @@ def test_serializer_and_allow_list_keep_the_guard() -> None:
     registry = InMemorySealRegistry()
     saver = SealedSaver(inner, registry, on_fork="refuse", on_sealed="discard")
     assert saver.serde is inner.serde
-    wider = saver.with_allowlist([("end_conversation_tool.models", "Seal")])
+    wider = saver.with_allowlist([("end_conversation_tool._core.records", "Seal")])
     assert isinstance(wider, SealedSaver)
     assert wider.inner is not inner
     assert wider.serde is wider.inner.serde

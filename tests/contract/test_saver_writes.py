@@ -15,10 +15,10 @@ from langgraph.graph import START, StateGraph
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from sqlalchemy import URL
 
-from end_conversation_tool.checkpoint_triggers import afound_in, found_in
+from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.saver import SealedSaver
+from end_conversation_tool.registry.sql.triggers import afound_in, found_in
 from support.chats import Chat, guarded, texts_of
 from support.records import permit
 from support.savers import ENGINES, Place, open_place, saver_url

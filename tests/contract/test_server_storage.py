@@ -11,10 +11,10 @@ import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.records import new_id
 from end_conversation_tool.errors import InvalidInputError, RegistryError, ThreadSealedError
-from end_conversation_tool.models import new_id
 from end_conversation_tool.registry import SqlSealRegistry
-from end_conversation_tool.saver import SealedSaver
 from end_conversation_tool.server_storage import (
     checkpointer_from_environment,
     open_checkpoints,

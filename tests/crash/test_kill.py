@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from end_conversation_tool.branching import aedit_and_retry, edit_and_retry
+from end_conversation_tool._checkpoint.branching import aedit_and_retry, edit_and_retry
 from end_conversation_tool.errors import ThreadSealedError
 from support.chats import END_IT, WARN, guarded, texts_of
 from support.mortal import POINTS, Mortals

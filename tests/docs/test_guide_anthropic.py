@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from end_conversation_tool.prompts import statement
+from end_conversation_tool._core.prompts import statement
+from end_conversation_tool._core.vocabulary import Category
 from end_conversation_tool.registry import SqlSealRegistry
 from end_conversation_tool.testing import MessagesApiServer
-from end_conversation_tool.vocabulary import Category
 from support.programs import ROOT, python_blocks, run_python
 from support.records import permit
 from support.wire import called

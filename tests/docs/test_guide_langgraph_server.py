@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from end_conversation_tool.models import Category
-from end_conversation_tool.prompts import statement
+from end_conversation_tool._core.prompts import statement
+from end_conversation_tool._core.records import Category
 from end_conversation_tool.registry import SqlSealRegistry
 from support.langgraph_server import LangGraphServer, running_server
 

@@ -8,9 +8,9 @@ import anthropic
 import pytest
 from anthropic import beta_async_tool, beta_tool
 
+from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.anthropic_sdk import ConversationGuard, TurnOutcome
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
-from end_conversation_tool.models import Outcome, UnmetCode
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import MessageReply, MessagesApiServer
 from support.records import permit

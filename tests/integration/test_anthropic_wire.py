@@ -13,9 +13,9 @@ from typing import Any
 import anthropic
 import pytest
 
+from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.anthropic_sdk import ConversationGuard, TurnOutcome
 from end_conversation_tool.errors import ThreadSealedError
-from end_conversation_tool.models import Outcome, UnmetCode
 from end_conversation_tool.registry import InMemorySealRegistry, SealRegistry, SqlSealRegistry
 from end_conversation_tool.testing import MessageReply, MessagesApiServer
 from support.wire import ABUSE, LADDER, MODEL, called, end

@@ -14,9 +14,9 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from end_conversation_tool import SealedSaver, SqlSealRegistry, ThreadSealedError
+from end_conversation_tool._core.prompts import PROMPT_SECTION
+from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.middleware import EndConversationMiddleware
-from end_conversation_tool.models import Outcome, UnmetCode
-from end_conversation_tool.prompts import PROMPT_SECTION
 from end_conversation_tool.testing import MessageReply, MessagesApiServer
 from support.wire import ABUSE, LADDER, MODEL, called, end
 

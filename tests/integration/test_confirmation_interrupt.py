@@ -12,17 +12,17 @@ from langchain_core.messages import AIMessage
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 
-from end_conversation_tool.confirmation import is_yes, question
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.confirmation import is_yes, question
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import EvidenceKind, Outcome, RiskKind, UnmetCode
+from end_conversation_tool._doors.tool import create_end_conversation_tool
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.graph import create_guarded_graph
 from end_conversation_tool.graph_parts import add_end_conversation
 from end_conversation_tool.middleware import EndConversationMiddleware
-from end_conversation_tool.models import EvidenceKind, Outcome, RiskKind, UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.saver import SealedSaver
 from end_conversation_tool.testing import in_one_message
-from end_conversation_tool.tool import create_end_conversation_tool
 from support.agents import Counter, config, ending, kinds, said, search_call
 from support.graphs import assert_every_call_is_answered, hand_written, model_of, strict_saver, written
 from support.keywords import keyword_suite

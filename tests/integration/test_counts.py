@@ -14,9 +14,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry
-from end_conversation_tool.saver import SealedSaver
 from support.agents import INSULT, LADDER, Agent, config, ending
 from support.postgres import fresh_database
 

@@ -12,13 +12,13 @@ import pytest
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from typer.testing import CliRunner
 
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import Category, Outcome, RiskKind, UnmetCode
 from end_conversation_tool.cli import app
+from end_conversation_tool.cli.agent import Stage
 from end_conversation_tool.cli.demo import Played, play, sqlite_storage
-from end_conversation_tool.cli.stage import Stage
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.models import Category, Outcome, RiskKind, UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.registry.base import SealRegistry
+from end_conversation_tool.registry.protocol import SealRegistry
 from end_conversation_tool.testing.scenarios import INJECTED_PAGE, SCENARIOS, Scenario, Turn, scripted_model
 
 Storage = tuple[SealRegistry, BaseCheckpointSaver[Any]]

@@ -9,11 +9,11 @@ import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from end_conversation_tool.branching import Retry, aedit_and_retry, edit_and_retry
+from end_conversation_tool._checkpoint.branching import Retry, aedit_and_retry, edit_and_retry
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.vocabulary import UnmetCode
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.saver import SealedSaver
-from end_conversation_tool.vocabulary import UnmetCode
 from support.agents import INSULT, LADDER, Agent, config, ending
 
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])

@@ -16,12 +16,12 @@ from langgraph.runtime import Runtime
 from langgraph.types import CachePolicy, Command, Overwrite, Send
 from pydantic import BaseModel
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
 from end_conversation_tool.graph_parts import add_end_conversation
-from end_conversation_tool.models import Outcome, UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.saver import SealedSaver
 from end_conversation_tool.testing import in_one_message
 from support.agents import INSULT, LADDER, config, ending, ending_and_search, kinds, said, search_call
 from support.graphs import Guarded, State, assert_every_call_is_answered, speaking, strict_saver, written

@@ -15,13 +15,13 @@ from langgraph.func import entrypoint
 from langgraph.graph import END, START, StateGraph
 from langgraph.pregel.remote import RemoteGraph
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.errors import InvalidInputError, RegistryError, ThreadSealedError
 from end_conversation_tool.graph import create_guarded_graph
 from end_conversation_tool.middleware import EndConversationMiddleware
-from end_conversation_tool.models import Outcome, UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.saver import SealedSaver
 from end_conversation_tool.testing import in_one_message, tool_call
 from support.agents import INSULT, LADDER, config, ending, ending_and_search, kinds, said, search_call, sqlite_saver
 from support.graphs import Guarded, assert_every_call_is_answered, hand_written, strict_saver

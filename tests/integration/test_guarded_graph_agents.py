@@ -13,10 +13,10 @@ from langchain_core.tools import tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
+from end_conversation_tool._core.records import Outcome, UnmetCode
+from end_conversation_tool._doors.tool import create_end_conversation_tool
 from end_conversation_tool.errors import ThreadSealedError
-from end_conversation_tool.models import Outcome, UnmetCode
 from end_conversation_tool.testing import ScriptedChatModel, in_one_message, tool_call
-from end_conversation_tool.tool import create_end_conversation_tool
 from support.agents import INSULT, LADDER, REFUSE, ending, kinds, said, search_call
 from support.graphs import Guarded, assert_every_call_is_answered, hand_written, speaking
 

@@ -9,8 +9,8 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
 from langgraph.types import Command, Overwrite, Send
 
+from end_conversation_tool._core.records import UnmetCode
 from end_conversation_tool.errors import StaleRunError, ThreadSealedError
-from end_conversation_tool.models import UnmetCode
 from support.agents import INSULT, LADDER, config, ending, said
 from support.graphs import Guarded
 

@@ -12,8 +12,8 @@ from langchain_core.tools import tool
 from langgraph.graph import MessagesState
 from langgraph.types import Command, interrupt
 
+from end_conversation_tool._core.records import Outcome
 from end_conversation_tool.errors import ThreadSealedError
-from end_conversation_tool.models import Outcome
 from end_conversation_tool.testing import in_one_message, tool_call
 from support.agents import INSULT, LADDER, ending, ending_and_search, kinds, said, search_call
 from support.graphs import Guarded, assert_every_call_is_answered, shape

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from end_conversation_tool.cli import app
-from end_conversation_tool.judge.base import warn_of_missing_judge
+from end_conversation_tool.readers.base import warn_of_missing_judge
 from end_conversation_tool.testing.messages_api import ErrorReply, MessageReply, MessagesApiServer
 from end_conversation_tool.testing.scenarios import SCENARIOS
 from support.judges import agreeing, seeing_risk
@@ -230,7 +230,7 @@ def test_failures_are_named_on_stderr(chats: Path, serve: Served) -> None:
 
 def test_a_judge_that_is_too_slow_has_failed(chats: Path, serve: Served, module: Callable[[str], str]) -> None:
     name = module("""
-        from end_conversation_tool.judge import ClaudeJudge
+        from end_conversation_tool.readers import ClaudeJudge
 
         def quick():
             return ClaudeJudge("m", timeout=0.2, max_retries=0)
@@ -350,8 +350,8 @@ def test_a_chat_ends_under_strict_when_a_judge_agrees(
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     name = module("""
         from support.judges import agreeing, seeing_risk
-        from end_conversation_tool.judge.base import JudgeVerdict, weigh
-        from end_conversation_tool.judge.prompt import question
+        from end_conversation_tool.readers.base import JudgeVerdict, weigh
+        from end_conversation_tool.readers.prompt import question
 
         class Agreeing:
             source, answer = "agreeing/1", staticmethod(agreeing)

@@ -10,11 +10,11 @@ import anthropic
 import pytest
 from langchain_anthropic import ChatAnthropic
 
-from end_conversation_tool.judge import ChatModelJudge, ClaudeJudge
-from end_conversation_tool.judge.prompt import JUDGE_INSTRUCTIONS, JUDGE_PROMPT_VERSION, MAX_TRANSCRIPT_CHARS
-from end_conversation_tool.models import JudgeReport
+from end_conversation_tool._core.records import JudgeReport
+from end_conversation_tool._core.vocabulary import JudgeOpinion
+from end_conversation_tool.readers import ChatModelJudge, ClaudeJudge
+from end_conversation_tool.readers.prompt import JUDGE_INSTRUCTIONS, JUDGE_PROMPT_VERSION, MAX_TRANSCRIPT_CHARS
 from end_conversation_tool.testing.messages_api import ErrorReply, MessageReply, MessagesApiServer, RawReply
-from end_conversation_tool.vocabulary import JudgeOpinion
 from support.judges import NO, SAID, case, strict, verdict_json, yes
 from support.keywords import assistant, user
 

@@ -23,10 +23,10 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.types import Command
 from pydantic import BaseModel
 
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.prompts import statement
+from end_conversation_tool._core.records import UnmetCode
 from end_conversation_tool.errors import ThreadSealedError
-from end_conversation_tool.models import UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.prompts import statement
 from end_conversation_tool.testing import ScriptedChatModel, in_one_message, tool_call
 from support.agents import INSULT, LADDER, Agent, config, ending, ending_and_search, kinds, said, search_call
 

@@ -11,11 +11,11 @@ from langchain_core.tools import tool
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command, Overwrite, Send
 
+from end_conversation_tool._core.ledger import Ledger
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import UnmetCode
 from end_conversation_tool.errors import ThreadSealedError
-from end_conversation_tool.ledger import Ledger
 from end_conversation_tool.middleware import EndConversationMiddleware
-from end_conversation_tool.models import UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import ScriptedChatModel, end_call
 from support.agents import INSULT, LADDER, REFUSE, WARN, Agent, config, ending, kinds, said, search_call

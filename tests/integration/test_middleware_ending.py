@@ -13,10 +13,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.errors import InvalidInputError, PolicyConfigurationError, RegistryError, ThreadSealedError
 from end_conversation_tool.middleware import EndConversationMiddleware
-from end_conversation_tool.models import Outcome, UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import in_one_message
 from support.agents import (

@@ -11,13 +11,13 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
 
-from end_conversation_tool.detectors.base import DetectorSuite
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import UnmetCode
 from end_conversation_tool.middleware import EndConversationMiddleware
-from end_conversation_tool.models import UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.saver import SealedSaver
 from end_conversation_tool.testing import ScriptedChatModel
+from end_conversation_tool.watch.base import DetectorSuite
 from support.agents import INSULT, LADDER, Agent, config, ending, said
 from support.keywords import BreakableDetector, KeywordDetector
 from support.registries import FlakyRegistry

@@ -9,7 +9,7 @@ import pytest
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, HumanMessage
 
-from end_conversation_tool.prompts import PROMPT_SECTION
+from end_conversation_tool._core.prompts import PROMPT_SECTION
 from end_conversation_tool.testing import tool_call
 from support.agents import (
     INSULT,

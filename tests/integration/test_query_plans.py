@@ -16,8 +16,8 @@ import pytest
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool.registry import SqlSealRegistry
-from end_conversation_tool.saver import SealedSaver
 from support.agents import Agent, config
 from support.multitude import Multitude, fill_postgres, fill_sqlite
 from support.plans import Said, SequentialScans, listening, scanned

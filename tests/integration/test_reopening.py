@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.errors import ThreadSealedError
-from end_conversation_tool.models import Outcome, UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.saver import SealedSaver
 from support.agents import INSULT, LADDER, Agent, ending
 
 SINGLE = EndConversationPolicy(confirmation_calls=1)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from end_conversation_tool.operations.report import Figures, Report, abuild_report, build_report
 from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry
-from end_conversation_tool.report import Figures, Report, abuild_report, build_report
 from support.postgres import fresh_database
 from support.week import START, Week, simulate
 

@@ -13,12 +13,12 @@ from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from end_conversation_tool import running
+from end_conversation_tool._checkpoint import active_runs as running
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._doors.langgraph.run_context import run_context
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.run_context import run_context
-from end_conversation_tool.saver import SealedSaver
 from end_conversation_tool.testing import ScriptedChatModel, end_call
 
 QUESTION = (

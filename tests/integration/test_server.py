@@ -10,8 +10,8 @@ import httpx
 import pytest
 from langgraph_sdk.client import SyncLangGraphClient
 
-from end_conversation_tool.models import Category
-from end_conversation_tool.prompts import ended_text, statement
+from end_conversation_tool._core.prompts import ended_text, statement
+from end_conversation_tool._core.records import Category
 from end_conversation_tool.registry import SqlSealRegistry
 from support.langgraph_server import LangGraphServer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from end_conversation_tool.models import Category
-from end_conversation_tool.prompts import statement
+from end_conversation_tool._core.prompts import statement
+from end_conversation_tool._core.records import Category
 from end_conversation_tool.registry import SqlSealRegistry
 from support.langgraph_server import ROOT, running_server
 from support.postgres import fresh_database, postgres_server

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.telemetry import TelemetryEvent
-from end_conversation_tool.webhook import SIGNATURE_HEADER, WebhookSink, verify_signature
+from end_conversation_tool.operations.telemetry import TelemetryEvent
+from end_conversation_tool.operations.webhook import SIGNATURE_HEADER, WebhookSink, verify_signature
 
 SECRET = "a secret of some length"
 EVENT = TelemetryEvent("end_conversation.decision", datetime(2026, 1, 1, tzinfo=UTC), "t", {"outcome": "sealed"})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from end_conversation_tool.saver import SealedSaver
+from end_conversation_tool._checkpoint.saver import SealedSaver
 from support.savers import ENGINES, Place, open_place
 
 

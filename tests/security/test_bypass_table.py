@@ -16,10 +16,10 @@ from langgraph.cache.memory import InMemoryCache
 from langgraph.errors import GraphRecursionError, InvalidUpdateError
 from langgraph.types import CachePolicy, Command, Overwrite, Send
 
-from end_conversation_tool.checkpoint_triggers import refused_by_trigger
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.errors import EndConversationError, ThreadSealedError
-from end_conversation_tool.models import Outcome, UnmetCode
-from end_conversation_tool.saver import SealedSaver
+from end_conversation_tool.registry.sql.triggers import refused_by_trigger
 from support.chats import END_IT, WARN, Chat, guarded, naive, texts_of
 from support.records import permit
 from support.savers import Place

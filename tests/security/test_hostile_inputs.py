@@ -12,10 +12,10 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.base import empty_checkpoint
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.fence import FENCE_KEY, Fence
+from end_conversation_tool._core.records import Outcome
 from end_conversation_tool.errors import EndConversationError, InvalidInputError, ThreadSealedError
-from end_conversation_tool.fence import FENCE_KEY, Fence
-from end_conversation_tool.models import Outcome
-from end_conversation_tool.saver import SealedSaver
 from support.chats import END_IT, WARN, Chat, guarded, naive, texts_of
 from support.savers import Place
 

@@ -11,21 +11,21 @@ import anthropic
 import pytest
 from langchain_core.messages import HumanMessage, RemoveMessage, ToolMessage
 
-from end_conversation_tool.detectors.base import ObservedMessage
-from end_conversation_tool.judge import ClaudeJudge
-from end_conversation_tool.judge.base import JudgeVerdict, hides_something, weigh
-from end_conversation_tool.judge.prompt import (
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import JudgeReport, UnmetCode
+from end_conversation_tool._core.vocabulary import JudgeOpinion
+from end_conversation_tool._doors.langgraph.messages import said_messages
+from end_conversation_tool.readers import ClaudeJudge
+from end_conversation_tool.readers.base import JudgeVerdict, hides_something, weigh
+from end_conversation_tool.readers.prompt import (
     JUDGE_INSTRUCTIONS,
     MAX_TRANSCRIPT_CHARS,
     lines_of,
     question,
     too_long,
 )
-from end_conversation_tool.messages import said_messages
-from end_conversation_tool.models import JudgeReport, UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.testing.messages_api import MessageReply, MessagesApiServer
-from end_conversation_tool.vocabulary import JudgeOpinion
 from support.agents import INSULT, LADDER, Agent, config, ending, search_call
 from support.judges import NO, SAID, FixedJudge, case, rows_of, strict, verdict, verdict_json, yes
 from support.keywords import assistant, user

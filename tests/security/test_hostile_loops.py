@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool.anthropic_sdk import ConversationGuard
-from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry import InMemorySealRegistry
 from support.agents import INSULT
 from support.keywords import keyword_suite

@@ -11,12 +11,12 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Command, interrupt
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._doors.tool import create_end_conversation_tool
 from end_conversation_tool.graph import create_guarded_graph
 from end_conversation_tool.graph_parts import EndConversationChannels, add_end_conversation
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.saver import SealedSaver
 from end_conversation_tool.testing import ScriptedChatModel
-from end_conversation_tool.tool import create_end_conversation_tool
 from support.agents import INSULT, config, ending, said
 from support.chats import EASY
 from support.keywords import keyword_suite

@@ -9,15 +9,9 @@ from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.messages import HumanMessage
 from langgraph.types import Command
 
-from end_conversation_tool.anthropic_sdk import ConversationGuard
-from end_conversation_tool.detectors import default_detectors
-from end_conversation_tool.detectors.base import RISK_KINDS, DetectorSuite, ObservedMessage
-from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.judge.base import JudgeCase
-from end_conversation_tool.judgement import assess_risk
-from end_conversation_tool.ledger import Ledger
-from end_conversation_tool.models import RiskKind, UnmetCode
-from end_conversation_tool.prompts import (
+from end_conversation_tool._core.ledger import Ledger
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.prompts import (
     confirmation_text,
     denial_text,
     ended_text,
@@ -25,10 +19,17 @@ from end_conversation_tool.prompts import (
     not_run_text,
     shadow_text,
 )
+from end_conversation_tool._core.records import RiskKind, UnmetCode
+from end_conversation_tool._core.run import FlagRaised
+from end_conversation_tool._doors.upstream import RISK_CONTEXT_KEY
+from end_conversation_tool._gate.evidence import assess_risk
+from end_conversation_tool.anthropic_sdk import ConversationGuard
+from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.readers.base import JudgeCase
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.registry.checks import MAX_ID_CHARS, MAX_NAME_CHARS
-from end_conversation_tool.upstream import RISK_CONTEXT_KEY
-from end_conversation_tool.visit import FlagRaised
+from end_conversation_tool.watch import default_detectors
+from end_conversation_tool.watch.base import RISK_KINDS, DetectorSuite
 from support.agents import INSULT, LADDER, Agent, ending, search_call
 from support.keywords import KeywordDetector
 

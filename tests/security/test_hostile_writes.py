@@ -14,9 +14,9 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from sqlalchemy import URL
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.registry import SqlSealRegistry
-from end_conversation_tool.saver import SealedSaver
 from support.chats import Chat, guarded, texts_of
 from support.postgres import fresh_schema
 from support.records import permit

@@ -25,10 +25,10 @@ from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.records import ThreadStatus
 from end_conversation_tool.errors import StaleRunError, ThreadSealedError
-from end_conversation_tool.models import ThreadStatus
 from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry
-from end_conversation_tool.saver import SealedSaver
 from support.chats import END_IT, WARN, answer, guarded, texts_of
 from support.savers import Place
 

@@ -15,7 +15,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.registry.base import SealRegistry
+from end_conversation_tool.registry.protocol import SealRegistry
 from end_conversation_tool.testing import ScriptedChatModel, end_call, in_one_message, tool_call
 from support.keywords import keyword_suite
 

@@ -18,8 +18,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.types import Send
 
+from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool.middleware import EndConversationMiddleware
-from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.testing import ScriptedChatModel, end_call, in_one_message, tool_call
 from support.keywords import keyword_suite
 from support.savers import Place

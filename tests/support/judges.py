@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from end_conversation_tool.judge import JudgeCase
-from end_conversation_tool.judge.base import JudgeVerdict, failed, weigh
-from end_conversation_tool.judge.prompt import lines_of
-from end_conversation_tool.models import EndRequest, JudgeReport
+from end_conversation_tool._core.records import EndRequest, JudgeReport
+from end_conversation_tool.readers import JudgeCase
+from end_conversation_tool.readers.base import JudgeVerdict, failed, weigh
+from end_conversation_tool.readers.prompt import lines_of
 from end_conversation_tool.testing.messages_api import MessageReply
 from support.keywords import assistant, user
 from support.ledgers import ledger_of

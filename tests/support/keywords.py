@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from end_conversation_tool.detectors.base import (
-    RISK_KINDS,
-    Answer,
-    DetectorSuite,
-    ObservedMessage,
-    Signal,
-    SignalKind,
-)
-from end_conversation_tool.detectors.native import NativeRefusalDetector
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool.watch.base import RISK_KINDS, Answer, DetectorSuite, Signal, SignalKind
+from end_conversation_tool.watch.native import NativeRefusalDetector
 
 WORDS = {
     SignalKind.SELF_HARM: "kill myself",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from end_conversation_tool.ledger import Ledger, Mark
-from end_conversation_tool.models import Category, Decision, EndRequest, EvidenceKind, RiskAssessment
-from end_conversation_tool.policy import EndConversationPolicy, decide
+from end_conversation_tool._core.ledger import Ledger, Mark
+from end_conversation_tool._core.policy import EndConversationPolicy, decide
+from end_conversation_tool._core.records import Category, Decision, EndRequest, EvidenceKind, RiskAssessment
 
 SAFE = RiskAssessment()
 KINDS = {

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from end_conversation_tool.models import (
+from end_conversation_tool._core.records import (
     BranchStatus,
     RiskFlag,
     RiskKind,
@@ -28,10 +28,10 @@ from end_conversation_tool.models import (
     ThreadStatus,
     UnmetCode,
 )
-from end_conversation_tool.registry import schema
-from end_conversation_tool.registry.base import ThreadEvent
-from end_conversation_tool.registry.flows import thread_columns
-from end_conversation_tool.vocabulary import EventKind
+from end_conversation_tool._core.vocabulary import EventKind
+from end_conversation_tool.registry.protocol import ThreadEvent
+from end_conversation_tool.registry.sql import schema
+from end_conversation_tool.registry.sql.queries import thread_columns
 from support.records import permit
 
 __all__ = ["BEGIN", "DAYS", "Multitude", "fill_postgres", "fill_sqlite", "name"]

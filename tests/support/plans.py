@@ -18,8 +18,8 @@ from unittest import mock
 
 import psycopg
 
-from end_conversation_tool.registry import loops, postgres
-from end_conversation_tool.registry.flows import READ_STATE
+from end_conversation_tool.registry.sql import loops, postgres
+from end_conversation_tool.registry.sql.queries import READ_STATE
 
 __all__ = ["Said", "SequentialScans", "listening", "plan", "scanned", "scans", "scans_in_programs"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from end_conversation_tool.models import (
+from end_conversation_tool._core.records import (
     Category,
     Decision,
     DecisionRecord,

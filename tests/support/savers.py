@@ -16,8 +16,8 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from sqlalchemy import URL
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool.registry import InMemorySealRegistry, SealRegistry, SqlSealRegistry
-from end_conversation_tool.saver import SealedSaver
 from support.postgres import fresh_schema
 
 __all__ = ["ENGINES", "Place", "open_place", "open_saver", "saver_url"]

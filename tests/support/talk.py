@@ -7,13 +7,14 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from end_conversation_tool.detectors.base import DetectorSuite, ObservedMessage
-from end_conversation_tool.gate import Gate
-from end_conversation_tool.ledger import Ledger
-from end_conversation_tool.models import UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.visit import Call, Reply, Ruling, RunContext, Visit
+from end_conversation_tool._core.ledger import Ledger
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import UnmetCode
+from end_conversation_tool._core.run import Call, Reply, Ruling, RunContext, Visit
+from end_conversation_tool._gate.gate import Gate
+from end_conversation_tool.registry.protocol import SealRegistry
+from end_conversation_tool.watch.base import DetectorSuite
 from support.keywords import keyword_suite, user
 
 TOOL = "end_conversation"

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from end_conversation_tool.detectors.base import ObservedMessage
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
+from end_conversation_tool._core.records import Mode, Outcome
+from end_conversation_tool._core.run import Call, Reply, RunContext, Visit
+from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import EndConversationError
-from end_conversation_tool.gate import Gate
-from end_conversation_tool.models import Mode, Outcome
-from end_conversation_tool.policy import PRESETS, EndConversationPolicy
 from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry, common, jobs
-from end_conversation_tool.visit import Call, Reply, RunContext, Visit
 from support.keywords import keyword_suite, user
 
 __all__ = ["START", "Week", "simulate"]

@@ -8,12 +8,12 @@ from itertools import count
 
 import pytest
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.operations import BreakerLimits
+from end_conversation_tool._core.records import EvidenceKind, EvidenceRecord
 from end_conversation_tool.errors import ThreadSealedError
-from end_conversation_tool.experiment import BreakerLimits
-from end_conversation_tool.models import EvidenceKind, EvidenceRecord
+from end_conversation_tool.operations.report import build_report
 from end_conversation_tool.registry import SqlSealRegistry
-from end_conversation_tool.report import build_report
-from end_conversation_tool.saver import SealedSaver
 from support.agents import INSULT, LADDER, Agent, config, ending
 from support.multitude import BEGIN, DAYS, Multitude, name
 from support.records import denial, permit

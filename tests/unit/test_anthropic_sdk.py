@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.prompts import PROMPT_SECTION
+from end_conversation_tool._core.records import EvidenceKind, Outcome, UnmetCode
 from end_conversation_tool.anthropic_sdk import Conversation, ConversationGuard, TurnOutcome
-from end_conversation_tool.detectors.base import DetectorSuite
 from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
-from end_conversation_tool.models import EvidenceKind, Outcome, UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.prompts import PROMPT_SECTION
 from end_conversation_tool.registry import InMemorySealRegistry
+from end_conversation_tool.watch.base import DetectorSuite
 from support.judges import FixedJudge
 from support.records import permit
 from support.wire import ABUSE, LADDER, called, end, finished, said

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 
-from end_conversation_tool.content import has_media
-from end_conversation_tool.detectors.base import Answer, DetectorSuite, ObservedMessage, SignalKind
-from end_conversation_tool.vocabulary import UnmetCode
+from end_conversation_tool._core.content import has_media
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.vocabulary import UnmetCode
+from end_conversation_tool.watch.base import Answer, DetectorSuite, SignalKind
 from support.agents import INSULT, LADDER, Agent, ending
 from support.keywords import KeywordDetector, keyword_suite
 

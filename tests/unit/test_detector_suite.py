@@ -8,15 +8,8 @@ from typing import Any
 
 import pytest
 
-from end_conversation_tool.detectors.base import (
-    RISK_KINDS,
-    Answer,
-    Detector,
-    DetectorSuite,
-    ObservedMessage,
-    Signal,
-    SignalKind,
-)
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool.watch.base import RISK_KINDS, Answer, Detector, DetectorSuite, Signal, SignalKind
 from support.keywords import BreakableDetector, KeywordDetector, assistant, keyword_suite, user
 
 HARM, ABUSE = SignalKind.SELF_HARM, SignalKind.ABUSE

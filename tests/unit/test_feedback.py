@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.feedback import agive_feedback, aopen_appeal, give_feedback, open_appeal
+from end_conversation_tool.operations.feedback import agive_feedback, aopen_appeal, give_feedback, open_appeal
 from end_conversation_tool.registry import InMemorySealRegistry
 from support.records import permit
 

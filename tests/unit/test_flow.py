@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from end_conversation_tool.flow import Ask, Flow, arun_flow, run_flow
+from end_conversation_tool._core.flow import Ask, Flow, arun_flow, run_flow
 
 
 def drive(make_flow: Any, how: str) -> Any:

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from end_conversation_tool.breaker import CircuitBreaker
-from end_conversation_tool.detectors import DetectorSuite, NativeRefusalDetector
+from end_conversation_tool._core.breaker import CircuitBreaker
+from end_conversation_tool._core.fence import Fence, new_fence
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.prompts import PROMPT_VERSION, confirmation_text, ended_text
+from end_conversation_tool._core.records import Category, Mode, Outcome, RiskKind, UnmetCode
+from end_conversation_tool._core.run import RunContext
+from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
-from end_conversation_tool.fence import Fence, new_fence
-from end_conversation_tool.gate import Gate
-from end_conversation_tool.models import Category, Mode, Outcome, RiskKind, UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.prompts import PROMPT_VERSION, confirmation_text, ended_text
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.visit import RunContext
+from end_conversation_tool.watch import DetectorSuite, NativeRefusalDetector
 from support.keywords import user
 from support.registries import FlakyRegistry
 from support.talk import REFUSE, WARN, Talk, call, reply_of_calls, unmet

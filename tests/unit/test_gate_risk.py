@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from end_conversation_tool.detectors.base import DetectorSuite, SignalKind
+from end_conversation_tool._core.fence import new_fence
+from end_conversation_tool._core.ledger import Ledger
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import Outcome, UnmetCode, Verdict
+from end_conversation_tool._core.run import RunContext
+from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import InvalidInputError, RegistryError
-from end_conversation_tool.fence import new_fence
-from end_conversation_tool.gate import Gate
-from end_conversation_tool.ledger import Ledger
-from end_conversation_tool.models import Outcome, UnmetCode, Verdict
-from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry
-from end_conversation_tool.visit import RunContext
+from end_conversation_tool.watch.base import DetectorSuite, SignalKind
 from support.keywords import BreakableDetector, KeywordDetector, keyword_suite, user
 from support.registries import METHODS, FlakyRegistry
 from support.talk import Talk, call, reply_of_calls, unmet

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from end_conversation_tool.models import Category, Mode, Outcome, UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.prompts import denial_text, shadow_text
-from end_conversation_tool.visit import Call, RunContext
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.prompts import denial_text, shadow_text
+from end_conversation_tool._core.records import Category, Mode, Outcome, UnmetCode
+from end_conversation_tool._core.run import Call, RunContext
 from support.registries import FlakyRegistry
 from support.talk import Talk, call, unmet
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from end_conversation_tool._core.records import Outcome, UnmetCode
+from end_conversation_tool._core.vocabulary import EventKind
+from end_conversation_tool._gate.audit import is_counted
+from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import InvalidInputError, RegistryError
-from end_conversation_tool.gate import Gate
-from end_conversation_tool.journal import is_counted
-from end_conversation_tool.models import Outcome, UnmetCode
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.vocabulary import EventKind
 from support.keywords import keyword_suite
 from support.talk import REFUSE, WARN, Talk
 

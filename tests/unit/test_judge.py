@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
+from end_conversation_tool._core.records import JudgeReport
+from end_conversation_tool._core.vocabulary import Category, JudgeOpinion, Outcome, RiskKind, UnmetCode
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.judge import ChatModelJudge, ClaudeJudge, Judge
-from end_conversation_tool.judge.base import JudgeVerdict, weigh
-from end_conversation_tool.judge.prompt import JUDGE_INSTRUCTIONS, lines_of, question
-from end_conversation_tool.models import JudgeReport
-from end_conversation_tool.policy import PRESETS, EndConversationPolicy
+from end_conversation_tool.readers import ChatModelJudge, ClaudeJudge, Judge
+from end_conversation_tool.readers.base import JudgeVerdict, weigh
+from end_conversation_tool.readers.prompt import JUDGE_INSTRUCTIONS, lines_of, question
 from end_conversation_tool.testing import ScriptedChatModel
-from end_conversation_tool.vocabulary import Category, JudgeOpinion, Outcome, RiskKind, UnmetCode
 from support.agents import INSULT, LADDER, Agent, ending
 from support.judges import NO, SAID, BrokenJudge, FixedJudge, case, verdict, yes
 from support.keywords import assistant, user

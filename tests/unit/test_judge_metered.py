@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from end_conversation_tool._core.records import JudgeReport
+from end_conversation_tool._core.vocabulary import JudgeOpinion
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.judge import Judge, JudgeBudget, MeteredJudge, Price
-from end_conversation_tool.judge.base import Usage
-from end_conversation_tool.models import JudgeReport
-from end_conversation_tool.vocabulary import JudgeOpinion
+from end_conversation_tool.readers import Judge, JudgeBudget, MeteredJudge, Price
+from end_conversation_tool.readers.base import Usage
 from support.judges import BrokenJudge, FixedJudge, case
 
 

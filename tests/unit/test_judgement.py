@@ -7,11 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from end_conversation_tool.detectors.base import Answer, DetectorSuite, ObservedMessage, Signal, SignalKind
-from end_conversation_tool.detectors.native import NativeRefusalDetector
-from end_conversation_tool.judgement import assess_risk, hear_user, note_reply
-from end_conversation_tool.ledger import Ledger, text_digest
-from end_conversation_tool.models import (
+from end_conversation_tool._core.ledger import Ledger, text_digest
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.records import (
     Category,
     EvidenceKind,
     RiskAssessment,
@@ -20,8 +18,11 @@ from end_conversation_tool.models import (
     ThreadStatus,
     utc_now,
 )
+from end_conversation_tool._core.run import Call, FlagRaised, Reply
+from end_conversation_tool._gate.evidence import assess_risk, hear_user, note_reply
 from end_conversation_tool.testing import refusal
-from end_conversation_tool.visit import Call, FlagRaised, Reply
+from end_conversation_tool.watch.base import Answer, DetectorSuite, Signal, SignalKind
+from end_conversation_tool.watch.native import NativeRefusalDetector
 from support.keywords import DOUBT_SCORE, BreakableDetector, KeywordDetector, assistant, keyword_suite, user
 
 SUITE = keyword_suite()

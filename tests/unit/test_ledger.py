@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from end_conversation_tool.ledger import MAX_TURNS, MAX_UNCHECKED, Ledger, Mark, TurnEvidence, text_digest
-from end_conversation_tool.models import Category, EvidenceKind, RiskKind
+from end_conversation_tool._core.ledger import MAX_TURNS, MAX_UNCHECKED, Ledger, Mark, TurnEvidence, text_digest
+from end_conversation_tool._core.records import Category, EvidenceKind, RiskKind
 from support.ledgers import FULL, ledger_of
 
 KEY = b"k" * 32
@@ -282,7 +282,7 @@ def test_malformed_state_reads_nothing_and_never_raises(state: object) -> None:
     ],
 )
 def test_a_genuine_signature_over_nonsense_reads_nothing(changes: dict[str, Any]) -> None:
-    from end_conversation_tool.ledger import _signature  # noqa: PLC0415
+    from end_conversation_tool._core.ledger import _signature  # noqa: PLC0415
 
     body: dict[str, Any] = {"v": 1, "turn": 1, "user": ["a", "b"], **changes}
     assert Ledger.load({**body, "sig": _signature(body, KEY, "t")}, KEY, "t") is None

@@ -16,8 +16,10 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.tool import invalid_tool_call
 
-from end_conversation_tool.ledger import Ledger, text_digest
-from end_conversation_tool.messages import (
+from end_conversation_tool._core.ledger import Ledger, text_digest
+from end_conversation_tool._core.records import Outcome, Seal, utc_now
+from end_conversation_tool._core.run import Ruling
+from end_conversation_tool._doors.langgraph.messages import (
     new_user_messages,
     reply_of,
     text_of,
@@ -25,9 +27,7 @@ from end_conversation_tool.messages import (
     user_messages,
     with_id,
 )
-from end_conversation_tool.models import Outcome, Seal, utc_now
 from end_conversation_tool.testing import end_call, in_one_message, refusal, tool_call
-from end_conversation_tool.visit import Ruling
 from support.records import denial, permit
 
 

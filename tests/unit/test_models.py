@@ -8,8 +8,7 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.models import (
+from end_conversation_tool._core.records import (
     MAX_THREAD_ID_CHARS,
     BranchStatus,
     EndRequest,
@@ -21,6 +20,7 @@ from end_conversation_tool.models import (
     utc_now,
     validate_thread_id,
 )
+from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.registry.untouched import untouched
 from support.records import permit

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from end_conversation_tool.models import (
+from end_conversation_tool._core.policy import _CONDITIONS, EndConversationPolicy
+from end_conversation_tool._core.records import (
     Category,
     JudgeOpinion,
     Mode,
@@ -16,7 +17,6 @@ from end_conversation_tool.models import (
     UnmetCode,
     Verdict,
 )
-from end_conversation_tool.policy import _CONDITIONS, EndConversationPolicy
 from support.ledgers import ASKED, ASKED_IN_TWO_TURNS, FULL, denied_ledger, ledger_of, ruling
 
 ABUSE, HARMFUL, USER = Category.ABUSE, Category.HARMFUL_REQUESTS, Category.USER_REQUEST

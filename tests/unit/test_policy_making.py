@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from end_conversation_tool.errors import EndConversationError, PolicyConfigurationError
-from end_conversation_tool.models import (
+from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
+from end_conversation_tool._core.records import (
     Category,
     Mode,
 )
-from end_conversation_tool.policy import PRESETS, EndConversationPolicy
+from end_conversation_tool.errors import EndConversationError, PolicyConfigurationError
 from support.ledgers import ASKED, FULL, ruling
 
 ABUSE, HARMFUL, USER = Category.ABUSE, Category.HARMFUL_REQUESTS, Category.USER_REQUEST

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from end_conversation_tool.errors import RegistryError, ThreadSealedError
-from end_conversation_tool.ledger import Ledger, Mark
-from end_conversation_tool.models import (
+from end_conversation_tool._core.ledger import Ledger, Mark
+from end_conversation_tool._core.policy import EndConversationPolicy, decide
+from end_conversation_tool._core.records import (
     Category,
     EndRequest,
     EvidenceKind,
@@ -22,8 +22,8 @@ from end_conversation_tool.models import (
     RiskKind,
     UnmetCode,
 )
-from end_conversation_tool.policy import EndConversationPolicy, decide
-from end_conversation_tool.visit import Call, RunContext
+from end_conversation_tool._core.run import Call, RunContext
+from end_conversation_tool.errors import RegistryError, ThreadSealedError
 from support.keywords import WORDS
 from support.registries import METHODS, FlakyRegistry
 from support.talk import REFUSE, WARN, Talk, call

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from end_conversation_tool.detectors import DetectorSuite
-from end_conversation_tool.detectors.base import Answer, ObservedMessage, Signal, SignalKind
-from end_conversation_tool.models import Category, EvidenceKind, JudgeOpinion, Outcome, RiskKind, UnmetCode
-from end_conversation_tool.policy import PRESETS, EndConversationPolicy
-from end_conversation_tool.replay import FirstPermit, Judged, replay_conversation
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
+from end_conversation_tool._core.records import Category, EvidenceKind, JudgeOpinion, Outcome, RiskKind, UnmetCode
+from end_conversation_tool.recordings.replay import FirstPermit, Judged, replay_conversation
 from end_conversation_tool.testing.scripted import end_call
+from end_conversation_tool.watch import DetectorSuite
+from end_conversation_tool.watch.base import Answer, Signal, SignalKind
 from support.judges import BrokenJudge, FixedJudge
 
 USER_PATTERNS = {

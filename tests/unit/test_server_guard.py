@@ -9,9 +9,9 @@ import pytest
 from langgraph_sdk import Auth
 from langgraph_sdk.auth.types import AuthContext
 
+from end_conversation_tool._core.prompts import statement
+from end_conversation_tool._core.records import Category, ThreadStatus, new_id
 from end_conversation_tool.errors import InvalidInputError, RegistryError, RegistrySchemaError
-from end_conversation_tool.models import Category, ThreadStatus, new_id
-from end_conversation_tool.prompts import statement
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.server import ServerGuard, forged_keys, statement_for_run
 from support.records import permit

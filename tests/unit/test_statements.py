@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.prompts import conversation_end
+from end_conversation_tool._core.records import Category
+from end_conversation_tool._core.statements import LANGUAGES, checked_statements, statement, told
+from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
-from end_conversation_tool.gate import Gate
-from end_conversation_tool.models import Category
-from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.prompts import conversation_end
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.statements import LANGUAGES, checked_statements, statement, told
 from support.keywords import keyword_suite
 from support.talk import Talk
 

@@ -12,16 +12,21 @@ import pytest
 from langchain_core.callbacks import dispatch_custom_event
 from langgraph.config import get_stream_writer
 
-from end_conversation_tool.breaker import CircuitBreaker
+from end_conversation_tool._core.breaker import CircuitBreaker
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import Mode, Outcome, UnmetCode
+from end_conversation_tool._core.run import RunContext
+from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import InvalidInputError, RegistryError, ThreadSealedError
-from end_conversation_tool.gate import Gate
-from end_conversation_tool.models import Mode, Outcome, UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
+from end_conversation_tool.operations.sinks import checked_sinks
+from end_conversation_tool.operations.telemetry import (
+    LangChainEventSink,
+    LangGraphStreamSink,
+    LoggingSink,
+    TelemetryEvent,
+)
+from end_conversation_tool.operations.telemetry_otel import OpenTelemetrySink
 from end_conversation_tool.registry import InMemorySealRegistry, SealRegistry
-from end_conversation_tool.sinks import checked_sinks
-from end_conversation_tool.telemetry import LangChainEventSink, LangGraphStreamSink, LoggingSink, TelemetryEvent
-from end_conversation_tool.telemetry_otel import OpenTelemetrySink
-from end_conversation_tool.visit import RunContext
 from support.agents import INSULT, LADDER, Agent, ending
 from support.keywords import keyword_suite
 from support.registries import FlakyRegistry

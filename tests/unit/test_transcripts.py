@@ -20,12 +20,12 @@ from langchain_core.messages import (
     messages_to_dict,
 )
 
-from end_conversation_tool import transcripts
-from end_conversation_tool.detectors.native import is_native_refusal
+from end_conversation_tool._doors.langgraph.messages import reply_of, text_of
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.messages import reply_of, text_of
-from end_conversation_tool.transcript_messages import read_messages
-from end_conversation_tool.transcripts import BrokenRow, Recording, read_recordings
+from end_conversation_tool.recordings import files as transcripts
+from end_conversation_tool.recordings.files import BrokenRow, Recording, read_recordings
+from end_conversation_tool.recordings.messages import read_messages
+from end_conversation_tool.watch.native import is_native_refusal
 
 HELLO = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
 

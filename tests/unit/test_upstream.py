@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.upstream import (
+from end_conversation_tool._core.run import FlagRaised
+from end_conversation_tool._core.vocabulary import RiskKind, UnmetCode
+from end_conversation_tool._doors.upstream import (
     RISK_CONTEXT_KEY,
     context_flags,
     openai_moderation_flags,
     perspective_flags,
 )
-from end_conversation_tool.visit import FlagRaised
-from end_conversation_tool.vocabulary import RiskKind, UnmetCode
+from end_conversation_tool.errors import InvalidInputError
 from support.agents import INSULT, LADDER, Agent, ending, said
 
 UNREADABLE = FlagRaised(RiskKind.OTHER, "host-context/unreadable", "")

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from end_conversation_tool.anthropic_wire import transcript, voices_of
-from end_conversation_tool.ledger import MAX_TURNS
-from end_conversation_tool.voices import Heard, Voices
+from end_conversation_tool._core.ledger import MAX_TURNS
+from end_conversation_tool._doors.anthropic.history import Heard, Voices
+from end_conversation_tool._doors.anthropic.wire import transcript, voices_of
 
 KEY = b"k" * 32
 

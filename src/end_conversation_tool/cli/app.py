@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from end_conversation_tool.cli.desk_verbs import register
+from end_conversation_tool.cli.operator_verbs import register
 from end_conversation_tool.cli.options import (
     AsJson,
     ConfirmationCalls,

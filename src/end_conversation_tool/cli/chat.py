@@ -14,19 +14,19 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from rich.text import Text
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.prompts import conversation_end
+from end_conversation_tool._core.records import new_id, validate_thread_id
+from end_conversation_tool.cli.agent import Stage, TurnReport
+from end_conversation_tool.cli.display import show_answer
 from end_conversation_tool.cli.output import Exit, escaped, fail, note, stdout
-from end_conversation_tool.cli.screenplay import show_answer
-from end_conversation_tool.cli.stage import Stage, TurnReport
-from end_conversation_tool.detectors import default_detectors
 from end_conversation_tool.errors import EndConversationError
-from end_conversation_tool.judge import Judge
-from end_conversation_tool.models import new_id, validate_thread_id
-from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.prompts import conversation_end
+from end_conversation_tool.readers import Judge
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.saver import SealedSaver
+from end_conversation_tool.registry.protocol import SealRegistry
 from end_conversation_tool.testing.personas import reactive_model
+from end_conversation_tool.watch import default_detectors
 
 __all__ = ["run_chat"]
 

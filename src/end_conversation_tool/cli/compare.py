@@ -11,15 +11,15 @@ from typing import Any
 import typer
 from rich.table import Table
 
+from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool.cli.judged import JudgeTally, report_failures
 from end_conversation_tool.cli.judges import note_missing_judge, usage_as_json
 from end_conversation_tool.cli.output import Exit, escaped, fail, note, stdout
-from end_conversation_tool.detectors import default_detectors
-from end_conversation_tool.judge import MeteredJudge
-from end_conversation_tool.judge.metered import AskedOnce
-from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.replay import ReplayResult, replay_conversation
-from end_conversation_tool.transcripts import BrokenRow, read_recordings
+from end_conversation_tool.readers import MeteredJudge
+from end_conversation_tool.readers.metered import AskedOnce
+from end_conversation_tool.recordings.files import BrokenRow, read_recordings
+from end_conversation_tool.recordings.replay import ReplayResult, replay_conversation
+from end_conversation_tool.watch import default_detectors
 
 __all__ = ["run_comparison"]
 

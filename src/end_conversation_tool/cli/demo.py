@@ -18,17 +18,17 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from rich.text import Text
 from sqlalchemy import URL
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import Outcome, ThreadStatus, UnmetCode
+from end_conversation_tool.cli.agent import Stage, TurnReport
+from end_conversation_tool.cli.display import show_turn, turn_as_json
 from end_conversation_tool.cli.judges import usage_as_json, usage_in_words
 from end_conversation_tool.cli.output import escaped, print_json, stdout
-from end_conversation_tool.cli.screenplay import show_turn, turn_as_json
-from end_conversation_tool.cli.stage import Stage, TurnReport
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.judge import Judge, MeteredJudge
-from end_conversation_tool.models import Outcome, ThreadStatus, UnmetCode
-from end_conversation_tool.policy import EndConversationPolicy
+from end_conversation_tool.readers import Judge, MeteredJudge
 from end_conversation_tool.registry import SqlSealRegistry
-from end_conversation_tool.registry.base import SealRegistry
-from end_conversation_tool.saver import SealedSaver
+from end_conversation_tool.registry.protocol import SealRegistry
 from end_conversation_tool.testing.scenarios import SCENARIOS, Scenario, Turn, page_reader, scripted_model
 
 __all__ = ["Played", "play", "run_demo", "sqlite_storage"]

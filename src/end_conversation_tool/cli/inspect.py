@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from end_conversation_tool._core.records import DecisionRecord, RiskFlag, Seal, ThreadStatus, validate_thread_id
 from end_conversation_tool.cli.output import Exit, escaped, note, print_json, stdout
-from end_conversation_tool.models import DecisionRecord, RiskFlag, Seal, ThreadStatus, validate_thread_id
 from end_conversation_tool.registry import SqlSealRegistry
 
 __all__ = ["run_inspect"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from end_conversation_tool._core.records import JudgeOpinion, JudgeReport, UnmetCode
 from end_conversation_tool.cli.output import Exit, escaped, note
-from end_conversation_tool.models import JudgeOpinion, JudgeReport, UnmetCode
-from end_conversation_tool.replay_records import Judged
+from end_conversation_tool.recordings.records import Judged
 
 __all__ = ["JudgeTally", "judge_in_words", "judged_as_json", "judged_in_words", "report_failures"]
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
+from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool.cli.output import note
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.judge import ChatModelJudge, ClaudeJudge, Judge, JudgeBudget, MeteredJudge, Price
-from end_conversation_tool.policy import EndConversationPolicy
+from end_conversation_tool.readers import ChatModelJudge, ClaudeJudge, Judge, JudgeBudget, MeteredJudge, Price
 
 __all__ = ["chosen_judge", "note_missing_judge", "usage_as_json", "usage_in_words"]
 

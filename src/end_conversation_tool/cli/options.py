@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
+from end_conversation_tool._core.records import Mode
 from end_conversation_tool.errors import PolicyConfigurationError
-from end_conversation_tool.models import Mode
-from end_conversation_tool.policy import PRESETS, EndConversationPolicy
 
 __all__ = [
     "AsJson",

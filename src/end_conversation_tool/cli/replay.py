@@ -17,15 +17,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import Outcome
 from end_conversation_tool.cli.judged import JudgeTally, judged_as_json, judged_in_words, report_failures
 from end_conversation_tool.cli.judges import note_missing_judge, usage_as_json
 from end_conversation_tool.cli.output import Exit, escaped, fail, note, stdout
-from end_conversation_tool.detectors import default_detectors
-from end_conversation_tool.judge import MeteredJudge
-from end_conversation_tool.models import Outcome
-from end_conversation_tool.policy import EndConversationPolicy
-from end_conversation_tool.replay import CallRuling, ReplayResult, TurnMarks, replay_conversation
-from end_conversation_tool.transcripts import BrokenRow, Recording, read_recordings
+from end_conversation_tool.readers import MeteredJudge
+from end_conversation_tool.recordings.files import BrokenRow, Recording, read_recordings
+from end_conversation_tool.recordings.replay import CallRuling, ReplayResult, TurnMarks, replay_conversation
+from end_conversation_tool.watch import default_detectors
 
 __all__ = ["run_replay"]
 

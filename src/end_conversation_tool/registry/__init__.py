@@ -5,12 +5,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from end_conversation_tool.registry.base import LedgerStore, SealRegistry
-from end_conversation_tool.registry.experiment import ExperimentRegistry
 from end_conversation_tool.registry.memory import InMemorySealRegistry
+from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
+from end_conversation_tool.registry.protocol import LedgerStore, SealRegistry
 
 if TYPE_CHECKING:
-    from end_conversation_tool.registry.sql import SqlSealRegistry
+    from end_conversation_tool.registry.sql.registry import SqlSealRegistry
 
 __all__ = ["ExperimentRegistry", "InMemorySealRegistry", "LedgerStore", "SealRegistry", "SqlSealRegistry"]
 
@@ -18,7 +18,7 @@ __all__ = ["ExperimentRegistry", "InMemorySealRegistry", "LedgerStore", "SealReg
 def __getattr__(name: str) -> Any:
     """Import ``SqlSealRegistry`` on demand (PEP 562)."""
     if name == "SqlSealRegistry":
-        from end_conversation_tool.registry.sql import SqlSealRegistry  # noqa: PLC0415
+        from end_conversation_tool.registry.sql.registry import SqlSealRegistry  # noqa: PLC0415
 
         return SqlSealRegistry
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from end_conversation_tool.experiment import BreakerLimits, BreakerState
-from end_conversation_tool.models import ThreadStatus
-from end_conversation_tool.registry.base import ThreadEvent
+from end_conversation_tool._core.operations import BreakerLimits, BreakerState
+from end_conversation_tool._core.records import ThreadStatus
+from end_conversation_tool._core.vocabulary import EventKind
+from end_conversation_tool.registry.protocol import ThreadEvent
 from end_conversation_tool.registry.transitions import event_of
-from end_conversation_tool.vocabulary import EventKind
 
 __all__ = ["BREAKER_THREAD", "DAY", "HOUR", "reset", "reset_event", "start_of", "tripped", "tripped_event"]
 

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
-from end_conversation_tool.models import (
+from end_conversation_tool._core.prompts import conversation_end
+from end_conversation_tool._core.records import (
     DecisionRecord,
     Mode,
     Outcome,
@@ -22,7 +22,7 @@ from end_conversation_tool.models import (
     utc_now,
     validate_thread_id,
 )
-from end_conversation_tool.prompts import conversation_end
+from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 
 __all__ = [
     "check_count",

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from end_conversation_tool.models import BranchStatus, DecisionRecord, RiskFlag, ThreadStatus
-from end_conversation_tool.registry.base import ThreadEvent
-from end_conversation_tool.vocabulary import EventKind
+from end_conversation_tool._core.records import BranchStatus, DecisionRecord, RiskFlag, ThreadStatus
+from end_conversation_tool._core.vocabulary import EventKind
+from end_conversation_tool.registry.protocol import ThreadEvent
 
 __all__ = ["erased_event", "erased_id", "erased_record", "erased_status"]
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import TypeVar
 
-from end_conversation_tool.models import DecisionRecord, ThreadStatus
-from end_conversation_tool.registry import memory_jobs
-from end_conversation_tool.registry.base import StoredLedger, ThreadEvent
+from end_conversation_tool._core.records import DecisionRecord, ThreadStatus
+from end_conversation_tool.registry import memory_operations
 from end_conversation_tool.registry.checks import check_open
-from end_conversation_tool.registry.common import StoredRegistry
-from end_conversation_tool.registry.jobs import Job
-from end_conversation_tool.registry.memory_jobs import Books
+from end_conversation_tool.registry.memory_operations import Books
+from end_conversation_tool.registry.operations import Job
+from end_conversation_tool.registry.protocol import StoredLedger, ThreadEvent
+from end_conversation_tool.registry.stored import StoredRegistry
 from end_conversation_tool.registry.transitions import Transition
 
 __all__ = ["InMemorySealRegistry"]
@@ -68,7 +68,7 @@ class InMemorySealRegistry(StoredRegistry):
 
     def _do(self, job: Job[T]) -> T:
         with self._lock:
-            result: T = getattr(memory_jobs, job.name)(self._books, *job.args)
+            result: T = getattr(memory_operations, job.name)(self._books, *job.args)
             return result
 
     async def _ado(self, job: Job[T]) -> T:

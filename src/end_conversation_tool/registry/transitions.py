@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
-from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.models import (
+from end_conversation_tool._core.records import (
     BranchStatus,
     Decision,
     DecisionRecord,
@@ -38,8 +37,9 @@ from end_conversation_tool.models import (
     UnmetCode,
     Verdict,
 )
-from end_conversation_tool.registry.base import ThreadEvent
-from end_conversation_tool.vocabulary import EventKind
+from end_conversation_tool._core.vocabulary import EventKind
+from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.registry.protocol import ThreadEvent
 
 __all__ = [
     "Change",

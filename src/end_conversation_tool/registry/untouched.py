@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from end_conversation_tool.models import ThreadStatus
+from end_conversation_tool._core.records import ThreadStatus
 
 __all__ = ["untouched"]
 

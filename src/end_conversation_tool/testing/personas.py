@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from end_conversation_tool.detectors.base import RISK_KINDS, Answer, DetectorSuite, ObservedMessage, SignalKind
-from end_conversation_tool.messages import text_of
-from end_conversation_tool.models import Category
-from end_conversation_tool.prompts import confirmation_text
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.prompts import confirmation_text
+from end_conversation_tool._core.records import Category
+from end_conversation_tool._core.request import TOOL_NAME
+from end_conversation_tool._doors.langgraph.messages import text_of
 from end_conversation_tool.testing.scripted import ScriptedChatModel, end_call
-from end_conversation_tool.tool import TOOL_NAME
+from end_conversation_tool.watch.base import RISK_KINDS, Answer, DetectorSuite, SignalKind
 
 __all__ = ["reactive_model"]
 

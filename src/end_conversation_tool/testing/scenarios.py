@@ -14,11 +14,11 @@ from types import MappingProxyType
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool
 
+from end_conversation_tool._core.prompts import confirmation_text
+from end_conversation_tool._core.records import Category
+from end_conversation_tool._core.request import TOOL_NAME
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.models import Category
-from end_conversation_tool.prompts import confirmation_text
 from end_conversation_tool.testing.scripted import ScriptedChatModel, end_call, tool_call
-from end_conversation_tool.tool import TOOL_NAME
 
 __all__ = ["SCENARIOS", "Scenario", "Turn", "page_reader", "scripted_model"]
 

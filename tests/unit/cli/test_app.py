@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from typer.testing import CliRunner
 
+from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
 from end_conversation_tool.cli import app
 from end_conversation_tool.cli.options import chosen_policy
 from end_conversation_tool.cli.output import escaped, reporting_errors
-from end_conversation_tool.detectors import default_detectors
 from end_conversation_tool.errors import PolicyConfigurationError
-from end_conversation_tool.policy import PRESETS, EndConversationPolicy
 from end_conversation_tool.testing.personas import reactive_model
+from end_conversation_tool.watch import default_detectors
 
 VERBS = ("demo", "chat", "replay", "inspect")
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from end_conversation_tool._core.operations import AppealStatus, BreakerLimits
 from end_conversation_tool.cli import app
-from end_conversation_tool.experiment import AppealStatus, BreakerLimits
 from end_conversation_tool.registry import SqlSealRegistry
 from support.records import denial, permit
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import RiskKind
 from end_conversation_tool.cli import app
 from end_conversation_tool.cli.demo import play, sqlite_storage
-from end_conversation_tool.models import RiskKind
-from end_conversation_tool.policy import EndConversationPolicy
 from end_conversation_tool.registry import SqlSealRegistry
 from end_conversation_tool.testing.scenarios import SCENARIOS
 

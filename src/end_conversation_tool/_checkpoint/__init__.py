@@ -1,0 +1,1 @@
+"""The guard on the checkpointer: no write enters a sealed thread."""

@@ -1,0 +1,93 @@
+"""The runs that are going on, and the fence of each: how a node learns what its run read when it started.
+
+A node does not see the config that ``get_tuple`` returned. A context variable would not do: servers drive a stream
+step by step, each step in a task or thread of its own, and what one step sets the next does not see. What all nodes of
+one run share is its ``RunControl``, which LangGraph makes afresh for each run. That takes no weak reference; the run's
+stream writer does, and lives as long.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from functools import partial
+from threading import RLock
+from typing import Any, NamedTuple, TypeAlias
+
+from end_conversation_tool._core.fence import Fence
+
+__all__ = ["belongs_to_run", "current_fence", "set_current_fence"]
+
+_RUNTIME_KEY = "__pregel_runtime"
+
+_Key: TypeAlias = tuple[int, int, str]
+"""Ids of the run's control and of the saver's scope, and the thread: nested runs share their parent's control."""
+
+
+class _Entry(NamedTuple):
+    """One run on one thread.
+
+    Attributes:
+        fence: What it read.
+        runtime: Id of the runtime that it started with, which tells nested runs on one thread apart.
+        owners: The control and the scope, kept alive so that their ids stay their own.
+        end: Drops the entry when the run's stream writer is gone.
+    """
+
+    fence: Fence
+    runtime: int
+    owners: tuple[object, object]
+    end: weakref.ref[Any]
+
+
+_entries: dict[_Key, _Entry] = {}
+_lock = RLock()  # garbage may be collected, and so a run forgotten, while this very thread holds it
+
+
+def current_fence(configurable: Mapping[str, Any], thread_id: str, scope: object) -> Fence | None:
+    """Return the fence of the run that a config belongs to, if a saver of this scope gave it for this thread.
+
+    Args:
+        configurable: Of the config of a node, or of a write.
+        thread_id: The thread.
+        scope: What the savers that guard one another's threads have in common.
+    """
+    control = getattr(configurable.get(_RUNTIME_KEY), "control", None)
+    entry = None if control is None else _entries.get((id(control), id(scope), thread_id))
+    return entry.fence if entry else None
+
+
+def set_current_fence(fence: Fence, configurable: Mapping[str, Any], scope: object) -> bool:
+    """Make ``fence`` the one of the present run, when a run and not a mere reader is loading.
+
+    LangGraph loads a forked run's checkpoint, and then the thread's newest one, to compare. The second look belongs to
+    the same run and must not hide the first.
+
+    Returns:
+        Whether a run is starting here.
+    """
+    runtime = configurable.get(_RUNTIME_KEY)
+    if runtime is None or configurable.get("checkpoint_ns"):
+        return False
+    key = (id(runtime.control), id(scope), fence.thread_id)
+    end = weakref.ref(runtime.stream_writer, partial(_forget, key))
+    second_look = "checkpoint_id" in configurable and not configurable["checkpoint_id"]
+    with _lock:
+        present = _entries.get(key)
+        if second_look and present is not None and present.runtime == id(runtime):
+            return False
+        _entries[key] = _Entry(fence, id(runtime), (runtime.control, scope), end)
+    return True
+
+
+def belongs_to_run(configurable: Mapping[str, Any]) -> bool:
+    """Whether a config comes from a run, and not from ``get_state``, ``update_state`` or the like."""
+    return configurable.get(_RUNTIME_KEY) is not None
+
+
+def _forget(key: _Key, end: weakref.ref[Any]) -> None:
+    """Drop the entry of a run that is over, unless a later run has taken its place."""
+    with _lock:
+        present = _entries.get(key)
+        if present is not None and present.end is end:
+            del _entries[key]

@@ -1,0 +1,307 @@
+"""What ``SealedSaver`` does, as flows: the bodies that its sync and async methods share."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
+
+from end_conversation_tool._checkpoint.active_runs import belongs_to_run, current_fence, set_current_fence
+from end_conversation_tool._checkpoint.metadata import (
+    ASKED_KEY,
+    branch_of,
+    copied,
+    fenced,
+    hiding_end,
+    is_stale,
+    only_end,
+    showing_end,
+    with_fence,
+    with_marks,
+    without_fence,
+    without_marks,
+)
+from end_conversation_tool._core.fence import Fence, branch_to_write, can_fork, check_write, new_fence
+from end_conversation_tool._core.flow import Ask, Flow
+from end_conversation_tool._core.prompts import conversation_end
+from end_conversation_tool._core.records import ThreadStatus, validate_thread_id
+from end_conversation_tool.errors import InvalidInputError, StaleRunError, ThreadSealedError
+from end_conversation_tool.registry.entry import open_branch
+from end_conversation_tool.registry.protocol import SealRegistry
+from end_conversation_tool.registry.sql.triggers import asks, refused_by_trigger
+
+__all__ = ["SaverFlows", "thread_of"]
+
+_log = logging.getLogger(__name__)
+
+
+class SaverFlows:
+    """The rules of ``SealedSaver`` over one inner saver.
+
+    Args:
+        inner: The saver that keeps the checkpoints.
+        registry: The truth about threads.
+        forks: Whether a run from an earlier checkpoint of a sealed branch opens a branch.
+        discards: Whether a refused write of a run is dropped without an error.
+        scope: Tells the fences of this saver from those of others.
+
+    Attributes:
+        database_guards: Whether the checkpoint table refuses late writes by itself (``checkpoint_triggers``).
+    """
+
+    def __init__(
+        self, inner: BaseCheckpointSaver[Any], registry: SealRegistry, *, forks: bool, discards: bool, scope: object
+    ) -> None:
+        self.inner, self.registry, self.forks, self.discards, self.scope = inner, registry, forks, discards, scope
+        self.database_guards = False
+
+    # Reading
+
+    def reading(self, config: RunnableConfig) -> Flow[CheckpointTuple | None]:
+        """Read one checkpoint, and give the run that starts from it its fence.
+
+        Raises:
+            ThreadSealedError: A run is starting on a sealed branch: refused before any of its nodes runs.
+        """
+        configurable, thread_id = config["configurable"], thread_of(config)
+        status: ThreadStatus = yield self._status(thread_id)
+        found: CheckpointTuple | None = yield Ask(self.inner.get_tuple, self.inner.aget_tuple, (config,))
+        wanted, namespace = configurable.get("checkpoint_id"), configurable.get("checkpoint_ns")
+        if found is not None and is_stale(found, status):
+            found = None if wanted else (yield from self._before_stale(config, found, status))
+        if namespace and current_fence(configurable, thread_id, self.scope):
+            # A subgraph writes where its run writes, wherever its last checkpoint lies.
+            return found and without_marks(found)
+        branch = status.branch if found is None else branch_of(found, status)
+        seal = status.on_branch(branch).seal
+        if found is None and seal is not None and not wanted and not namespace:
+            found = only_end(config, conversation_end(seal))
+        fork = found.checkpoint["id"] if found and seal and wanted and can_fork(seal, found.checkpoint["id"]) else None
+        if fork and self.forks:
+            seal = None
+        fence = new_fence(status, branch, None if seal else fork)
+        starts = set_current_fence(fence, configurable, self.scope)
+        if starts and seal is not None and not self.discards:
+            raise ThreadSealedError(fence.thread_id, conversation_end(seal))
+        if found is None:
+            return None
+        if seal is None:
+            found = hiding_end(found)
+        elif not fork:
+            found = showing_end(found, conversation_end(seal))
+        found = without_marks(found)
+        # A run finds its fence in the table of runs; whoever else goes on to write has it from here.
+        return found if starts else with_fence(found, fence, self._key)
+
+    def _before_stale(
+        self, config: RunnableConfig, newest: CheckpointTuple, status: ThreadStatus
+    ) -> Flow[CheckpointTuple | None]:
+        """Return the newest checkpoint that was not written beside a seal."""
+        before: dict[str, Any] = {"before": newest.config}
+        earlier = yield Ask(_listed(self.inner), _alisted(self.inner), (config,), before)
+        return next((found for found in earlier if not is_stale(found, status)), None)
+
+    def listing(self, known: dict[str, ThreadStatus], thread_id: str) -> Flow[bool]:
+        """Look up a thread whose checkpoints are listed, once.
+
+        Args:
+            known: The threads looked up so far.
+            thread_id: The thread.
+
+        Returns:
+            Whether some of its checkpoints may have to be left out.
+        """
+        if thread_id not in known:
+            known[thread_id] = yield self._status(thread_id)
+        return any(branch.seal or branch.past_seals for branch in known[thread_id].branches)
+
+    @staticmethod
+    def listed(found: CheckpointTuple, status: ThreadStatus) -> CheckpointTuple | None:
+        """Return a checkpoint as history shows it; ``None`` for one that was written beside a seal."""
+        if is_stale(found, status):
+            return None
+        seal = status.on_branch(branch_of(found, status)).seal
+        if seal is not None and seal.checkpoint_id is not None and found.checkpoint["id"] >= seal.checkpoint_id:
+            found = showing_end(found, conversation_end(seal))
+        return without_marks(found)
+
+    # Writing
+
+    def putting(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> Flow[RunnableConfig]:
+        """Write a checkpoint, or refuse."""
+        thread_id = thread_of(config)
+        own = current_fence(config["configurable"], thread_id, self.scope)
+        fence = own or Fence.of_config(config["configurable"], self._key)
+        try:
+            branch, sequence = self._permitted(fence) or (yield from self.permitting(thread_id, fence))
+            arguments = (without_fence(config), checkpoint, with_marks(metadata, branch, fence, sequence), new_versions)
+            try:
+                written: RunnableConfig = yield Ask(self.inner.put, self.inner.aput, arguments)
+            except Exception as error:
+                if not refused_by_trigger(error):
+                    raise
+                written = yield from self._putting_again(error, thread_id, fence, arguments)
+        except ThreadSealedError:
+            if not self._discards(config):
+                raise
+            return {**config, "configurable": {**config["configurable"], "checkpoint_id": checkpoint["id"]}}
+        return written if own or fence is None else fenced(written, fence, self._key)
+
+    def putting_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+    ) -> Flow[None]:
+        """Write what a task produced, or refuse."""
+        thread_id = thread_of(config)
+        fence = current_fence(config["configurable"], thread_id, self.scope)
+        fence = fence or Fence.of_config(config["configurable"], self._key)
+        try:
+            self._permitted(fence) or (yield from self.permitting(thread_id, fence))
+        except ThreadSealedError:
+            if not self._discards(config):
+                raise
+            return
+        arguments = (without_fence(config), writes, task_id, task_path)
+        yield Ask(self.inner.put_writes, self.inner.aput_writes, arguments)
+
+    def _permitted(self, fence: Fence | None) -> tuple[int, int] | None:
+        """Permit a write without asking, where the database asks the same question again within the write.
+
+        That holds for a run on a branch that was open when it started. What such a run's tasks write counts only with
+        a checkpoint that takes it up, and that checkpoint is refused.
+        """
+        if self.database_guards and fence is not None and fence.open and fence.fork is None:
+            return fence.branch, fence.sequence
+        return None
+
+    def permitting(self, thread_id: str, fence: Fence | None) -> Flow[tuple[int, int]]:
+        """Return the branch to write, opening it when the run forks, and the thread's sequence number.
+
+        Raises:
+            ThreadSealedError: The branch is sealed.
+            StaleRunError: The run was overtaken.
+        """
+        status: ThreadStatus = yield self._status(thread_id)
+        if fence is None:
+            branch = status.on_branch(status.branch)
+        else:
+            found = branch_to_write(status, fence)
+            if found is None:
+                status = yield open_branch(self.registry, fence)
+                found = branch_to_write(status, fence)
+            branch = found or status.on_branch(fence.branch)
+        check_write(status, branch, fence)
+        return branch.branch, status.sequence
+
+    def _putting_again(
+        self, error: Exception, thread_id: str, fence: Fence | None, arguments: tuple[Any, ...]
+    ) -> Flow[RunnableConfig]:
+        """Where the database itself found the seal first, say so as ``permitting`` does; where it asks, answer it."""
+        yield from self.permitting(thread_id, fence)
+        if not asks(error):
+            raise error  # the thread was reopened in between: the write is refused all the same
+        config, checkpoint, marked, new_versions = arguments
+        again = (config, checkpoint, {**marked, ASKED_KEY: True}, new_versions)
+        written: RunnableConfig = yield Ask(self.inner.put, self.inner.aput, again)
+        return written
+
+    def _discards(self, config: RunnableConfig) -> bool:
+        """Whether a refused write is dropped without an error: only in a run, whose door answers for it."""
+        return self.discards and belongs_to_run(config["configurable"])
+
+    # Whole threads
+
+    def copying(self, source: str, target: str) -> Flow[None]:
+        """Copy a thread: seals and flags first, so that a crash leaves a sealed thread without content at worst.
+
+        Every engine gets the same copy, through ``put`` and ``put_writes``; what was written beside a seal is left.
+        """
+        source, target = validate_thread_id(source), validate_thread_id(target)
+        yield from self.permitting(target, None)
+        there = yield Ask(self.inner.get_tuple, self.inner.aget_tuple, (_config(target),))
+        if there is not None:
+            raise InvalidInputError("target_thread_id: expected a thread without checkpoints, got one that has some")
+        before: ThreadStatus = yield self._status(source)
+        copy: ThreadStatus = yield Ask(self.registry.copy_status, self.registry.acopy_status, (source, target))
+        all_of = {"config": {"configurable": {"thread_id": source}}}
+        for found in reversed((yield Ask(_listed(self.inner), _alisted(self.inner), (), all_of))):
+            if not is_stale(found, before):
+                yield from self._copying_one(copied(found, copy), target)
+        after: ThreadStatus = yield self._status(source)
+        if after.sequence != before.sequence:
+            yield Ask(self.inner.delete_thread, self.inner.adelete_thread, (target,))
+            raise StaleRunError(source, held=before.sequence, current=after.sequence)
+
+    def _copying_one(self, found: CheckpointTuple, target: str) -> Flow[None]:
+        config = _config(target, found.config["configurable"].get("checkpoint_ns", ""))
+        if found.parent_config:
+            config["configurable"]["checkpoint_id"] = found.parent_config["configurable"]["checkpoint_id"]
+        versions = found.checkpoint["channel_versions"]
+        arguments = (config, found.checkpoint, found.metadata, versions)
+        written = yield Ask(self.inner.put, self.inner.aput, arguments)
+        by_task: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+        for task_id, channel, value in found.pending_writes or ():
+            by_task[task_id].append((channel, value))
+        for task_id, writes in by_task.items():
+            yield Ask(self.inner.put_writes, self.inner.aput_writes, (written, writes, task_id))
+
+    def pruning(self, thread_ids: Sequence[str], strategy: str) -> Flow[None]:
+        """Prune, but keep a thread whose newest checkpoint is not its latest: the inner saver would keep that one."""
+        chosen = thread_ids if strategy == "delete" or isinstance(thread_ids, str) else []
+        for thread_id in () if chosen else thread_ids:
+            status: ThreadStatus = yield self._status(thread_id)
+            newest = yield Ask(self.inner.get_tuple, self.inner.aget_tuple, (_config(thread_id),))
+            if newest is not None and is_stale(newest, status):
+                _log.warning("a thread was not pruned: its newest checkpoint was written beside a seal")
+            else:
+                chosen = [*chosen, thread_id]
+        yield Ask(self.inner.prune, self.inner.aprune, (chosen,), {"strategy": strategy})
+
+    @property
+    def _key(self) -> bytes:
+        return self.registry.signing_key
+
+    def _status(self, thread_id: str) -> Ask:
+        return Ask(self.registry.status, self.registry.astatus, (thread_id,))
+
+
+def thread_of(config: RunnableConfig) -> str:
+    """Return the thread that a config names.
+
+    A ``str`` is handed on as it is: the registry checks it, and nobody has a fence whom it was not asked for.
+    """
+    named = config["configurable"].get("thread_id")
+    return named if type(named) is str else validate_thread_id(named)
+
+
+def _config(thread_id: str, namespace: str = "") -> RunnableConfig:
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace}}
+
+
+def _listed(inner: BaseCheckpointSaver[Any]) -> Any:
+    def listed(config: RunnableConfig, **options: Any) -> list[CheckpointTuple]:
+        return list(inner.list(config, **options))
+
+    return listed
+
+
+def _alisted(inner: BaseCheckpointSaver[Any]) -> Any:
+    async def listed(config: RunnableConfig, **options: Any) -> list[CheckpointTuple]:
+        return [found async for found in inner.alist(config, **options)]
+
+    return listed

@@ -1,0 +1,167 @@
+"""What ``SealedSaver`` adds to checkpoints and their configs, and takes off again before anybody else sees them.
+
+A checkpoint is *stale* when it was written beside a seal: after its branch was sealed, by another run than the one that
+sealed. Where the engine cannot refuse such a write, no reader and no run gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointMetadata, CheckpointTuple, empty_checkpoint
+
+from end_conversation_tool._core.fence import FENCE_KEY, Fence
+from end_conversation_tool._core.records import ThreadStatus
+
+__all__ = [
+    "ASKED_KEY",
+    "BRANCH_KEY",
+    "RUN_KEY",
+    "SEQUENCE_KEY",
+    "branch_of",
+    "copied",
+    "fenced",
+    "hiding_end",
+    "is_stale",
+    "only_end",
+    "showing_end",
+    "with_fence",
+    "with_marks",
+    "without_fence",
+    "without_marks",
+]
+
+BRANCH_KEY = "end_conversation_branch"
+RUN_KEY = "end_conversation_run"
+SEQUENCE_KEY = "end_conversation_sequence"
+ASKED_KEY = "end_conversation_asked"
+_TRIGGERS = ("__start__", "__pregel_tasks", "branch:to:", "join:")
+"""Names, or beginnings of names, of the channels by which LangGraph sets nodes off."""
+
+_KEYS = (BRANCH_KEY, RUN_KEY, SEQUENCE_KEY, ASKED_KEY)
+
+
+def branch_of(found: CheckpointTuple, status: ThreadStatus) -> int:
+    """Return the branch of a checkpoint.
+
+    One without a mark was written before the guard was there: it belongs to branch 0. One whose mark the registry does
+    not know belongs to the present branch, so that no foreign mark leads round its seal.
+    """
+    branch = found.metadata.get(BRANCH_KEY, 0)
+    known = branch == 0 or any(known.branch == branch for known in status.branches)
+    return branch if isinstance(branch, int) and known else status.branch
+
+
+def is_stale(found: CheckpointTuple, status: ThreadStatus) -> bool:
+    """Whether a checkpoint was written beside a seal that stands, or that stood until an operator reopened the branch.
+
+    Ids of checkpoints are ordered by time, so what is newer than the seal's checkpoint and was not written by the run
+    that sealed came too late. After a reopening that still holds for runs that had started before the seal.
+    """
+    if not status.branches:
+        return False  # no seal is on record, and none was
+    branch = status.on_branch(branch_of(found, status))
+    if branch.seal is not None and _beside(found, branch.seal.checkpoint_id, branch.seal.run_token):
+        return True
+    started = found.metadata.get(SEQUENCE_KEY)
+    return isinstance(started, int) and any(
+        started < point.sequence and _beside(found, point.checkpoint_id, point.run_token) for point in branch.past_seals
+    )
+
+
+def _beside(found: CheckpointTuple, checkpoint_id: str | None, run_token: str | None) -> bool:
+    if checkpoint_id is None or found.checkpoint["id"] <= checkpoint_id:
+        return False
+    return run_token is None or found.metadata.get(RUN_KEY) != run_token
+
+
+def showing_end(found: CheckpointTuple, end: Mapping[str, Any]) -> CheckpointTuple:
+    """Return the checkpoint with ``conversation_end`` in it, whether or not the crash came first.
+
+    Nothing is pending on a sealed branch: writes that no checkpoint took up are left out, and so is what would have
+    set off the next nodes.
+    """
+    kept = {name: value for name, value in found.checkpoint["channel_values"].items() if not name.startswith(_TRIGGERS)}
+    values = {**kept, "conversation_end": dict(end)}
+    return found._replace(checkpoint={**found.checkpoint, "channel_values": values}, pending_writes=[])
+
+
+def hiding_end(found: CheckpointTuple) -> CheckpointTuple:
+    """Return the checkpoint of an open branch without an end: one from before a reopening, or a forged one."""
+    values = found.checkpoint["channel_values"]
+    if not values.get("conversation_end"):
+        return found
+    kept = {key: value for key, value in values.items() if key != "conversation_end"}
+    return found._replace(checkpoint={**found.checkpoint, "channel_values": kept})
+
+
+def only_end(config: RunnableConfig, end: Mapping[str, Any]) -> CheckpointTuple:
+    """Return what readers of a sealed thread get whose checkpoints are gone: the end, and nothing else."""
+    empty = empty_checkpoint()
+    configurable = {
+        "thread_id": config["configurable"]["thread_id"],
+        "checkpoint_ns": "",
+        "checkpoint_id": empty["id"],
+    }
+    metadata: CheckpointMetadata = {"source": "update", "step": -1, "parents": {}}
+    return showing_end(CheckpointTuple({"configurable": configurable}, empty, metadata, None, []), end)
+
+
+def with_marks(metadata: CheckpointMetadata, branch: int, fence: Fence | None, sequence: int) -> Any:
+    """Return metadata that says which branch a checkpoint belongs to, which run wrote it, and when that run started.
+
+    Args:
+        metadata: As the writer gave it.
+        branch: The branch.
+        fence: The writer's fence; ``None`` for a writer that read nothing.
+        sequence: The thread's sequence number now, for a writer without a fence.
+    """
+    token, started = (fence.run_token, fence.sequence) if fence else ("", sequence)
+    marked: dict[str, Any] = {**metadata, BRANCH_KEY: branch, RUN_KEY: token, SEQUENCE_KEY: started}
+    marked.pop(ASKED_KEY, None)  # what a caller says about it is no answer of the registry
+    return marked
+
+
+def copied(found: CheckpointTuple, status: ThreadStatus) -> CheckpointTuple:
+    """Return a checkpoint as a copied thread holds it: written now, and not before a reopening of the source.
+
+    What is copied of a sealed branch is written in the name of the run that sealed: nobody else may write there.
+
+    Args:
+        found: The checkpoint, with its marks.
+        status: The copied thread.
+    """
+    branch = branch_of(found, status)
+    seal = status.on_branch(branch).seal
+    run = found.metadata.get(RUN_KEY, "") if seal is None else seal.run_token
+    marks = {BRANCH_KEY: branch, RUN_KEY: run, SEQUENCE_KEY: status.sequence, ASKED_KEY: True}
+    metadata: Any = {**found.metadata, **marks}
+    return found._replace(metadata=metadata)
+
+
+def without_marks(found: CheckpointTuple) -> CheckpointTuple:
+    """Return the checkpoint with the metadata that its writer gave it."""
+    if BRANCH_KEY not in found.metadata:
+        return found
+    metadata: Any = {key: value for key, value in found.metadata.items() if key not in _KEYS}
+    return found._replace(metadata=metadata)
+
+
+def with_fence(found: CheckpointTuple, fence: Fence, key: bytes) -> CheckpointTuple:
+    """Return the checkpoint with the fence in its config, from where LangGraph hands it on to the writes."""
+    return found._replace(config=fenced(found.config, fence, key))
+
+
+def fenced(config: RunnableConfig, fence: Fence, key: bytes) -> RunnableConfig:
+    """Return the config with the fence in it, signed with ``key``."""
+    return {**config, "configurable": {**config["configurable"], FENCE_KEY: fence.encode(key)}}
+
+
+def without_fence(config: RunnableConfig) -> RunnableConfig:
+    """Return the config without the fence, which is nobody else's business."""
+    given = config["configurable"]
+    if FENCE_KEY not in given:
+        return config
+    return {**config, "configurable": {key: value for key, value in given.items() if key != FENCE_KEY}}

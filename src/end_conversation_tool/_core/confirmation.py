@@ -1,0 +1,44 @@
+"""Asking the user by an interrupt whether they want the end: the question, and which answer is a yes.
+
+Only an explicit yes is one. What an app sends when its user closes the dialogue, or types something else, is a no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from end_conversation_tool._core.prompts import confirmation_question
+from end_conversation_tool._core.vocabulary import Category
+
+__all__ = ["QUESTION_TYPE", "is_yes", "question", "words_of"]
+
+QUESTION_TYPE = "end_conversation.confirm"
+"""Tells this interrupt from others of the same graph."""
+
+
+def question() -> dict[str, Any]:
+    """Return the interrupt's payload, plain JSON: what it is, what to ask the user, and on what ground."""
+    return {"type": QUESTION_TYPE, "question": confirmation_question(), "category": str(Category.USER_REQUEST)}
+
+
+def is_yes(answer: object) -> bool:
+    """Whether a run was resumed with an explicit yes, and nothing more in words.
+
+    A yes is ``True``, ``"yes"``, or ``{"confirmed": True}``; further fields may hold anything but words.
+    """
+    if isinstance(answer, Mapping):
+        return answer.get("confirmed") is True and not words_of(answer)
+    return answer is True or (isinstance(answer, str) and answer.strip().casefold() == "yes")
+
+
+def words_of(answer: object) -> str:
+    """Return what the user says in an answer, wherever it stands in it, joined by newlines."""
+    if isinstance(answer, str):
+        return answer.strip()
+    parts: Iterable[object] = ()
+    if isinstance(answer, Mapping):
+        parts = answer.values()
+    elif isinstance(answer, Sequence) and not isinstance(answer, bytes | bytearray):
+        parts = answer
+    return "\n".join(words for part in parts if (words := words_of(part)))

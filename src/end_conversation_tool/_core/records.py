@@ -1,0 +1,345 @@
+"""The records that the other modules hand to each other: frozen, validated, and plain JSON when dumped.
+
+The words are kept apart on purpose: *evidence* is what was observed, a *decision* is what the policy makes of it,
+a *seal* is what was enforced.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from end_conversation_tool._core.identity import MAX_THREAD_ID_CHARS, is_storable, new_id, utc_now, validate_thread_id
+from end_conversation_tool._core.vocabulary import (
+    Category,
+    EvidenceKind,
+    JudgeOpinion,
+    Mode,
+    Outcome,
+    RiskKind,
+    UnmetCode,
+    Verdict,
+)
+
+__all__ = [
+    "MAX_REASON_CHARS",
+    "MAX_THREAD_ID_CHARS",
+    "BranchStatus",
+    "Category",
+    "Decision",
+    "DecisionRecord",
+    "EndRequest",
+    "EvidenceKind",
+    "EvidenceRecord",
+    "JudgeOpinion",
+    "JudgeReport",
+    "Mode",
+    "Outcome",
+    "RiskAssessment",
+    "RiskFlag",
+    "RiskKind",
+    "Seal",
+    "SealOutcome",
+    "SealPoint",
+    "ThreadStatus",
+    "UnmetCode",
+    "Verdict",
+    "is_storable",
+    "new_id",
+    "utc_now",
+    "validate_thread_id",
+]
+
+MAX_REASON_CHARS = 500
+"""Longest reason, in characters, that the model may give for an end."""
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, and closed to unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EndRequest(Record):
+    """The arguments of the tool: what the model asks for.
+
+    Attributes:
+        category: The ground.
+        reason: 1 to 500 characters, kept in the end record; not shown to the user.
+    """
+
+    category: Category = Field(description="Why the conversation should end.")
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON_CHARS)] = Field(
+        description="One or two sentences for the operator: what happened and what was tried."
+    )
+
+
+class EvidenceRecord(Record):
+    """One observed fact, tied to the message that shows it.
+
+    Attributes:
+        kind: What it shows.
+        turn: Number of the user turn, from 1.
+        message_id: The message that shows it.
+        source: Detector and version, as ``name/version``.
+        score: The detector's calibrated score, 0 to 1, where it has one.
+    """
+
+    kind: EvidenceKind
+    turn: int = Field(ge=1)
+    message_id: str
+    source: str
+    score: float | None = Field(default=None, ge=0, le=1)
+
+
+class RiskFlag(Record):
+    """A sign that somebody may be at risk. Kept per thread, on every branch, until the host clears it.
+
+    Attributes:
+        kind: What the person may be at risk of.
+        source: Detector as ``name/version``, or the host's own name for itself.
+        reason: The host's words; empty for a detector (user text is never kept here).
+        message_id: The message that shows it, where there is one.
+        score: The detector's calibrated score, 0 to 1, where it has one.
+        raised_at: UTC.
+        cleared_at: UTC; ``None`` while the flag stands.
+        cleared_by: The operator who cleared it.
+        clear_reason: Why.
+    """
+
+    kind: RiskKind
+    source: str
+    reason: str = ""
+    message_id: str | None = None
+    score: float | None = Field(default=None, ge=0, le=1)
+    raised_at: AwareDatetime
+    cleared_at: AwareDatetime | None = None
+    cleared_by: str | None = None
+    clear_reason: str | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the flag still vetoes."""
+        return self.cleared_at is None
+
+
+class RiskAssessment(Record):
+    """What is known about risk at the moment of a decision.
+
+    Attributes:
+        flagged: Kinds for which a flag stands.
+        uncertain: Some detector does not know, for a message that counts.
+        faint: Some message that counts is not clearly free of risk: too little to be a doubt, too much for somebody to
+            be cut off for their conduct.
+        healthy: Every message that counts was looked at for every kind of risk.
+    """
+
+    flagged: tuple[RiskKind, ...] = ()
+    uncertain: bool = False
+    faint: bool = False
+    healthy: bool = True
+
+
+class JudgeReport(Record):
+    """What the optional judge said of a request. No user text.
+
+    Attributes:
+        opinion: What it comes to.
+        why: The condition that stood in the way, or how the judge failed; empty when it agrees.
+        risk: Whether it saw a sign of risk.
+        risk_message_id: The message that shows it, where one was cited.
+        source: Judge and version, as ``name/version``.
+        input_tokens: Tokens read, cached ones included.
+        output_tokens: Tokens written.
+        cache_read_tokens: Those of the input that the provider read from its cache.
+        cache_write_tokens: Those of the input that it wrote to its cache.
+    """
+
+    opinion: JudgeOpinion
+    why: str = ""
+    risk: bool = False
+    risk_message_id: str | None = None
+    source: str
+    input_tokens: int = Field(default=0, ge=0)
+    output_tokens: int = Field(default=0, ge=0)
+    cache_read_tokens: int = Field(default=0, ge=0)
+    cache_write_tokens: int = Field(default=0, ge=0)
+
+
+class Decision(Record):
+    """What the policy makes of one request: pure data, without clock or identity.
+
+    Attributes:
+        verdict: Permit or deny.
+        unmet: Every condition that does not hold, in the order of :class:`UnmetCode`; empty when permitted.
+        evidence: What the decision rests on.
+        policy_version: Fingerprint of the policy, see ``EndConversationPolicy.version``.
+    """
+
+    verdict: Verdict
+    unmet: tuple[UnmetCode, ...] = ()
+    evidence: tuple[EvidenceRecord, ...] = ()
+    policy_version: str
+
+    @property
+    def permitted(self) -> bool:
+        """Whether every condition holds."""
+        return self.verdict is Verdict.PERMIT
+
+
+class DecisionRecord(Record):
+    """One call of the tool, as the registry keeps it. Every call is recorded exactly once.
+
+    Attributes:
+        id: Unique id of the record.
+        thread_id: The thread.
+        branch: The branch of the thread, from 0.
+        turn: Number of the user turn, from 1 (0: before any user turn).
+        category: The ground that the model named; ``None`` when its arguments were malformed.
+        reason: The model's words; empty when malformed or redacted.
+        decision: Verdict, unmet conditions, evidence and policy version.
+        outcome: What became of it.
+        mode: The mode it was decided in.
+        model: Name of the model that called, where it is known.
+        prompt_version: Version of the prompt section and of the texts.
+        decided_by: Who decided.
+        risk_kinds: The kinds of risk that were known; any of them vetoes the end.
+        breaker_tripped: Whether a circuit breaker had turned enforcement into shadow mode.
+        statement: What the user is told, should the end be honoured; ``None`` for the English text of the package.
+        judge: What the judge said, where one was asked.
+        decided_at: UTC.
+    """
+
+    id: str
+    thread_id: str
+    branch: int = Field(default=0, ge=0)
+    turn: int = Field(ge=0)
+    category: Category | None
+    reason: str
+    decision: Decision
+    outcome: Outcome
+    mode: Mode
+    model: str | None
+    prompt_version: str
+    decided_by: str = "policy"
+    risk_kinds: tuple[RiskKind, ...] = ()
+    breaker_tripped: bool = False
+    statement: str | None = None
+    judge: JudgeReport | None = None
+    decided_at: AwareDatetime
+
+
+class Seal(Record):
+    """The end record of one branch of a thread.
+
+    Attributes:
+        thread_id: The thread.
+        branch: The sealed branch, from 0.
+        sequence: The thread's sequence number after sealing.
+        sealed_at: UTC.
+        checkpoint_id: The checkpoint on which the deciding node ran; the branch is sealed from here on.
+        run_token: The run that sealed, and so the only one that may still write its own last checkpoint.
+        record: The decision that permitted the end, with all its evidence.
+    """
+
+    thread_id: str
+    branch: int = Field(default=0, ge=0)
+    sequence: int = Field(ge=1)
+    sealed_at: AwareDatetime
+    checkpoint_id: str | None = None
+    run_token: str | None = None
+    record: DecisionRecord
+
+
+class SealOutcome(Record):
+    """What became of an attempt to seal.
+
+    Attributes:
+        seal: The seal that stands; ``None`` when sealing was refused.
+        created: Whether this attempt made it (``False``: it stood already).
+        refusal: Why sealing was refused, found inside the same transaction; ``None`` otherwise.
+        shadowed: Whether a circuit breaker has turned enforcement into shadow mode: recorded, and nothing sealed.
+        alarm: Whether this very attempt made it trip.
+    """
+
+    seal: Seal | None = None
+    created: bool = False
+    refusal: Literal[UnmetCode.RISK_FLAGGED, UnmetCode.STALE_RUN] | None = None
+    shadowed: bool = False
+    alarm: bool = False
+
+
+class SealPoint(Record):
+    """Where a branch was sealed, kept once an operator has reopened it; fields as in ``Seal``."""
+
+    sequence: int = Field(ge=1)
+    checkpoint_id: str | None = None
+    run_token: str | None = None
+
+
+class BranchStatus(Record):
+    """The state of one branch of a thread.
+
+    Attributes:
+        branch: Number of the branch, from 0 (the thread as it began).
+        parent: The branch that it forked from; ``None`` for branch 0.
+        forked_from: The checkpoint that it forked from; ``None`` for branch 0.
+        fence: A run may write to an open branch if it started at this sequence number or later.
+        run_token: The run that opened the branch; ``None`` for branch 0.
+        seal: The end record; ``None`` while the branch is open.
+        past_seals: Where it was sealed before it was reopened: what was written beside a seal stays out for good.
+    """
+
+    branch: int = Field(default=0, ge=0)
+    parent: int | None = None
+    forked_from: str | None = None
+    fence: int = Field(default=0, ge=0)
+    run_token: str | None = None
+    seal: Seal | None = None
+    past_seals: tuple[SealPoint, ...] = ()
+
+
+_UNTOUCHED = BranchStatus()  # of which nothing is on record: the same for every ordinary thread
+
+
+class ThreadStatus(Record):
+    """The state of one thread, as the registry knows it. A thread never heard of is open, at sequence 0.
+
+    Attributes:
+        thread_id: The thread.
+        sequence: Bumped by each seal, recorded branch and reopening: the fencing token of runs.
+        branch: The branch that a new message goes to.
+        branches: All branches that the registry has a record of, in order; a branch without one is open.
+        reopened: The sequence number after the newest reopening; evidence from before it no longer counts.
+        risk_flags: All flags ever raised, cleared ones included, oldest first.
+    """
+
+    thread_id: str
+    sequence: int = Field(default=0, ge=0)
+    branch: int = Field(default=0, ge=0)
+    reopened: int = Field(default=0, ge=0)
+    branches: tuple[BranchStatus, ...] = ()
+    risk_flags: tuple[RiskFlag, ...] = ()
+
+    def on_branch(self, branch: int) -> BranchStatus:
+        """Return the state of one branch."""
+        for known in self.branches:
+            if known.branch == branch:
+                return known
+        return _UNTOUCHED if branch == 0 else BranchStatus(branch=branch)
+
+    @property
+    def seal(self) -> Seal | None:
+        """The end record of the branch that a new message goes to; ``None`` while it is open."""
+        return self.on_branch(self.branch).seal
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the thread takes no further message."""
+        return self.seal is not None
+
+    @property
+    def at_risk(self) -> bool:
+        """Whether a flag stands that vetoes every end."""
+        return any(flag.active for flag in self.risk_flags)

@@ -1,0 +1,129 @@
+"""What a door and the gate hand to each other: a run, a reply, a visit, a ruling. Plain values, no behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from end_conversation_tool._core.fence import Fence
+from end_conversation_tool._core.ledger import Ledger
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.records import DecisionRecord, Seal, ThreadStatus
+from end_conversation_tool._core.vocabulary import RiskKind
+
+__all__ = ["Call", "FlagRaised", "Reply", "Ruling", "RunContext", "Visit"]
+
+
+@dataclass(frozen=True, slots=True)
+class FlagRaised:
+    """A risk flag that a message calls for."""
+
+    kind: RiskKind
+    source: str
+    message_id: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What a door knows about the run.
+
+    Attributes:
+        thread_id: The thread; ``None`` when the run has none.
+        persisted: Whether a checkpointer keeps the thread.
+        model: Name of the model, where it is known.
+        nested: Whether the caller is a subagent, which cannot end its parent's conversation (R10).
+        checkpoint_id: The checkpoint on which the node runs.
+        host_flags: What the host knows about risk, see ``upstream``.
+        readable: Whether the registry could be read when the reply came.
+        fence: What the run read when it started; ``None`` when no ``SealedSaver`` guards the thread.
+    """
+
+    thread_id: str | None
+    persisted: bool = True
+    model: str | None = None
+    nested: bool = False
+    checkpoint_id: str | None = None
+    host_flags: tuple[FlagRaised, ...] = ()
+    readable: bool = True
+    fence: Fence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One tool call of a reply.
+
+    Attributes:
+        id: The provider's id of the call.
+        name: Name of the tool.
+        arguments: As the model gave them; anything but a mapping is malformed.
+    """
+
+    id: str
+    name: str
+    arguments: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One model reply, as a door hands it over.
+
+    Attributes:
+        message: Its text and message object.
+        end_calls: Its calls of ``end_conversation``.
+        refused: Whether the provider itself says that this reply is a refusal; its tool calls do not count then.
+    """
+
+    message: ObservedMessage
+    end_calls: tuple[Call, ...] = ()
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A run that was admitted, with the ledger as it stands.
+
+    Attributes:
+        context: What the door knows about the run.
+        status: The registry's view of the thread; ``None`` when the run has no thread.
+        branch: The branch that the run continues.
+        ledger: The evidence of the branch.
+    """
+
+    context: RunContext
+    status: ThreadStatus | None
+    branch: int
+    ledger: Ledger
+
+    def noting(self, ledger: Ledger) -> Visit:
+        """Return the visit with the ledger as it stands now."""
+        return self if ledger is self.ledger else Visit(self.context, self.status, self.branch, ledger)
+
+    def leaving(self, message_id: str) -> Visit:
+        """Return the visit with the id of the last message that it leaves on the branch."""
+        return self.noting(replace(self.ledger, last_message=message_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What became of a call of the tool.
+
+    Attributes:
+        record: The decision as recorded.
+        text: The tool result for the model.
+        seal: The seal, when the end was honoured.
+        cut_off: Whether the run's attempts are used up, so that the door should end the run.
+        asks: Whether only the user's own yes is missing, for which the app asks by an interrupt. Nothing is recorded
+            yet; ``Gate.settle`` takes the answer.
+    """
+
+    record: DecisionRecord
+    text: str
+    seal: Seal | None = None
+    cut_off: bool = False
+    asks: bool = False
+
+    @property
+    def ends_run(self) -> bool:
+        """Whether the run stops here: the end was honoured, or the attempts are used up."""
+        return self.seal is not None or self.cut_off

@@ -1,0 +1,1 @@
+"""The inside of the door for loops over the raw Anthropic SDK."""

@@ -1,0 +1,1 @@
+"""The inside of ``create_guarded_graph``."""

@@ -1,0 +1,1 @@
+"""What the LangGraph doors share: messages, run context, nodes."""

@@ -1,0 +1,213 @@
+"""Between LangChain's messages and what the gate understands. Shared by the two LangGraph doors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+
+from end_conversation_tool._core.content import has_media
+from end_conversation_tool._core.ledger import Ledger, text_digest
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.prompts import asked_first_text, not_run_text
+from end_conversation_tool._core.records import new_id
+from end_conversation_tool._core.request import TOOL_NAME
+from end_conversation_tool._core.run import Call, Reply, Ruling
+from end_conversation_tool.watch.native import is_native_refusal
+
+__all__ = [
+    "END_KEY",
+    "LEDGER_KEY",
+    "arrived_after",
+    "awaiting_results",
+    "new_user_messages",
+    "reply_of",
+    "said_messages",
+    "text_of",
+    "tool_results",
+    "user_messages",
+    "with_id",
+]
+
+LEDGER_KEY = "end_conversation_ledger"
+"""The private state channel that holds the signed ledger."""
+
+END_KEY = "conversation_end"
+"""The public output channel that tells readers of an end."""
+
+_MAX_ID_CHARS = 128
+
+_TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
+
+_SUMMARY = "summarization"
+"""``lc_source`` of a message in which LangChain sums up what was said: not the user's own words."""
+
+_NOT_USERS = frozenset({"assistant", "ai", "system", "developer", "tool", "function"})
+"""Roles of a ``ChatMessage`` in which no user speaks; whoever has another role may be a person at risk."""
+
+
+def text_of(content: Any) -> str:
+    """Return the text of a message's content: a string, or the text parts of a list, joined by newlines."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Iterable) or isinstance(content, Mapping | bytes):
+        return ""
+    return "\n".join(text for part in content if (text := _part_text(part)))
+
+
+def _part_text(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Mapping) and part.get("type", "text") in _TEXT_PARTS:
+        value = part.get("text") or part.get("refusal")
+        return value if isinstance(value, str) else ""
+    return ""
+
+
+def user_messages(messages: Sequence[AnyMessage]) -> Iterator[ObservedMessage]:
+    """Yield all user messages, oldest first."""
+    return (_observed(message) for message in messages if _is_user(message))
+
+
+def said_messages(messages: Iterable[BaseMessage]) -> Iterator[ObservedMessage]:
+    """Yield all messages of the user, the assistant and the tools, oldest first."""
+    for message in messages:
+        if _is_user(message):
+            yield _observed(message)
+        elif isinstance(message, AIMessage):
+            yield reply_of(message).message
+        elif isinstance(message, ToolMessage):
+            yield ObservedMessage("tool", text_of(message.content), _evidence_id(message.id or ""), message)
+
+
+def new_user_messages(messages: Sequence[AnyMessage], ledger: Ledger) -> list[ObservedMessage]:
+    """Return the user messages after the newest one that the ledger has seen, oldest first.
+
+    Looks back from the end, so that the cost does not grow with the thread. A message that the ledger saw, but with
+    another text now, is new. Where the seen one is gone, the thread was rewritten: every user message still there is
+    looked at again for risk, but only what was said last can be evidence, or old conduct would count twice.
+    """
+    found: list[ObservedMessage] = []
+    said_last = True
+    for message in reversed(messages):
+        if not _is_user(message):
+            said_last = said_last and isinstance(message, SystemMessage)
+            continue
+        observed = _observed(message)
+        # Without an id only the text is known: what nobody has answered yet is said anew, whatever was said before.
+        again = said_last and not observed.message_id
+        edited = bool(ledger.turn) and observed.message_id == ledger.user_message[0]
+        if edited and not again and ledger.saw(observed.message_id, text_digest(observed.text)):
+            return found[::-1]
+        found.append(observed if said_last or edited else replace(observed, evidence=False))
+    return found[::-1]
+
+
+def reply_of(message: AIMessage) -> Reply:
+    """Return a model's message as the gate sees it."""
+    calls = [*message.tool_calls, *message.invalid_tool_calls]
+    return Reply(
+        message=ObservedMessage("assistant", text_of(message.content), _evidence_id(message.id or ""), message),
+        end_calls=tuple(Call(call["id"] or "", TOOL_NAME, call["args"]) for call in calls if call["name"] == TOOL_NAME),
+        refused=is_native_refusal(message),
+    )
+
+
+def with_id(message: AIMessage) -> AIMessage:
+    """Return the message with an id: evidence is tied to ids, and not every model gives one."""
+    return message if message.id else message.model_copy(update={"id": new_id()})
+
+
+def tool_results(message: AIMessage, ruling: Ruling, answered: Iterable[str] = ()) -> list[ToolMessage]:
+    """Return the results that a ruled reply needs to stay valid for every provider (R9).
+
+    After an honoured call, and after one denial too many, every call of the reply has a result and none is run. After
+    another denied one only the calls of ``end_conversation`` have: their siblings are run as usual.
+
+    Args:
+        message: The reply.
+        ruling: What became of its request.
+        answered: Ids of calls that have a result already, as those of structured output do.
+    """
+    answered = frozenset(answered)
+    results: list[ToolMessage] = []
+    for call in [*message.tool_calls, *message.invalid_tool_calls]:
+        ours = call["name"] == TOOL_NAME
+        if call["id"] in answered or not (ours or ruling.ends_run):
+            continue
+        results.append(
+            ToolMessage(
+                content=ruling.text
+                if ours
+                else not_run_text(call["name"] or "the tool", ended=ruling.seal is not None),
+                name=call["name"],
+                tool_call_id=call["id"] or "",
+                status="success" if ours and ruling.seal is not None else "error",
+                id=new_id(),
+            )
+        )
+    return results
+
+
+def awaiting_results(message: AIMessage, answered: Iterable[str] = ()) -> list[ToolMessage]:
+    """Return the results of a reply that waits for the user's own yes: its siblings, and all its requests but one.
+
+    Args:
+        message: The reply.
+        answered: As for ``tool_results``.
+    """
+    waiting = next((call.id for call in reply_of(message).end_calls), None)
+    done = {*answered, waiting}
+    return [
+        ToolMessage(
+            asked_first_text(call["name"] or "the tool"),
+            name=call["name"],
+            tool_call_id=call["id"] or "",
+            status="error",
+            id=new_id(),
+        )
+        for call in [*message.tool_calls, *message.invalid_tool_calls]
+        if call["id"] not in done
+    ]
+
+
+def arrived_after(messages: Sequence[AnyMessage], ledger: Ledger) -> list[str]:
+    """Return the ids of the messages that came in after the honoured call.
+
+    Where its result is gone from the thread, or the ledger is forged, only what users said last can be told from the
+    rest.
+    """
+    ids = [message.id or "" for message in messages]
+    kept = ids.index(ledger.last_message) + 1 if ledger.last_message in ids else len(ids)
+    if ledger.last_message not in ids:
+        while kept and _is_user(messages[kept - 1]):
+            kept -= 1
+    return [message_id for message_id in ids[kept:] if message_id]
+
+
+def _is_user(message: BaseMessage) -> bool:
+    if isinstance(message, HumanMessage):
+        return True
+    return isinstance(message, ChatMessage) and message.role.lower() not in _NOT_USERS
+
+
+def _observed(message: BaseMessage) -> ObservedMessage:
+    text = text_of(message.content)
+    summary = message.additional_kwargs.get("lc_source") == _SUMMARY
+    media = has_media(message.content)
+    return ObservedMessage("user", text, _evidence_id(message.id or ""), message, not summary, media, summary)
+
+
+def _evidence_id(message_id: str) -> str:
+    """Return the id that evidence is tied to: callers choose ids, and a huge one must not fill the ledger."""
+    return message_id if len(message_id) <= _MAX_ID_CHARS else f"digest:{text_digest(message_id)}"

@@ -1,0 +1,1 @@
+"""The one orchestration: admit, hear, rule."""

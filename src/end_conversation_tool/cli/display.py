@@ -1,0 +1,100 @@
+"""How a turn is shown: what was said, what was called, what was decided, and what the ledger counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from end_conversation_tool._core.records import DecisionRecord, Outcome
+from end_conversation_tool._doors.langgraph.messages import text_of
+from end_conversation_tool.cli.agent import TurnReport
+from end_conversation_tool.cli.judged import judge_in_words
+from end_conversation_tool.cli.output import escaped
+
+__all__ = ["show_answer", "show_turn", "turn_as_json"]
+
+_STYLES = {
+    Outcome.SEALED: "bold red",
+    Outcome.DENIED: "bold yellow",
+    Outcome.AWAITING_CONFIRMATION: "bold cyan",
+    Outcome.WOULD_HAVE_SEALED: "bold magenta",
+}
+
+
+def show_turn(console: Console, report: TurnReport) -> None:
+    """Print one turn, the user's message included."""
+    _say(console, "user", report.user, "bold blue")
+    show_answer(console, report)
+
+
+def show_answer(console: Console, report: TurnReport) -> None:
+    """Print what became of a user's message."""
+    if report.refusal is not None:
+        _say(console, "refused", report.refusal, "bold red")
+        return
+    decisions = iter(report.decisions)
+    for message in report.messages:
+        _show_message(console, message, decisions)
+    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(report.counts.items())) or "nothing"
+    risk = ", ".join(sorted({str(flag.kind) for flag in report.risk_flags})) or "none"
+    console.print(
+        Padding(Text(f"ledger, turn {report.turn}: {counts}; risk: {risk}", style="dim"), (0, 0, 0, 2), expand=False)
+    )
+
+
+def _show_message(console: Console, message: AnyMessage, decisions: Iterable[DecisionRecord]) -> None:
+    text = text_of(message.content)
+    if isinstance(message, ToolMessage):
+        _say(console, f"result of {message.name}", text, "dim")
+        return
+    if text:
+        _say(console, "assistant", text, "bold green")
+    if isinstance(message, AIMessage) and message.tool_calls:
+        _show_calls(console, message, decisions)
+
+
+def _show_calls(console: Console, message: AIMessage, decisions: Iterable[DecisionRecord]) -> None:
+    for call in message.tool_calls:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in call["args"].items())
+        _say(console, "call", f"{call['name']}({arguments})", "dim")
+    if any(call["name"] == "end_conversation" for call in message.tool_calls):
+        for decision in decisions:
+            _show_decision(console, decision)
+            break  # one decision for each message, however many calls it holds
+
+
+def _show_decision(console: Console, record: DecisionRecord) -> None:
+    unmet = ", ".join(record.decision.unmet) or "none"
+    judge = f"; judge: {judge_in_words(record.judge)}" if record.judge else ""
+    _say(console, "decision", f"{record.outcome}; unmet: {unmet}{judge}", _STYLES[record.outcome])
+
+
+def _say(console: Console, who: str, text: str, style: str) -> None:
+    console.print(Padding(Text.assemble((f"{escaped(who)}: ", style), escaped(text)), (0, 0, 0, 2), expand=False))
+
+
+def turn_as_json(report: TurnReport) -> dict[str, Any]:
+    """Return one turn as plain JSON."""
+    return {
+        "user": report.user,
+        "assistant": [text_of(m.content) for m in report.messages if isinstance(m, AIMessage) and m.content],
+        "refused_with": report.refusal,
+        "turn": report.turn,
+        "ledger": dict(sorted(report.counts.items())),
+        "risk_flags": sorted({str(flag.kind) for flag in report.risk_flags}),
+        "decisions": [
+            {
+                "category": record.category,
+                "outcome": str(record.outcome),
+                "unmet": [str(code) for code in record.decision.unmet],
+                "evidence": [item.model_dump(mode="json") for item in record.decision.evidence],
+                "judge": record.judge.model_dump(mode="json") if record.judge else None,
+            }
+            for record in report.decisions
+        ],
+    }

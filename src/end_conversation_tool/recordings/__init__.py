@@ -1,0 +1,1 @@
+"""Conversations from files, and what a policy would have made of them."""

@@ -1,0 +1,308 @@
+"""The registry: the truth about threads, kept outside the graph's state, where no forged state reaches it.
+
+What every registry guarantees, in this order:
+
+1. ``seal`` is one transaction and idempotent: a branch has one seal, however many runs ask for it, and the decision
+   that led to it is recorded with it or not at all.
+2. ``seal`` looks at the risk flags *inside* that transaction: a flag that was raised first always wins.
+3. Nothing unseals but ``open_branch`` and ``reopen``, and both are recorded.
+4. Flags are kept per thread, survive every branch, and are cleared only by a named operator with a reason.
+5. What cannot be read or written raises ``RegistryError``; nothing is half-written.
+
+Each method has an async twin with the prefix ``a``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from pydantic import AwareDatetime, Field
+
+from end_conversation_tool._core.records import (
+    DecisionRecord,
+    EvidenceRecord,
+    Record,
+    RiskFlag,
+    RiskKind,
+    Seal,
+    SealOutcome,
+    ThreadStatus,
+)
+from end_conversation_tool._core.vocabulary import EventKind
+
+__all__ = ["LedgerStore", "SealRegistry", "StoredLedger", "ThreadEvent"]
+
+
+class ThreadEvent(Record):
+    """One thing that happened to a thread, as the audit trail keeps it: only ever added.
+
+    Attributes:
+        thread_id: The thread.
+        kind: What happened.
+        at: UTC.
+        branch: The branch it happened on.
+        sequence: The thread's sequence number after it.
+        subject: The category of a seal, the checkpoint that was forked, the kind of a risk flag, a rating.
+        actor: Who did it: ``decided_by`` of a seal, the source of a flag, the operator; ``None`` for a branch.
+        reason: Why, in the words of the operator, of the host, or of the user; empty where none is given.
+        evidence: The message of the assistant that it rests on: for warnings and violations.
+        policy_version: The policy that the thread was under: for warnings, feedback and appeals.
+        model: The model that the thread was talking to: for the same.
+    """
+
+    thread_id: str
+    kind: EventKind
+    at: AwareDatetime
+    branch: int = Field(ge=0)
+    sequence: int = Field(ge=0)
+    subject: str | None = None
+    actor: str | None = None
+    reason: str = ""
+    evidence: EvidenceRecord | None = None
+    policy_version: str | None = None
+    model: str | None = None
+
+
+@runtime_checkable
+class SealRegistry(Protocol):
+    """Status of threads, seals, decisions and risk flags."""
+
+    @property
+    def signing_key(self) -> bytes:
+        """32 random bytes made with the registry and kept in it; ledgers in graph state are signed with it."""
+        ...
+
+    def status(self, thread_id: str) -> ThreadStatus:
+        """Return the state of a thread, in one read; a thread never heard of is open."""
+        ...
+
+    async def astatus(self, thread_id: str) -> ThreadStatus:
+        """Async twin of ``status``."""
+        ...
+
+    def seal(
+        self,
+        record: DecisionRecord,
+        *,
+        held_sequence: int | None = None,
+        checkpoint_id: str | None = None,
+        run_token: str | None = None,
+    ) -> SealOutcome:
+        """Seal ``record.branch`` of ``record.thread_id`` and keep the decision, in one transaction.
+
+        Args:
+            record: The decision, with ``outcome=sealed``. When sealing is refused it is recorded as ``denied`` with the
+                refusal as its only unmet condition; when the branch was sealed already it is recorded as
+                ``denied`` with ``thread_already_sealed``.
+            held_sequence: The sequence number that the run started with. If the branch was opened or reopened since, or
+                the registry never was at that number, the attempt is refused as ``stale_run``. ``None`` skips
+                this check.
+            checkpoint_id: See ``Seal.checkpoint_id``.
+            run_token: See ``Seal.run_token``.
+
+        Returns:
+            What became of it. Never raises because of the state of the thread: a branch that the thread does not
+            have is refused as ``stale_run`` too. The same record given again returns the seal that it made, and is
+            not recorded again.
+
+        Raises:
+            InvalidInputError: The record does not say that the thread is to be sealed, or its id was kept before.
+        """
+        ...
+
+    async def aseal(
+        self,
+        record: DecisionRecord,
+        *,
+        held_sequence: int | None = None,
+        checkpoint_id: str | None = None,
+        run_token: str | None = None,
+    ) -> SealOutcome:
+        """Async twin of ``seal``."""
+        ...
+
+    def record_decision(self, record: DecisionRecord) -> None:
+        """Keep a decision that seals nothing. Keeping one id twice is an ``InvalidInputError``."""
+        ...
+
+    async def arecord_decision(self, record: DecisionRecord) -> None:
+        """Async twin of ``record_decision``."""
+        ...
+
+    def decisions(self, thread_id: str) -> Sequence[DecisionRecord]:
+        """Return all decisions on a thread, in the order in which they were kept."""
+        ...
+
+    async def adecisions(self, thread_id: str) -> Sequence[DecisionRecord]:
+        """Async twin of ``decisions``."""
+        ...
+
+    def history(self, thread_id: str) -> Sequence[ThreadEvent]:
+        """Return every change of a thread's state, oldest first: who did what, when and why."""
+        ...
+
+    async def ahistory(self, thread_id: str) -> Sequence[ThreadEvent]:
+        """Async twin of ``history``."""
+        ...
+
+    def seals(self, thread_id: str) -> Sequence[Seal]:
+        """Return the seals of all branches of a thread, reopened ones left out, in order of branch."""
+        ...
+
+    async def aseals(self, thread_id: str) -> Sequence[Seal]:
+        """Async twin of ``seals``."""
+        ...
+
+    def flag_risk(
+        self,
+        thread_id: str,
+        *,
+        kind: RiskKind | str,
+        source: str,
+        reason: str = "",
+        message_id: str | None = None,
+        score: float | None = None,
+    ) -> RiskFlag:
+        """Raise a risk flag. The same kind, source and message raised again returns the flag that stands.
+
+        A flag that was cleared stays cleared for that message: only a flag without a message id, or another message,
+        raises it anew. At most 100 flags of one kind and source stand on a thread; from then on the newest of them
+        is returned (it vetoes as well as one more would, and the cost of ``status`` stays bounded).
+
+        Raises:
+            InvalidInputError: Unknown kind, or an empty or overlong source, reason or message id.
+        """
+        ...
+
+    async def aflag_risk(
+        self,
+        thread_id: str,
+        *,
+        kind: RiskKind | str,
+        source: str,
+        reason: str = "",
+        message_id: str | None = None,
+        score: float | None = None,
+    ) -> RiskFlag:
+        """Async twin of ``flag_risk``."""
+        ...
+
+    def clear_risk(self, thread_id: str, *, operator: str, reason: str) -> int:
+        """Clear every standing flag of a thread; they stay on record, with who cleared them and why.
+
+        Returns:
+            How many were cleared.
+
+        Raises:
+            InvalidInputError: No operator or no reason given.
+        """
+        ...
+
+    async def aclear_risk(self, thread_id: str, *, operator: str, reason: str) -> int:
+        """Async twin of ``clear_risk``."""
+        ...
+
+    def open_branch(
+        self, thread_id: str, *, parent: int, forked_from: str, run_token: str | None = None
+    ) -> ThreadStatus:
+        """Record that an earlier checkpoint is being edited and retried: a new branch, to which new messages now go.
+
+        The sequence is bumped, so that runs that started before are fenced out of the sealed branch for good. The
+        sealed branch stays sealed; risk flags stay.
+
+        Args:
+            thread_id: The thread.
+            parent: The branch that holds the checkpoint.
+            forked_from: Id of the checkpoint.
+            run_token: The run that forks. Opening twice for one run opens one branch.
+
+        Returns:
+            The status after it; ``status.branch`` is the new branch.
+        """
+        ...
+
+    async def aopen_branch(
+        self, thread_id: str, *, parent: int, forked_from: str, run_token: str | None = None
+    ) -> ThreadStatus:
+        """Async twin of ``open_branch``."""
+        ...
+
+    def reopen(self, thread_id: str, *, operator: str, reason: str) -> ThreadStatus:
+        """Unseal the current branch: an operator's act, kept with name and reason.
+
+        The sequence is bumped and the branch's fence moves up to it, so that runs that started before stay out. Risk
+        flags stay. The seal stays on record as a decision.
+
+        Raises:
+            InvalidInputError: No operator or no reason given, or the thread is not sealed.
+        """
+        ...
+
+    async def areopen(self, thread_id: str, *, operator: str, reason: str) -> ThreadStatus:
+        """Async twin of ``reopen``."""
+        ...
+
+    def copy_status(self, source: str, target: str, *, seals: bool = True) -> ThreadStatus:
+        """Give ``target`` what is known of ``source``: its risk flags, and with ``seals`` its branches and seals.
+
+        Returns:
+            The status of ``target`` after it.
+
+        Raises:
+            InvalidInputError: ``target`` is ``source``, or seals are to be copied to a thread that has branches.
+        """
+        ...
+
+    async def acopy_status(self, source: str, target: str, *, seals: bool = True) -> ThreadStatus:
+        """Async twin of ``copy_status``."""
+        ...
+
+
+class StoredLedger(NamedTuple):
+    """What a ``LedgerStore`` holds for one thread.
+
+    Attributes:
+        version: Counts the saves of the thread, from 1.
+        body: The text that was saved.
+    """
+
+    version: int
+    body: str
+
+
+@runtime_checkable
+class LedgerStore(Protocol):
+    """Ledgers of conversations that no LangGraph checkpoint keeps. Every registry of this package is one.
+
+    A ledger holds ids, codes and digests, never a user's words. Losing one loses evidence, and so permits nothing.
+    """
+
+    def load_ledger(self, thread_id: str) -> StoredLedger | None:
+        """Return the ledger of a thread; ``None`` when none was saved."""
+        ...
+
+    async def aload_ledger(self, thread_id: str) -> StoredLedger | None:
+        """Async twin of ``load_ledger``."""
+        ...
+
+    def save_ledger(self, thread_id: str, body: str, *, replaces: int) -> bool:
+        """Save the ledger of a thread, if nobody else has saved it meanwhile.
+
+        Args:
+            thread_id: The thread.
+            body: At most 1,000,000 characters.
+            replaces: The version that it was made from; 0 when there was none.
+
+        Returns:
+            Whether it was saved. ``False``: another version stands, nothing was changed.
+
+        Raises:
+            ThreadSealedError: The thread is sealed. Nothing was changed.
+            InvalidInputError: An argument is not usable.
+        """
+        ...
+
+    async def asave_ledger(self, thread_id: str, body: str, *, replaces: int) -> bool:
+        """Async twin of ``save_ledger``."""
+        ...
