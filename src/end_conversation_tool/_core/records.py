@@ -6,17 +6,18 @@ a *seal* is what was enforced.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from end_conversation_tool._core.identity import MAX_THREAD_ID_CHARS, is_storable, new_id, utc_now, validate_thread_id
 from end_conversation_tool._core.vocabulary import (
     Category,
     EvidenceKind,
-    JudgeOpinion,
     Mode,
     Outcome,
+    RiskGrade,
     RiskKind,
     UnmetCode,
     Verdict,
@@ -32,16 +33,18 @@ __all__ = [
     "EndRequest",
     "EvidenceKind",
     "EvidenceRecord",
-    "JudgeOpinion",
-    "JudgeReport",
     "Mode",
+    "Notice",
+    "NoticeOutcome",
     "Outcome",
-    "RiskAssessment",
+    "ReadingReport",
     "RiskFlag",
+    "RiskGrade",
     "RiskKind",
     "Seal",
     "SealOutcome",
     "SealPoint",
+    "SealRefusal",
     "ThreadStatus",
     "UnmetCode",
     "Verdict",
@@ -76,20 +79,22 @@ class EndRequest(Record):
 
 
 class EvidenceRecord(Record):
-    """One observed fact, tied to the message that shows it.
+    """One fact that a decision rests on, tied to the message that shows it.
 
     Attributes:
         kind: What it shows.
         turn: Number of the user turn, from 1.
-        message_id: The message that shows it.
-        source: Detector and version, as ``name/version``.
-        score: The detector's calibrated score, 0 to 1, where it has one.
+        message_id: The message that shows it; of a notice, the id of the notice.
+        source: Reader and version, as ``name/version``; ``app`` for an act of this package.
+        quote: The words that show it, as the message has them; empty for an act, and where words are not kept.
+        score: Of version 0.1.
     """
 
     kind: EvidenceKind
     turn: int = Field(ge=1)
     message_id: str
     source: str
+    quote: str = ""
     score: float | None = Field(default=None, ge=0, le=1)
 
 
@@ -124,47 +129,34 @@ class RiskFlag(Record):
         return self.cleared_at is None
 
 
-class RiskAssessment(Record):
-    """What is known about risk at the moment of a decision.
+class ReadingReport(Record):
+    """What became of reading the transcript for one request. No user text.
 
     Attributes:
-        flagged: Kinds for which a flag stands.
-        uncertain: Some detector does not know, for a message that counts.
-        faint: Some message that counts is not clearly free of risk: too little to be a doubt, too much for somebody to
-            be cut off for their conduct.
-        healthy: Every message that counts was looked at for every kind of risk.
-    """
-
-    flagged: tuple[RiskKind, ...] = ()
-    uncertain: bool = False
-    faint: bool = False
-    healthy: bool = True
-
-
-class JudgeReport(Record):
-    """What the optional judge said of a request. No user text.
-
-    Attributes:
-        opinion: What it comes to.
-        why: The condition that stood in the way, or how the judge failed; empty when it agrees.
-        risk: Whether it saw a sign of risk.
-        risk_message_id: The message that shows it, where one was cited.
-        source: Judge and version, as ``name/version``.
+        source: Readers and versions, as ``name/version``, joined by a comma.
+        risk: How sure the readers are that somebody may be at risk.
+        failure: Why there is no reading, as an ``UnmetCode``; empty when there is one.
+        detail: What failed, such as the name of an exception; empty when nothing did.
+        found: How many findings there were.
+        dropped: How many of them failed the check: no such message, the wrong side, words that nobody said.
         input_tokens: Tokens read, cached ones included.
         output_tokens: Tokens written.
         cache_read_tokens: Those of the input that the provider read from its cache.
         cache_write_tokens: Those of the input that it wrote to its cache.
+        seconds: How long it took.
     """
 
-    opinion: JudgeOpinion
-    why: str = ""
-    risk: bool = False
-    risk_message_id: str | None = None
     source: str
+    risk: RiskGrade = RiskGrade.NONE
+    failure: str = ""
+    detail: str = ""
+    found: int = Field(default=0, ge=0)
+    dropped: int = Field(default=0, ge=0)
     input_tokens: int = Field(default=0, ge=0)
     output_tokens: int = Field(default=0, ge=0)
     cache_read_tokens: int = Field(default=0, ge=0)
     cache_write_tokens: int = Field(default=0, ge=0)
+    seconds: float = Field(default=0.0, ge=0)
 
 
 class Decision(Record):
@@ -207,7 +199,7 @@ class DecisionRecord(Record):
         risk_kinds: The kinds of risk that were known; any of them vetoes the end.
         breaker_tripped: Whether a circuit breaker had turned enforcement into shadow mode.
         statement: What the user is told, should the end be honoured; ``None`` for the English text of the package.
-        judge: What the judge said, where one was asked.
+        reading: What became of the reading, where one was made.
         decided_at: UTC.
     """
 
@@ -226,8 +218,16 @@ class DecisionRecord(Record):
     risk_kinds: tuple[RiskKind, ...] = ()
     breaker_tripped: bool = False
     statement: str | None = None
-    judge: JudgeReport | None = None
+    reading: ReadingReport | None = None
     decided_at: AwareDatetime
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_version(cls, fields: Any) -> Any:
+        """Take a record of version 0.1, whose judge had a field of its own."""
+        if not isinstance(fields, Mapping) or "judge" not in fields:
+            return fields
+        return {name: value for name, value in fields.items() if name != "judge"}
 
 
 class Seal(Record):
@@ -252,6 +252,10 @@ class Seal(Record):
     record: DecisionRecord
 
 
+SealRefusal = Literal[UnmetCode.RISK_FLAGGED, UnmetCode.STALE_RUN]
+"""Why a registry refuses to seal or to give notice, found inside the same transaction."""
+
+
 class SealOutcome(Record):
     """What became of an attempt to seal.
 
@@ -265,9 +269,41 @@ class SealOutcome(Record):
 
     seal: Seal | None = None
     created: bool = False
-    refusal: Literal[UnmetCode.RISK_FLAGGED, UnmetCode.STALE_RUN] | None = None
+    refusal: SealRefusal | None = None
     shadowed: bool = False
     alarm: bool = False
+
+
+class Notice(Record):
+    """The package's own warning to the user, as an act: it was given, in this turn of this branch.
+
+    Attributes:
+        id: Unique id; the decision record that led to it has the same.
+        category: What it names.
+        turn: Number of the user turn at whose end it was given, from 1.
+        sequence: The thread's sequence number when it was given: a reopening makes older ones void.
+        shadow: Whether it was only recorded, in shadow mode, and never shown.
+        given_at: UTC.
+    """
+
+    id: str
+    category: Category
+    turn: int = Field(ge=1)
+    sequence: int = Field(ge=0)
+    shadow: bool = False
+    given_at: AwareDatetime
+
+
+class NoticeOutcome(Record):
+    """What became of an attempt to give notice.
+
+    Attributes:
+        notice: The notice that was recorded; ``None`` when it was refused.
+        refusal: Why, found inside the same transaction; ``None`` otherwise.
+    """
+
+    notice: Notice | None = None
+    refusal: SealRefusal | None = None
 
 
 class SealPoint(Record):
@@ -289,6 +325,7 @@ class BranchStatus(Record):
         run_token: The run that opened the branch; ``None`` for branch 0.
         seal: The end record; ``None`` while the branch is open.
         past_seals: Where it was sealed before it was reopened: what was written beside a seal stays out for good.
+        notices: The newest notice of each category that still counts: none from before a fork or a reopening.
     """
 
     branch: int = Field(default=0, ge=0)
@@ -298,6 +335,7 @@ class BranchStatus(Record):
     run_token: str | None = None
     seal: Seal | None = None
     past_seals: tuple[SealPoint, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
 
 _UNTOUCHED = BranchStatus()  # of which nothing is on record: the same for every ordinary thread

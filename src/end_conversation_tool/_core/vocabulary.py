@@ -11,9 +11,9 @@ __all__ = [
     "Category",
     "EventKind",
     "EvidenceKind",
-    "JudgeOpinion",
     "Mode",
     "Outcome",
+    "RiskGrade",
     "RiskKind",
     "UnmetCode",
     "Verdict",
@@ -44,7 +44,10 @@ class Mode(StrEnum):
 
 
 class UnmetCode(StrEnum):
-    """Why an end is denied, in the order in which the conditions are stated. Stable: dashboards count these."""
+    """Why an end is denied, in the order in which the conditions are stated. Stable: dashboards count these.
+
+    The last group is found only in records of version 0.1.
+    """
 
     RISK_FLAGGED = "risk_flagged"
     RISK_UNCERTAIN = "risk_uncertain"
@@ -61,32 +64,58 @@ class UnmetCode(StrEnum):
     INVALID_ARGUMENTS = "invalid_arguments"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
     CATEGORY_NOT_ALLOWED = "category_not_allowed"
-    POLICY_REQUIRES_NOTHING = "policy_requires_nothing"
-    NO_ABUSE_OBSERVED = "no_abuse_observed"
+    NO_READER = "no_reader"
+    TOO_FEW_READERS = "too_few_readers"
+    TRANSCRIPT_INCOMPLETE = "transcript_incomplete"
+    TRANSCRIPT_TOO_LONG = "transcript_too_long"
+    ALREADY_READ_THIS_TURN = "already_read_this_turn"
+    READING_BUDGET_USED_UP = "reading_budget_used_up"
+    MODEL_CANNOT_READ = "model_cannot_read"
+    READING_FAILED = "reading_failed"
+    READING_UNSOUND = "reading_unsound"
+    LANGUAGE_NOT_READ = "language_not_read"
+    TOO_FEW_TURNS_OF_MISCONDUCT = "too_few_turns_of_misconduct"
     TOO_FEW_REFUSALS = "too_few_refusals"
     TOO_FEW_REDIRECTIONS = "too_few_redirections"
+    NOTICE_REQUIRED = "notice_required"
+    NOTICE_NOT_ANSWERED = "notice_not_answered"
     NO_WARNING = "no_warning"
-    WARNING_NOT_ANSWERED = "warning_not_answered"
     NO_PERSISTENCE = "no_persistence"
     USER_DID_NOT_ASK = "user_did_not_ask"
-    USER_NOT_QUESTIONED = "user_not_questioned"
     USER_DID_NOT_CONFIRM = "user_did_not_confirm"
+
+    POLICY_REQUIRES_NOTHING = "policy_requires_nothing"
+    NO_ABUSE_OBSERVED = "no_abuse_observed"
+    WARNING_NOT_ANSWERED = "warning_not_answered"
+    USER_NOT_QUESTIONED = "user_not_questioned"
     JUDGE_DISAGREES = "judge_disagrees"
     JUDGE_FAILED = "judge_failed"
     CONFIRMATION_CALL_REQUIRED = "confirmation_call_required"
 
 
 class EvidenceKind(StrEnum):
-    """What one entry of the evidence shows."""
+    """What a quoted passage, or an act, shows. The last group is found only in records of version 0.1."""
 
     ABUSE = "abuse"
+    HARMFUL_REQUEST = "harmful_request"
     REFUSAL = "refusal"
     REDIRECTION = "redirection"
     WARNING = "warning"
     ASKS_TO_END = "asks_to_end"
-    END_QUESTION = "end_question"
     CONFIRMS_END = "confirms_end"
+    RISK = "risk"
+    NOTICE = "notice"
+
+    END_QUESTION = "end_question"
     REFUSAL_AT_CALL = "refusal_at_call"
+
+
+class RiskGrade(StrEnum):
+    """How sure somebody is that a person may be at risk: the one scale, for the watch and for readers alike."""
+
+    NONE = "none"
+    POSSIBLE = "possible"
+    CLEAR = "clear"
 
 
 class RiskKind(StrEnum):
@@ -98,34 +127,35 @@ class RiskKind(StrEnum):
     OTHER = "other"
 
 
-class JudgeOpinion(StrEnum):
-    """What the optional judge says of a request; a judge that could not be asked has failed."""
-
-    AGREES = "agrees"
-    DISAGREES = "disagrees"
-    FAILED = "failed"
-
-
 class Outcome(StrEnum):
-    """What became of one call of the tool."""
+    """What became of one call of the tool.
+
+    ``would_have_noticed`` and ``would_have_sealed`` are those of shadow mode; ``awaiting_confirmation`` is found only
+    in records of version 0.1.
+    """
 
     SEALED = "sealed"
+    NOTICED = "noticed"
     DENIED = "denied"
-    AWAITING_CONFIRMATION = "awaiting_confirmation"
     WOULD_HAVE_SEALED = "would_have_sealed"
+    WOULD_HAVE_NOTICED = "would_have_noticed"
+
+    AWAITING_CONFIRMATION = "awaiting_confirmation"
 
 
 class EventKind(StrEnum):
-    """What happened to a thread: a change of its state, or something that an operator should know."""
+    """What happened to a thread: a change of its state, or something that an operator should know.
+
+    ``warning_given`` and ``warning_heeded`` are found only in records of version 0.1.
+    """
 
     SEALED = "sealed"
+    NOTICE_GIVEN = "notice_given"
     BRANCH_OPENED = "branch_opened"
     COPIED = "copied"
     REOPENED = "reopened"
     RISK_RAISED = "risk_raised"
     RISK_CLEARED = "risk_cleared"
-    WARNING_GIVEN = "warning_given"
-    WARNING_HEEDED = "warning_heeded"
     VIOLATION = "violation"
     FEEDBACK = "feedback"
     APPEAL_OPENED = "appeal_opened"
@@ -134,3 +164,6 @@ class EventKind(StrEnum):
     ERASED = "erased"
     BREAKER_TRIPPED = "breaker_tripped"
     BREAKER_RESET = "breaker_reset"
+
+    WARNING_GIVEN = "warning_given"
+    WARNING_HEEDED = "warning_heeded"
