@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from end_conversation_tool._core.prompts import confirmation_question
+from end_conversation_tool._core.texts import Texts
 from end_conversation_tool._core.vocabulary import Category
 
 __all__ = ["QUESTION_TYPE", "is_yes", "question", "words_of"]
@@ -17,9 +17,9 @@ QUESTION_TYPE = "end_conversation.confirm"
 """Tells this interrupt from others of the same graph."""
 
 
-def question() -> dict[str, Any]:
+def question(texts: Texts) -> dict[str, Any]:
     """Return the interrupt's payload, plain JSON: what it is, what to ask the user, and on what ground."""
-    return {"type": QUESTION_TYPE, "question": confirmation_question(), "category": str(Category.USER_REQUEST)}
+    return {"type": QUESTION_TYPE, "question": texts.question, "category": str(Category.USER_REQUEST)}
 
 
 def is_yes(answer: object) -> bool:

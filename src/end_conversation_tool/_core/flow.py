@@ -1,17 +1,19 @@
 """One body for a sync and an async method: a generator that says what it needs, and two thin drivers.
 
-A flow yields ``Ask`` objects and gets back the answer, or the error thrown in at the place of asking. What it returns
-is the method's result. The flow itself does no I/O, so there is nothing in it to write twice.
+A flow asks by ``yield from ask(sync, twin, *args)``, and gets the answer back, or the error thrown in at the place of
+asking. What it returns is the method's result. The flow itself does no I/O, so there is nothing in it to write twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-__all__ = ["Ask", "Flow", "arun_flow", "run_flow"]
+__all__ = ["Ask", "Flow", "arun_flow", "ask", "run_flow"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Ask(NamedTuple):
@@ -20,30 +22,32 @@ class Ask(NamedTuple):
     Attributes:
         sync: Called by the sync driver.
         twin: Its async twin, awaited by the async driver.
-        args: Positional arguments for either.
-        kwargs: Keyword arguments for either.
     """
 
-    sync: Callable[..., Any]
-    twin: Callable[..., Awaitable[Any]]
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = {}
+    sync: Callable[[], Any]
+    twin: Callable[[], Awaitable[Any]]
 
 
 Flow = Generator[Ask, Any, T]
 
 
+def ask(sync: Callable[P, T], twin: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Flow[T]:
+    """Ask for one thing; with arguments that either does not take, a type checker complains."""
+    answer: T = yield Ask(partial(sync, *args, **kwargs), partial(twin, *args, **kwargs))
+    return answer
+
+
 def run_flow(flow: Flow[T]) -> T:
     """Drive a flow with sync calls, and return its result."""
     try:
-        ask = next(flow)
+        wanted = next(flow)
         while True:
             try:
-                answer = ask.sync(*ask.args, **ask.kwargs)
+                answer = wanted.sync()
             except Exception as error:  # noqa: BLE001 - every error belongs to the flow
-                ask = flow.throw(error)
+                wanted = flow.throw(error)
             else:
-                ask = flow.send(answer)
+                wanted = flow.send(answer)
     except StopIteration as stop:
         result: T = stop.value
         return result
@@ -52,14 +56,14 @@ def run_flow(flow: Flow[T]) -> T:
 async def arun_flow(flow: Flow[T]) -> T:
     """Drive a flow with async calls, and return its result."""
     try:
-        ask = next(flow)
+        wanted = next(flow)
         while True:
             try:
-                answer = await ask.twin(*ask.args, **ask.kwargs)
+                answer = await wanted.twin()
             except Exception as error:  # noqa: BLE001 - every error belongs to the flow
-                ask = flow.throw(error)
+                wanted = flow.throw(error)
             else:
-                ask = flow.send(answer)
+                wanted = flow.send(answer)
     except StopIteration as stop:
         result: T = stop.value
         return result

@@ -1,31 +1,30 @@
 """The policy, and the one function that decides.
 
-``decide`` is pure: no clock, no I/O, no framework. It checks, in this order, and reports EVERY condition that does not
+``decide`` is pure: no clock, no I/O, no framework. It checks, in this order, and reports every condition that does not
 hold, not only the first:
 
-1. Nobody may be at risk: no flag stands, no doubt, and the risk check is healthy (rule 4 and R6, R7). For the user's
-   conduct, as against their own wish, not even a faint sign may be there.
+1. Nobody may be at risk: no flag stands, and whoever read the transcript saw no sign (rule 4 and R6, R7).
 2. The surroundings allow it: mode, model, thread, registry, caller. The doors find these out and pass the codes in.
-3. The category is allowed, and the policy requires something: a policy that requires nothing permits nothing.
-4. For ``abuse`` and ``harmful_requests``: enough refusals and redirections, each counted in distinct user turns; a
-   warning in an earlier turn; the behaviour goes on in the newest turn (rule 2, R2, R3). For ``abuse``, abuse was
-   observed too.
-5. For ``user_request``: the user asked, was then asked whether they mean it, and answered with an explicit yes in the
-   next message, or to the app that asked them by an interrupt (rule 3, R5).
-6. The judge agrees, where there is one or the policy demands one.
-7. The call was confirmed by consecutive further calls (R8). A user's own yes needs no second call.
+3. The category is allowed.
+4. The transcript was read, in one piece, by as many readers as the policy wants; each must find enough by itself.
+5. For ``abuse`` and ``harmful_requests``: misconduct of that kind in the user's own words, the newest message included;
+   refusals and offers of another way, each counted in distinct user turns (rule 2, R3).
+6. For ``user_request``: the user asked (rule 3).
+7. The notice: given in an earlier turn, for this very ground (R2, R8). For ``user_request``, an explicit yes in the
+   newest message, or to the app that asked by an interrupt (R5).
 
-Evidence counts only within the newest ``window_turns`` user turns (R4).
-
-The numbers of the rules are those of docs/rules.md; rules 2 to 4 restate Anthropic's announcement of August 2025.
+Without evidence it tells what denies already, so that nobody reads for nothing. Evidence and notices count only within
+the newest ``window_turns`` user turns (R4). The numbers of the rules are those of docs/rules.md; rules 2 to 4 restate
+Anthropic's announcement of August 2025.
 """
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -33,43 +32,63 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from end_conversation_tool._core.ledger import APP_SOURCE, MAX_TURNS, Ledger, TurnEvidence
+from end_conversation_tool._core.evidence import APP, Evidence
+from end_conversation_tool._core.provenance import MAX_TURNS
 from end_conversation_tool._core.records import (
     Category,
     Decision,
     EndRequest,
     EvidenceKind,
-    JudgeOpinion,
+    EvidenceRecord,
     Mode,
-    RiskAssessment,
+    Notice,
+    RiskGrade,
+    RiskKind,
     UnmetCode,
     Verdict,
 )
 from end_conversation_tool.errors import PolicyConfigurationError
 
-__all__ = ["PRESETS", "EndConversationPolicy", "decide"]
+__all__ = ["MISCONDUCT", "PRESETS", "EndConversationPolicy", "Facts", "decide"]
 
 _Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 _Count = Annotated[int, Field(ge=0, le=MAX_TURNS, strict=True)]
 
+MISCONDUCT: Mapping[Category, EvidenceKind] = {
+    Category.ABUSE: EvidenceKind.ABUSE,
+    Category.HARMFUL_REQUESTS: EvidenceKind.HARMFUL_REQUEST,
+}
+"""What the user must have done, for each ground that is about their conduct."""
+
+_SHOWN_CHARS = 50
+
+_GONE: Mapping[str, str] = {
+    "min_warnings": "require_notice (the package itself warns the user now)",
+    "min_abusive_turns": "min_misconduct_turns",
+    "min_persistent_turns": "require_notice (the newest message must always show the misconduct)",
+    "confirmation_calls": "require_notice (an end always takes two requests, in two user turns)",
+    "require_judge": "min_readers, with reader=AllReaders(...)",
+}
+"""Fields of version 0.1, and what there is in their place."""
+
 
 class EndConversationPolicy(BaseModel):
-    """When an end is permitted. Immutable; unknown fields are refused.
+    """When an end is permitted. Immutable; unknown fields are refused, and so is a policy that could never permit.
 
     Attributes:
         name: A name for reports.
         categories: Grounds on which an end can be permitted at all.
         min_refusals: User turns in which the assistant refused.
         min_redirections: User turns in which the assistant offered another way.
-        min_warnings: Earlier user turns in which the assistant warned that the chat may be ended.
-        min_abusive_turns: User turns in which abuse was observed; for the category ``abuse`` only.
-        min_persistent_turns: Refused or abusive user turns after the warning, the newest turn being one of them.
+        min_misconduct_turns: User turns with misconduct of the kind that the request names, the newest included.
+        require_notice: Whether the package's own notice must have been given in an earlier turn. ``False``: a quoted
+            warning of the assistant counts in its place; for recorded conversations, and for hosts who want it.
         window_turns: How many of the newest user turns count, 1 to 64.
-        confirmation_calls: Consecutive calls that an end takes, 1 to 5.
+        min_readers: How many readers must each find enough, 1 to 5.
         max_denials: Denied calls within one user turn after which no further one is considered, 1 to 10.
-        require_judge: Whether a judge must agree.
         models: Names of the models that may end a thread; ``None`` for any.
-        mode: ``enforce``; ``shadow``: all is decided and recorded, nothing sealed; ``off``: every call is denied.
+        mode: ``enforce``; ``shadow``: all is decided and recorded, nothing shown or sealed; ``off``: every call is
+            denied.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,13 +97,11 @@ class EndConversationPolicy(BaseModel):
     categories: frozenset[Category] = frozenset(Category)
     min_refusals: _Count = 3
     min_redirections: _Count = 2
-    min_warnings: _Count = 1
-    min_abusive_turns: _Count = 1
-    min_persistent_turns: _Count = 1
+    min_misconduct_turns: int = Field(default=1, ge=1, le=MAX_TURNS, strict=True)
+    require_notice: bool = Field(default=True, strict=True)
     window_turns: int = Field(default=20, ge=1, le=MAX_TURNS, strict=True)
-    confirmation_calls: int = Field(default=2, ge=1, le=5, strict=True)
+    min_readers: int = Field(default=1, ge=1, le=5, strict=True)
     max_denials: int = Field(default=3, ge=1, le=10, strict=True)
-    require_judge: bool = Field(default=False, strict=True)
     models: frozenset[_Name] | None = None
     mode: Mode = Mode.ENFORCE
 
@@ -92,7 +109,8 @@ class EndConversationPolicy(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise PolicyConfigurationError(_explain(error)) from error
+            raise PolicyConfigurationError(_explain(error, type(self).model_fields)) from error
+        _check_possible(self)
 
     @cached_property
     def version(self) -> str:
@@ -101,11 +119,6 @@ class EndConversationPolicy(BaseModel):
         body["categories"] = sorted(body["categories"])
         body["models"] = None if self.models is None else sorted(self.models)
         return f"{self.name}-{sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]}"
-
-    @property
-    def requires_something(self) -> bool:
-        """Whether an end for the user's conduct would need any evidence at all."""
-        return bool(self.min_refusals or self.min_redirections or self.min_warnings)
 
     @classmethod
     def from_mapping(cls, fields: Mapping[str, Any]) -> Self:
@@ -156,65 +169,91 @@ PRESETS: Mapping[str, EndConversationPolicy] = {
         EndConversationPolicy(),
         # Harmful requests are refused for ever and never end a chat: abuse itself must be persistent.
         EndConversationPolicy(
-            name="abuse_only", categories=frozenset({Category.ABUSE, Category.USER_REQUEST}), min_abusive_turns=3
+            name="abuse_only", categories=frozenset({Category.ABUSE, Category.USER_REQUEST}), min_misconduct_turns=3
         ),
-        # The warning alone is the ladder: one refusal and one redirection, then a warning, then an end.
+        # The notice alone is the ladder: one refusal and one redirection, then the notice, then an end.
         EndConversationPolicy(name="single_warning", min_refusals=1, min_redirections=1),
         EndConversationPolicy(name="user_request_only", categories=frozenset({Category.USER_REQUEST})),
-        EndConversationPolicy(name="strict", require_judge=True),
+        EndConversationPolicy(name="strict", min_readers=2),
     )
 }
 """The variants that the rules name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known without reading a word: acts, counts, and the watch's flags.
+
+    Attributes:
+        turn: Number of the current user turn.
+        newest_message: Id of the newest user message.
+        flagged: Kinds of risk for which a flag stands.
+        watched: Whether somebody watches for risk, and could look at the newest messages.
+        denials: Denied calls in the current turn.
+        notices: The notices that count on this branch.
+        confirmed: Whether the app has asked the user by an interrupt in this turn, and they said yes.
+        shadow: Whether nothing is enforced: then notices that were only recorded count too.
+    """
+
+    turn: int
+    newest_message: str = ""
+    flagged: Collection[RiskKind] = ()
+    watched: bool = True
+    denials: int = 0
+    notices: tuple[Notice, ...] = ()
+    confirmed: bool = False
+    shadow: bool = False
+
+
 def decide(
     policy: EndConversationPolicy,
-    ledger: Ledger,
+    facts: Facts,
     request: EndRequest | None,
+    evidence: Sequence[Evidence] | None = None,
     *,
-    risk: RiskAssessment,
     ruled_out: Iterable[UnmetCode] = (),
     model: str | None = None,
-    judge: JudgeOpinion | None = None,
 ) -> Decision:
     """Decide on one request.
 
     Args:
         policy: What must hold.
-        ledger: What was observed on this branch.
+        facts: What is known without reading.
         request: What the model asks for; ``None`` when its arguments were malformed.
-        risk: What is known about risk.
+        evidence: What each reader has found, checked; ``None`` before anybody has read: then only what denies already
+            is reported, and a permit means that it is worth reading.
         ruled_out: Conditions that the surroundings fail, found by the caller: no thread, no checkpointer, ...
         model: Name of the calling model, where it is known.
-        judge: The judge's opinion; ``None`` when there is no judge.
 
     Returns:
-        The decision, with every unmet condition and the evidence that it rests on.
+        The decision, with every unmet condition and the evidence that it rests on. ``notice_required`` as the only
+        unmet condition means that the user is to be given notice.
     """
-    case = _Case(policy, ledger, request, risk, model, judge)
-    unmet = set(ruled_out) | {code for code, holds in _CONDITIONS.items() if not holds(case)}
+    cases = [_Case(policy, facts, request, model, found) for found in (evidence or (None,))]
+    unmet = set(ruled_out)
+    for case in cases:
+        conditions = _BEFORE if case.evidence is None else {**_BEFORE, **_READ}
+        unmet |= {code for code, holds in conditions.items() if not holds(case)}
+    if evidence is not None and len(evidence) < policy.min_readers:
+        unmet.add(UnmetCode.TOO_FEW_READERS)
+    records = [record for case in cases for record in case.records]
     return Decision(
         verdict=Verdict.DENY if unmet else Verdict.PERMIT,
         unmet=tuple(code for code in UnmetCode if code in unmet),
-        evidence=tuple(record for turn in case.recent for record in turn.records()),
+        evidence=tuple(records),
         policy_version=policy.version,
     )
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One request with everything that bears on it, and the facts that several conditions share."""
+    """One request with what one reader has found, and the facts that several conditions share."""
 
     policy: EndConversationPolicy
-    ledger: Ledger
+    facts: Facts
     request: EndRequest | None
-    risk: RiskAssessment
     model: str | None
-    judge: JudgeOpinion | None
-
-    @cached_property
-    def recent(self) -> tuple[TurnEvidence, ...]:
-        return self.ledger.recent(self.policy.window_turns)
+    evidence: Evidence | None
 
     @property
     def category(self) -> Category | None:
@@ -225,45 +264,83 @@ class _Case:
         """Whether the end would be for what the user did, not because they asked."""
         return self.category is not Category.USER_REQUEST
 
-    def turns_with(self, *kinds: EvidenceKind) -> list[int]:
-        return [evidence.turn for evidence in self.recent if any(kind in evidence.marks for kind in kinds)]
+    @cached_property
+    def records(self) -> tuple[EvidenceRecord, ...]:
+        """The evidence that counts: findings within the window, and the notice."""
+        found = () if self.evidence is None else self.evidence.records
+        recent = [record for record in found if record.turn > self.facts.turn - self.policy.window_turns]
+        acts = [_record_of(notice) for notice in self.notices]
+        return (*recent, *acts)
 
     @cached_property
-    def answered_warnings(self) -> list[int]:
-        """Turns with a warning that the user has answered with a later turn."""
-        return [turn for turn in self.turns_with(EvidenceKind.WARNING) if turn < self.ledger.turn]
+    def notices(self) -> list[Notice]:
+        """The notices for this very ground that count."""
+        oldest = self.facts.turn - self.policy.window_turns
+        return [
+            notice
+            for notice in self.facts.notices
+            if notice.category is self.category and notice.turn > oldest and (self.facts.shadow or not notice.shadow)
+        ]
+
+    def turns_with(self, kind: EvidenceKind) -> set[int]:
+        return {record.turn for record in self.records if record.kind is kind}
+
+    @property
+    def kind(self) -> EvidenceKind | None:
+        """The misconduct that the request is about."""
+        return MISCONDUCT.get(self.category) if self.category else None
+
+    @property
+    def misconduct(self) -> set[int]:
+        return set() if self.kind is None else self.turns_with(self.kind)
+
+    def shown_by_newest(self, kind: EvidenceKind) -> bool:
+        """Whether the newest user message itself shows it."""
+        return any(
+            record.kind is kind and record.message_id == self.facts.newest_message and record.turn == self.facts.turn
+            for record in self.records
+        )
 
     @property
     def persists(self) -> bool:
-        """Whether the newest turn, and enough turns since the required warning, are refused or abusive."""
-        needed = self.policy.min_persistent_turns
-        warned = self.answered_warnings
-        since = warned[self.policy.min_warnings - 1] if 0 < self.policy.min_warnings <= len(warned) else 0
-        bad = self.turns_with(EvidenceKind.ABUSE, EvidenceKind.REFUSAL, EvidenceKind.REFUSAL_AT_CALL)
-        after = [turn for turn in bad if turn > since]
-        return needed == 0 or (len(after) >= needed and after[-1] == self.ledger.turn)
+        return self.kind is not None and self.shown_by_newest(self.kind)
 
     @property
-    def confirmed_by_app(self) -> bool:
-        """Whether the app asked the user in this turn, and handed on an explicit yes; question and answer in one."""
-        mark = self.ledger.current.marks.get(EvidenceKind.CONFIRMS_END)
-        return mark is not None and mark.source == APP_SOURCE
+    def noticed(self) -> bool:
+        """Whether notice was given, whenever; where none is required, a warning is looked for instead."""
+        return bool(self.notices) or self.facts.confirmed or not self.policy.require_notice
 
     @property
-    def question_answered(self) -> bool:
-        """Whether the newest turn is an explicit yes."""
-        return self.ledger.turn in self.turns_with(EvidenceKind.CONFIRMS_END)
+    def warned(self) -> bool:
+        """Whether the assistant warned in an earlier turn, where that is to do in place of a notice."""
+        needed = self.about_conduct and not self.policy.require_notice and not self.notices
+        return not needed or any(turn < self.facts.turn for turn in self.turns_with(EvidenceKind.WARNING))
 
     @property
-    def question_asked(self) -> bool:
-        """Whether the assistant asked, in the turn just before, if the user really wants the end."""
-        return self.confirmed_by_app or self.ledger.turn - 1 in self.turns_with(EvidenceKind.END_QUESTION)
+    def answered(self) -> bool:
+        """Whether the user has spoken since the notice."""
+        return not self.notices or any(notice.turn < self.facts.turn for notice in self.notices)
 
     @property
-    def user_asked(self) -> bool:
-        """Whether the user asked for the end before they were asked to confirm it."""
-        before = self.ledger.turn + self.confirmed_by_app
-        return any(turn < before for turn in self.turns_with(EvidenceKind.ASKS_TO_END))
+    def asked(self) -> bool:
+        """Whether the user asked for the end, before the notice where there is one."""
+        before = max((notice.turn for notice in self.notices), default=self.facts.turn)
+        return any(turn <= before for turn in self.turns_with(EvidenceKind.ASKS_TO_END))
+
+    @property
+    def agreed(self) -> bool:
+        """Whether the newest message is the user's yes; nobody can have said it before they were asked."""
+        if self.facts.confirmed or (self.policy.require_notice and not self.notices):
+            return True
+        asked = min(self.turns_with(EvidenceKind.ASKS_TO_END), default=self.facts.turn)
+        return self.shown_by_newest(EvidenceKind.CONFIRMS_END) and asked < self.facts.turn
+
+    @property
+    def fewest_turns(self) -> int:
+        """How many user turns there must have been, whatever a reader finds in them."""
+        if not self.about_conduct:
+            return 1
+        return max(self.policy.min_refusals, self.policy.min_redirections, self.policy.min_misconduct_turns)
 
 
 def _on_conduct(holds: Callable[[_Case], bool]) -> Callable[[_Case], bool]:
@@ -276,22 +353,23 @@ def _on_request(holds: Callable[[_Case], bool]) -> Callable[[_Case], bool]:
     return lambda case: case.about_conduct or holds(case)
 
 
-_CONDITIONS: Mapping[UnmetCode, Callable[[_Case], bool]] = {
-    UnmetCode.RISK_FLAGGED: lambda case: not case.risk.flagged,
-    UnmetCode.RISK_UNCERTAIN: lambda case: (
-        not case.risk.uncertain
-        and not any(evidence.doubt for evidence in case.recent)
-        and not (case.about_conduct and (case.risk.faint or any(evidence.faint for evidence in case.recent)))
-    ),
-    UnmetCode.RISK_CHECK_FAILED: lambda case: case.risk.healthy,
+_BEFORE: Mapping[UnmetCode, Callable[[_Case], bool]] = {
+    UnmetCode.RISK_FLAGGED: lambda case: not case.facts.flagged,
+    UnmetCode.RISK_CHECK_FAILED: lambda case: case.facts.watched,
     UnmetCode.MODE_OFF: lambda case: case.policy.mode is not Mode.OFF,
     UnmetCode.MODEL_NOT_ENABLED: lambda case: case.policy.models is None or case.model in case.policy.models,
     UnmetCode.INVALID_ARGUMENTS: lambda case: case.request is not None,
-    UnmetCode.TOO_MANY_ATTEMPTS: lambda case: case.ledger.denials < case.policy.max_denials,
+    UnmetCode.TOO_MANY_ATTEMPTS: lambda case: case.facts.denials < case.policy.max_denials,
     UnmetCode.CATEGORY_NOT_ALLOWED: lambda case: case.category is None or case.category in case.policy.categories,
-    UnmetCode.POLICY_REQUIRES_NOTHING: _on_conduct(lambda case: case.policy.requires_something),
-    UnmetCode.NO_ABUSE_OBSERVED: lambda case: (
-        case.category is not Category.ABUSE or len(case.turns_with(EvidenceKind.ABUSE)) >= case.policy.min_abusive_turns
+    UnmetCode.TOO_FEW_REFUSALS: _on_conduct(lambda case: case.facts.turn >= case.fewest_turns),
+    UnmetCode.NOTICE_NOT_ANSWERED: lambda case: case.answered,
+}
+"""The conditions that can be told without reading, by the code that is reported when one does not hold."""
+
+_READ: Mapping[UnmetCode, Callable[[_Case], bool]] = {
+    UnmetCode.RISK_UNCERTAIN: lambda case: case.evidence is None or case.evidence.risk is RiskGrade.NONE,
+    UnmetCode.TOO_FEW_TURNS_OF_MISCONDUCT: _on_conduct(
+        lambda case: len(case.misconduct) >= case.policy.min_misconduct_turns
     ),
     UnmetCode.TOO_FEW_REFUSALS: _on_conduct(
         lambda case: len(case.turns_with(EvidenceKind.REFUSAL)) >= case.policy.min_refusals
@@ -299,32 +377,57 @@ _CONDITIONS: Mapping[UnmetCode, Callable[[_Case], bool]] = {
     UnmetCode.TOO_FEW_REDIRECTIONS: _on_conduct(
         lambda case: len(case.turns_with(EvidenceKind.REDIRECTION)) >= case.policy.min_redirections
     ),
-    UnmetCode.NO_WARNING: _on_conduct(
-        lambda case: len(case.turns_with(EvidenceKind.WARNING)) >= case.policy.min_warnings
-    ),
-    UnmetCode.WARNING_NOT_ANSWERED: _on_conduct(lambda case: len(case.answered_warnings) >= case.policy.min_warnings),
+    UnmetCode.NOTICE_REQUIRED: lambda case: case.noticed,
+    UnmetCode.NO_WARNING: lambda case: case.warned,
     UnmetCode.NO_PERSISTENCE: _on_conduct(lambda case: case.persists),
-    UnmetCode.USER_DID_NOT_ASK: _on_request(lambda case: case.user_asked),
-    UnmetCode.USER_NOT_QUESTIONED: _on_request(lambda case: case.question_asked),
-    UnmetCode.USER_DID_NOT_CONFIRM: _on_request(lambda case: case.question_answered),
-    UnmetCode.JUDGE_DISAGREES: lambda case: case.judge is not JudgeOpinion.DISAGREES,
-    UnmetCode.JUDGE_FAILED: lambda case: (
-        case.judge is not JudgeOpinion.FAILED and not (case.judge is None and case.policy.require_judge)
-    ),
-    UnmetCode.CONFIRMATION_CALL_REQUIRED: _on_conduct(
-        lambda case: (
-            case.request is None
-            or case.ledger.calls_pending(case.request.category) >= case.policy.confirmation_calls - 1
-        )
-    ),
+    UnmetCode.USER_DID_NOT_ASK: _on_request(lambda case: case.asked),
+    UnmetCode.USER_DID_NOT_CONFIRM: _on_request(lambda case: case.agreed),
 }
-"""Every condition that can be told from the case itself, by the code that is reported when it does not hold."""
+"""The conditions that somebody must have read for."""
 
 
-def _explain(error: ValidationError) -> str:
+def _record_of(notice: Notice) -> EvidenceRecord:
+    return EvidenceRecord(kind=EvidenceKind.NOTICE, turn=notice.turn, message_id=notice.id, source=APP)
+
+
+def _check_possible(policy: EndConversationPolicy) -> None:
+    """Refuse a policy that could never permit, or that asks for nothing: neither is what anybody means.
+
+    Raises:
+        PolicyConfigurationError: It is one.
+    """
+    if not policy.categories:
+        raise PolicyConfigurationError("categories: expected at least one, got none: no end could ever be permitted")
+    if not set(MISCONDUCT) & policy.categories:
+        return
+    if not policy.min_refusals and not policy.min_redirections:
+        raise PolicyConfigurationError(
+            "min_refusals, min_redirections: expected at least one above 0, got 0 and 0: an end is a last resort"
+        )
+    needed = max(policy.min_refusals, policy.min_redirections, policy.min_misconduct_turns) + policy.require_notice
+    if policy.window_turns < needed:
+        raise PolicyConfigurationError(
+            f"window_turns: expected at least {needed} for these counts, got {policy.window_turns}: no end could ever "
+            "be permitted"
+        )
+
+
+def _explain(error: ValidationError, known: Collection[str]) -> str:
     """Turn pydantic's report into one line that names each field, what it got, and what is allowed."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in problem['loc']) or 'policy'}: {problem['msg']}"
-        f" (got {type(problem['input']).__name__})"
-        for problem in error.errors()
-    )
+    return "; ".join(_problem(problem, known) for problem in error.errors())
+
+
+def _problem(problem: Any, known: Collection[str]) -> str:
+    field, value = ".".join(str(part) for part in problem["loc"]) or "policy", problem["input"]
+    if problem["type"] != "extra_forbidden":
+        return f"{field}: {problem['msg']} (got {type(value).__name__}{_shown(value)})"
+    if field in _GONE:
+        return f"{field}: gone since version 0.2; use {_GONE[field]}"
+    close = get_close_matches(field, known, 1)
+    return f"{field}: unknown field" + (f", did you mean {close[0]}?" if close else f"; known: {', '.join(known)}")
+
+
+def _shown(value: object) -> str:
+    """Return a value as an error shows it: a number, or a short name."""
+    short = isinstance(value, (int, float)) or (isinstance(value, str) and len(value) <= _SHOWN_CHARS)
+    return f" {value!r}" if short else ""

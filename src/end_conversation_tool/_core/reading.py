@@ -90,7 +90,7 @@ class Reading:
     risk: RiskGrade = RiskGrade.NONE
     failure: UnmetCode | None = None
     detail: str = ""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     parts: tuple[Reading, ...] = field(default=())
 

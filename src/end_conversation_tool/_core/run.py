@@ -1,4 +1,4 @@
-"""What a door and the gate hand to each other: a run, a reply, a visit, a ruling. Plain values, no behaviour."""
+"""What a door and the gate hand to each other: a run, a reply, a ruling. Plain values, no behaviour."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from end_conversation_tool._core.fence import Fence
-from end_conversation_tool._core.ledger import Ledger
 from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.provenance import Provenance
 from end_conversation_tool._core.records import DecisionRecord, Seal, ThreadStatus
 from end_conversation_tool._core.vocabulary import RiskKind
 
-__all__ = ["Call", "FlagRaised", "Reply", "Ruling", "RunContext", "Visit"]
+__all__ = ["Call", "FlagRaised", "Reply", "Ruling", "Run", "RunContext"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Reply:
     """One model reply, as a door hands it over.
 
     Attributes:
-        message: Its text and message object.
+        message: Its text, as the user sees it, and the message object.
         end_calls: Its calls of ``end_conversation``.
         refused: Whether the provider itself says that this reply is a refusal; its tool calls do not count then.
     """
@@ -80,28 +80,30 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """A run that was admitted, with the ledger as it stands.
+class Run:
+    """A run that was admitted.
 
     Attributes:
-        context: What the door knows about the run.
+        context: What the door knows about it.
         status: The registry's view of the thread; ``None`` when the run has no thread.
-        branch: The branch that the run continues.
-        ledger: The evidence of the branch.
+        branch: The branch that it continues.
+        provenance: What was said on the branch, as digests.
+        watched: Whether somebody could look at what the user said just now.
     """
 
     context: RunContext
     status: ThreadStatus | None
     branch: int
-    ledger: Ledger
+    provenance: Provenance
+    watched: bool = True
 
-    def noting(self, ledger: Ledger) -> Visit:
-        """Return the visit with the ledger as it stands now."""
-        return self if ledger is self.ledger else Visit(self.context, self.status, self.branch, ledger)
+    def knowing(self, provenance: Provenance) -> Run:
+        """Return the run with what is known by now."""
+        return self if provenance is self.provenance else replace(self, provenance=provenance)
 
-    def leaving(self, message_id: str) -> Visit:
-        """Return the visit with the id of the last message that it leaves on the branch."""
-        return self.noting(replace(self.ledger, last_message=message_id))
+    def leaving(self, message_id: str) -> Run:
+        """Return the run with the id of the last message that it leaves on the branch."""
+        return self.knowing(replace(self.provenance, last_message=message_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ class Ruling:
         record: The decision as recorded.
         text: The tool result for the model.
         seal: The seal, when the end was honoured.
-        cut_off: Whether the run's attempts are used up, so that the door should end the run.
+        closing: What the user reads as the last word of this turn: the statement, the notice, or that somebody is still
+            there. Empty where the run goes on.
         asks: Whether only the user's own yes is missing, for which the app asks by an interrupt. Nothing is recorded
             yet; ``Gate.settle`` takes the answer.
     """
@@ -120,10 +123,10 @@ class Ruling:
     record: DecisionRecord
     text: str
     seal: Seal | None = None
-    cut_off: bool = False
+    closing: str = ""
     asks: bool = False
 
     @property
     def ends_run(self) -> bool:
-        """Whether the run stops here: the end was honoured, or the attempts are used up."""
-        return self.seal is not None or self.cut_off
+        """Whether the run stops here: the end was honoured, notice was given, or the attempts are used up."""
+        return bool(self.closing)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from typing import Protocol, runtime_checkable
 
-from end_conversation_tool._core.flow import Ask, Flow
+from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.reading import Finding, Line, Reading, ReadingCase, Usage, failed_reading
 from end_conversation_tool._core.vocabulary import UnmetCode
 
@@ -45,7 +45,7 @@ def read_by(reader: Reader, case: ReadingCase) -> Flow[Reading]:
     """Have a reader of any make read. One that raises, or answers with something else than a reading, has failed."""
     source = str(getattr(reader, "source", type(reader).__name__))
     try:
-        reading: Reading = yield Ask(reader.read, reader.aread, (case,))
+        reading: object = yield from ask(reader.read, reader.aread, case)
     except Exception as error:  # noqa: BLE001 - a reader that raises has failed, whatever broke in it
         _log.warning("reader %s raised %s: the end is denied", source, type(error).__name__)
         return failed_reading(source, UnmetCode.READING_FAILED, type(error).__name__)

@@ -1,0 +1,311 @@
+"""Provenance: what was said on one branch of a thread, as a signed, bounded chain of digests.
+
+It holds no words and no judgement, only what happened, so that whoever is asked for an end can tell:
+
+1. Whether the transcript is whole: every message that was heard is still there, unchanged, in its place, and nothing
+   was put between. A running digest covers all of them, however many.
+2. Which messages this graph's own model made: nothing else on the assistant's side is evidence (R12).
+3. To which user turn each message belongs. Turns are counted, never messages.
+
+It is bounded: one letter for each of the newest ``MAX_MARKS`` messages, and a digest. It is signed with the registry's
+key and bound to thread and branch: one that was forged, or copied from another thread or branch, reads as none at all,
+and with none nothing can be shown. One that is older than the messages does not fit them.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any
+
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.reading import Line
+from end_conversation_tool._core.records import Category, RiskKind, ThreadStatus
+
+__all__ = ["MAX_TURNS", "Provenance", "catch_up", "transcript_of"]
+
+MAX_TURNS = 64
+"""The widest window of a policy, in user turns."""
+
+MAX_MARKS = 512
+"""How many of the newest messages can be told apart; an older one shows risk and is no evidence."""
+
+MAX_PENDING = 64
+"""How many messages of one run can wait for their place."""
+
+_FORMAT = 2
+
+TURN, MORE, OWN, TOOL, NOTICE, OURS, OTHER = "UuatNnx"
+"""Begins a user turn; goes on with one; this graph's model; a tool; our notice; another text of ours; anybody else."""
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+"""Spells JSON in one way only; ``json.dumps`` would make such an encoder anew each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What is known of one branch.
+
+    Attributes:
+        branch: The branch that it was written on.
+        sequence: The thread's sequence number when it was last used: what is older than a reopening is told by it.
+        turn: Number of the current user turn; 0 before the first.
+        length: How many messages were heard.
+        fold: Digest of all of them, in their order.
+        marks: One letter for each of the newest of them.
+        last: Id and digest of the newest of them.
+        pending: Mark and digest of each message that this run has made, and that has no place yet.
+        broken: Whether the thread was rewritten: messages that were heard are gone, or are others now.
+        floor: Turns up to this one are no evidence: an operator has reopened the thread after them.
+        read_turn: The turn in which a reader was last asked.
+        denials: Denied calls in the current turn.
+        asking: The ground of a request that waits for the user's own yes.
+        unrecorded: Flags that the registry could not take yet, as (kind, source, message id).
+        last_message: Id of the last message that an honoured call left on the branch.
+    """
+
+    branch: int = 0
+    sequence: int = 0
+    turn: int = 0
+    length: int = 0
+    fold: str = ""
+    marks: str = ""
+    last: tuple[str, str] = ("", "")
+    pending: tuple[tuple[str, str], ...] = ()
+    broken: bool = False
+    floor: int = 0
+    read_turn: int = 0
+    denials: int = 0
+    asking: Category | None = None
+    unrecorded: tuple[tuple[RiskKind, str, str], ...] = ()
+    last_message: str = ""
+
+    def made(self, mark: str, message: ObservedMessage, key: bytes) -> Provenance:
+        """Note a message that this run has made: ``OWN`` of its model, ``NOTICE`` or ``OURS`` of this package."""
+        return replace(self, pending=(*self.pending, (mark, digest_of(message, key)))[-MAX_PENDING:])
+
+    def shows_notice(self, turn: int) -> bool:
+        """Whether the notice of a turn stands on this very line of the thread, and not only in the registry."""
+        here = self.turn
+        for mark in reversed(self.marks):
+            if mark == NOTICE and here == turn:
+                return True
+            here -= mark == TURN
+        return False
+
+    def at(self, status: ThreadStatus | None, branch: int) -> Provenance:
+        """Return it as a run on ``branch`` may use it; none at all where it belongs to no ancestor of that branch.
+
+        What is older than the newest reopening no longer counts as evidence: an operator has looked at it and decided
+        otherwise.
+        """
+        if status is None:
+            return self
+        if not _descends(status, branch, self.branch):
+            return Provenance(branch=branch, sequence=status.sequence)
+        if self.branch == branch and self.sequence == status.sequence:
+            return self
+        floor = self.turn if self.sequence < status.reopened else self.floor
+        asking = self.asking if floor == self.floor else None
+        return replace(self, branch=branch, sequence=status.sequence, floor=floor, asking=asking)
+
+    def dump(self, key: bytes, thread_id: str) -> dict[str, Any]:
+        """Return it as plain JSON, signed with ``key`` for ``thread_id``."""
+        fields = {
+            "branch": self.branch,
+            "sequence": self.sequence,
+            "turn": self.turn,
+            "length": self.length,
+            "fold": self.fold,
+            "marks": self.marks,
+            "last": list(self.last) if self.last[1] else None,
+            "pending": [list(entry) for entry in self.pending],
+            "broken": self.broken,
+            "floor": self.floor,
+            "read_turn": self.read_turn,
+            "denials": self.denials,
+            "asking": str(self.asking) if self.asking else None,
+            "unrecorded": [[str(kind), source, message] for kind, source, message in self.unrecorded],
+            "last_message": self.last_message,
+        }
+        body: dict[str, Any] = {"v": _FORMAT, **{name: value for name, value in fields.items() if value}}
+        return {**body, "sig": _signature(body, key, thread_id)}
+
+    @classmethod
+    def load(cls, state: object, key: bytes, thread_id: str) -> Provenance | None:
+        """Read a dumped one; ``None`` when ``state`` is none that this key signed for this thread."""
+        if not isinstance(state, Mapping):
+            return None
+        body = {name: value for name, value in state.items() if name != "sig"}
+        try:
+            genuine = hmac.compare_digest(_signature(body, key, thread_id), str(state.get("sig")))
+            return _load(body) if genuine and body.get("v") == _FORMAT else None
+        except (TypeError, ValueError, LookupError, RecursionError):
+            return None
+
+
+def catch_up(
+    known: Provenance, newest_first: Iterable[ObservedMessage], key: bytes
+) -> tuple[Provenance, list[ObservedMessage]]:
+    """Take in the messages that came since the newest one that was heard.
+
+    Looks back from the end, so that the cost does not grow with the thread. What users said after the last word of the
+    assistant is their new turn; what stands before it was put there by somebody, and is looked at for risk alone. Where
+    the newest one that was heard is gone, the thread was rewritten: all that is still there is looked at.
+
+    Args:
+        known: As it stood.
+        newest_first: All messages of the branch, the newest first.
+        key: The registry's key.
+
+    Returns:
+        As it stands now, and the new messages of users, oldest first: all of them are to be looked at for risk.
+    """
+    fresh: list[tuple[ObservedMessage, str]] = []
+    found = False
+    for message in newest_first:
+        digest = digest_of(message, key)
+        if known.length and (message.message_id, digest) == known.last:
+            found = True
+            break
+        fresh.append((message, digest))
+    if not fresh:
+        return known, []
+    fresh.reverse()
+    base = known if found or not known.length else _rewritten(known)
+    return _extended(base, fresh), [message for message, _ in fresh if message.role == "user"]
+
+
+def transcript_of(
+    known: Provenance, messages: Sequence[ObservedMessage], key: bytes
+) -> tuple[tuple[Line, ...], Provenance, bool]:
+    """Return the transcript of a branch, each line with the turn that it is evidence for.
+
+    Args:
+        known: What is known of the branch, the present run included.
+        messages: All messages of the branch, oldest first.
+        key: The registry's key.
+
+    Returns:
+        The lines, what is known once everything has its place, and whether the transcript is whole.
+    """
+    heard, _ = catch_up(known, reversed(messages), key)
+    fold = ""
+    for message in messages:
+        fold = _folded(fold, digest_of(message, key))
+    whole = not heard.broken and len(messages) == heard.length and fold == heard.fold
+    turns = _turns_of(heard, len(messages)) if whole else [(OTHER, 0)] * len(messages)
+    lines: list[Line] = []
+    for message, (mark, turn) in zip(messages, turns, strict=True):
+        if mark in (NOTICE, OURS) or not message.text.strip():
+            continue
+        counts = mark in (TURN, MORE, OWN) and turn > heard.floor
+        label = f"m{len(lines) + 1}"
+        lines.append(Line(label, message.role, message.text, message.message_id, turn if counts else 0))
+    return tuple(lines), heard, whole
+
+
+def digest_of(message: ObservedMessage, key: bytes) -> str:
+    """Return a short digest of a message, from which only the holder of the key can guess its text."""
+    said = f"{message.role}\0{message.text}".encode("utf-8", "surrogatepass")
+    return blake2b(said, digest_size=8, key=key).hexdigest()
+
+
+def _folded(fold: str, digest: str) -> str:
+    return blake2b(f"{fold}{digest}".encode(), digest_size=16).hexdigest()
+
+
+def _extended(base: Provenance, fresh: Sequence[tuple[ObservedMessage, str]]) -> Provenance:
+    """Return what is known with ``fresh`` at its end. However many messages a user sends in a row: one turn."""
+    last_word = max((place for place, (message, _) in enumerate(fresh) if message.role == "assistant"), default=-1)
+    pending = list(base.pending)
+    marks, fold = base.marks, base.fold
+    begins = 0
+    for place, (message, digest) in enumerate(fresh):
+        mark = _mark_of(message, digest, pending, trails=place > last_word)
+        if mark == TURN and (begins or marks[-1:] in (TURN, MORE)):
+            mark = MORE
+        begins += mark == TURN
+        marks += mark
+        fold = _folded(fold, digest)
+    message, digest = fresh[-1]
+    return replace(
+        base,
+        turn=base.turn + begins,
+        length=base.length + len(fresh),
+        fold=fold,
+        marks=marks[-MAX_MARKS:],
+        last=(message.message_id, digest),
+        pending=(),
+        denials=0 if begins else base.denials,
+        asking=None if begins else base.asking,
+    )
+
+
+def _mark_of(message: ObservedMessage, digest: str, pending: list[tuple[str, str]], *, trails: bool) -> str:
+    """Return the mark of a new message; one that this run has made is told by its digest, each once."""
+    if message.role == "user":
+        return TURN if trails and not message.summary else OTHER
+    made = next((entry for entry in pending if entry[1] == digest), None)
+    if made is not None:
+        pending.remove(made)
+        return made[0]
+    return TOOL if message.role == "tool" else OTHER
+
+
+def _rewritten(known: Provenance) -> Provenance:
+    """Return what is left when messages that were heard are gone: no end is possible on this branch any more."""
+    return replace(known, length=0, fold="", marks="", last=("", ""), broken=True)
+
+
+def _turns_of(heard: Provenance, count: int) -> list[tuple[str, int]]:
+    """Return mark and user turn of each of ``count`` messages; 0 for what is too old to be told apart."""
+    turns: list[tuple[str, int]] = []
+    turn = heard.turn
+    for mark in reversed(heard.marks):
+        turns.append((mark, max(turn, 0)))
+        turn -= mark == TURN
+    turns += [(OTHER, 0)] * (count - len(turns))
+    return turns[::-1]
+
+
+def _descends(status: ThreadStatus, branch: int, ancestor: int) -> bool:
+    """Whether ``branch`` is ``ancestor``, or was forked from it, however far back."""
+    seen: set[int] = set()
+    here: int | None = branch
+    while here is not None and here not in seen:
+        if here == ancestor:
+            return True
+        seen.add(here)
+        here = status.on_branch(here).parent
+    return False
+
+
+def _load(body: Mapping[str, Any]) -> Provenance:
+    last: Sequence[str] = body.get("last") or ("", "")
+    return Provenance(
+        branch=int(body.get("branch", 0)),
+        sequence=int(body.get("sequence", 0)),
+        turn=int(body.get("turn", 0)),
+        length=int(body.get("length", 0)),
+        fold=str(body.get("fold", "")),
+        marks=str(body.get("marks", "")),
+        last=(str(last[0]), str(last[1])),
+        pending=tuple((str(mark), str(digest)) for mark, digest in body.get("pending", ())),
+        broken=bool(body.get("broken", False)),
+        floor=int(body.get("floor", 0)),
+        read_turn=int(body.get("read_turn", 0)),
+        denials=int(body.get("denials", 0)),
+        asking=Category(body["asking"]) if body.get("asking") else None,
+        unrecorded=tuple((RiskKind(kind), source, message) for kind, source, message in body.get("unrecorded", ())),
+        last_message=str(body.get("last_message", "")),
+    )
+
+
+def _signature(body: Mapping[str, Any], key: bytes, thread_id: str) -> str:
+    # Keyed BLAKE2b is a MAC, and three times as fast as an HMAC, which asks OpenSSL for its hash each time.
+    text = _canonical([thread_id, body])
+    return blake2b(text.encode("utf-8", "surrogatepass"), key=key, digest_size=32).hexdigest()
