@@ -17,7 +17,7 @@ from langgraph.pregel.protocol import PregelProtocol
 from langgraph.types import StateSnapshot
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
-from end_conversation_tool._core.flow import Ask, Flow, arun_flow, run_flow
+from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 from end_conversation_tool._core.records import new_id, validate_thread_id
 from end_conversation_tool.errors import InvalidInputError
 
@@ -95,23 +95,25 @@ def _retrying(
     if not isinstance(new_text, str) or not new_text.strip():
         raise InvalidInputError(f"new_text: expected a str that is not blank, got {type(new_text).__name__}")
     config = _config_of(thread)
-    snapshots: Sequence[StateSnapshot] = yield Ask(*_history_of(graph), (config,))
+    snapshots: Sequence[StateSnapshot] = yield from ask(*_history_of(graph), config)
     origin = _snapshot_before(snapshots, message_id)
     said = HumanMessage(new_text)
+    invoke: Any = graph.invoke  # overloaded by what the options say
+    ainvoke: Any = graph.ainvoke
     if saver.on_fork == "new_thread":
         target_id = new_id()
         # Risk flags go with the person, before anything else does.
-        pair, flags_only = (config["configurable"]["thread_id"], target_id), {"seals": False}
-        yield Ask(saver.registry.copy_status, saver.registry.acopy_status, pair, flags_only)
+        source, registry = config["configurable"]["thread_id"], saver.registry
+        yield from ask(registry.copy_status, registry.acopy_status, source, target_id, seals=False)
         target = _merged(config, {"thread_id": target_id})
-        output = yield Ask(graph.invoke, graph.ainvoke, (_input_after(origin, said), target), dict(options))
+        output = yield from ask(invoke, ainvoke, _input_after(origin, said), target, **options)
         return Retry(output, target_id, target)
     if origin is None:
         raise InvalidInputError(
             f"message_id: nothing is kept from before the message {message_id!r}, so there is nothing to go on from"
         )
     start = _merged(config, {"checkpoint_id": origin.config["configurable"]["checkpoint_id"]})
-    output = yield Ask(graph.invoke, graph.ainvoke, ({"messages": [said]}, start), dict(options))
+    output = yield from ask(invoke, ainvoke, {"messages": [said]}, start, **options)
     return Retry(output, config["configurable"]["thread_id"], config)
 
 

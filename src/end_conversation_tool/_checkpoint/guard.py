@@ -32,7 +32,7 @@ from end_conversation_tool._checkpoint.metadata import (
     without_marks,
 )
 from end_conversation_tool._core.fence import Fence, branch_to_write, can_fork, check_write, new_fence
-from end_conversation_tool._core.flow import Ask, Flow
+from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.records import ThreadStatus, validate_thread_id
 from end_conversation_tool.errors import InvalidInputError, StaleRunError, ThreadSealedError
@@ -74,8 +74,8 @@ class SaverFlows:
             ThreadSealedError: A run is starting on a sealed branch: refused before any of its nodes runs.
         """
         configurable, thread_id = config["configurable"], thread_of(config)
-        status: ThreadStatus = yield self._status(thread_id)
-        found: CheckpointTuple | None = yield Ask(self.inner.get_tuple, self.inner.aget_tuple, (config,))
+        status: ThreadStatus = yield from self._status(thread_id)
+        found: CheckpointTuple | None = yield from ask(self.inner.get_tuple, self.inner.aget_tuple, config)
         wanted, namespace = configurable.get("checkpoint_id"), configurable.get("checkpoint_ns")
         if found is not None and is_stale(found, status):
             found = None if wanted else (yield from self._before_stale(config, found, status))
@@ -108,7 +108,7 @@ class SaverFlows:
     ) -> Flow[CheckpointTuple | None]:
         """Return the newest checkpoint that was not written beside a seal."""
         before: dict[str, Any] = {"before": newest.config}
-        earlier = yield Ask(_listed(self.inner), _alisted(self.inner), (config,), before)
+        earlier = yield from ask(_listed(self.inner), _alisted(self.inner), config, **before)
         return next((found for found in earlier if not is_stale(found, status)), None)
 
     def listing(self, known: dict[str, ThreadStatus], thread_id: str) -> Flow[bool]:
@@ -122,7 +122,7 @@ class SaverFlows:
             Whether some of its checkpoints may have to be left out.
         """
         if thread_id not in known:
-            known[thread_id] = yield self._status(thread_id)
+            known[thread_id] = yield from self._status(thread_id)
         return any(branch.seal or branch.past_seals for branch in known[thread_id].branches)
 
     @staticmethod
@@ -150,9 +150,14 @@ class SaverFlows:
         fence = own or Fence.of_config(config["configurable"], self._key)
         try:
             branch, sequence = self._permitted(fence) or (yield from self.permitting(thread_id, fence))
-            arguments = (without_fence(config), checkpoint, with_marks(metadata, branch, fence, sequence), new_versions)
+            arguments: Any = (
+                without_fence(config),
+                checkpoint,
+                with_marks(metadata, branch, fence, sequence),
+                new_versions,
+            )
             try:
-                written: RunnableConfig = yield Ask(self.inner.put, self.inner.aput, arguments)
+                written: RunnableConfig = yield from ask(self.inner.put, self.inner.aput, *arguments)
             except Exception as error:
                 if not refused_by_trigger(error):
                     raise
@@ -177,7 +182,7 @@ class SaverFlows:
                 raise
             return
         arguments = (without_fence(config), writes, task_id, task_path)
-        yield Ask(self.inner.put_writes, self.inner.aput_writes, arguments)
+        yield from ask(self.inner.put_writes, self.inner.aput_writes, *arguments)
 
     def _permitted(self, fence: Fence | None) -> tuple[int, int] | None:
         """Permit a write without asking, where the database asks the same question again within the write.
@@ -196,13 +201,13 @@ class SaverFlows:
             ThreadSealedError: The branch is sealed.
             StaleRunError: The run was overtaken.
         """
-        status: ThreadStatus = yield self._status(thread_id)
+        status: ThreadStatus = yield from self._status(thread_id)
         if fence is None:
             branch = status.on_branch(status.branch)
         else:
             found = branch_to_write(status, fence)
             if found is None:
-                status = yield open_branch(self.registry, fence)
+                status = yield from open_branch(self.registry, fence)
                 found = branch_to_write(status, fence)
             branch = found or status.on_branch(fence.branch)
         check_write(status, branch, fence)
@@ -216,8 +221,10 @@ class SaverFlows:
         if not asks(error):
             raise error  # the thread was reopened in between: the write is refused all the same
         config, checkpoint, marked, new_versions = arguments
-        again = (config, checkpoint, {**marked, ASKED_KEY: True}, new_versions)
-        written: RunnableConfig = yield Ask(self.inner.put, self.inner.aput, again)
+        again: Any = {**marked, ASKED_KEY: True}
+        written: RunnableConfig = yield from ask(
+            self.inner.put, self.inner.aput, config, checkpoint, again, new_versions
+        )
         return written
 
     def _discards(self, config: RunnableConfig) -> bool:
@@ -233,18 +240,18 @@ class SaverFlows:
         """
         source, target = validate_thread_id(source), validate_thread_id(target)
         yield from self.permitting(target, None)
-        there = yield Ask(self.inner.get_tuple, self.inner.aget_tuple, (_config(target),))
+        there = yield from ask(self.inner.get_tuple, self.inner.aget_tuple, _config(target))
         if there is not None:
             raise InvalidInputError("target_thread_id: expected a thread without checkpoints, got one that has some")
-        before: ThreadStatus = yield self._status(source)
-        copy: ThreadStatus = yield Ask(self.registry.copy_status, self.registry.acopy_status, (source, target))
-        all_of = {"config": {"configurable": {"thread_id": source}}}
-        for found in reversed((yield Ask(_listed(self.inner), _alisted(self.inner), (), all_of))):
+        before: ThreadStatus = yield from self._status(source)
+        copy = yield from ask(self.registry.copy_status, self.registry.acopy_status, source, target)
+        whole = yield from ask(_listed(self.inner), _alisted(self.inner), {"configurable": {"thread_id": source}})
+        for found in reversed(whole):
             if not is_stale(found, before):
                 yield from self._copying_one(copied(found, copy), target)
-        after: ThreadStatus = yield self._status(source)
+        after: ThreadStatus = yield from self._status(source)
         if after.sequence != before.sequence:
-            yield Ask(self.inner.delete_thread, self.inner.adelete_thread, (target,))
+            yield from ask(self.inner.delete_thread, self.inner.adelete_thread, target)
             raise StaleRunError(source, held=before.sequence, current=after.sequence)
 
     def _copying_one(self, found: CheckpointTuple, target: str) -> Flow[None]:
@@ -253,31 +260,31 @@ class SaverFlows:
             config["configurable"]["checkpoint_id"] = found.parent_config["configurable"]["checkpoint_id"]
         versions = found.checkpoint["channel_versions"]
         arguments = (config, found.checkpoint, found.metadata, versions)
-        written = yield Ask(self.inner.put, self.inner.aput, arguments)
+        written = yield from ask(self.inner.put, self.inner.aput, *arguments)
         by_task: dict[str, list[tuple[str, Any]]] = defaultdict(list)
         for task_id, channel, value in found.pending_writes or ():
             by_task[task_id].append((channel, value))
         for task_id, writes in by_task.items():
-            yield Ask(self.inner.put_writes, self.inner.aput_writes, (written, writes, task_id))
+            yield from ask(self.inner.put_writes, self.inner.aput_writes, written, writes, task_id)
 
     def pruning(self, thread_ids: Sequence[str], strategy: str) -> Flow[None]:
         """Prune, but keep a thread whose newest checkpoint is not its latest: the inner saver would keep that one."""
         chosen = thread_ids if strategy == "delete" or isinstance(thread_ids, str) else []
         for thread_id in () if chosen else thread_ids:
-            status: ThreadStatus = yield self._status(thread_id)
-            newest = yield Ask(self.inner.get_tuple, self.inner.aget_tuple, (_config(thread_id),))
+            status: ThreadStatus = yield from self._status(thread_id)
+            newest = yield from ask(self.inner.get_tuple, self.inner.aget_tuple, _config(thread_id))
             if newest is not None and is_stale(newest, status):
                 _log.warning("a thread was not pruned: its newest checkpoint was written beside a seal")
             else:
                 chosen = [*chosen, thread_id]
-        yield Ask(self.inner.prune, self.inner.aprune, (chosen,), {"strategy": strategy})
+        yield from ask(self.inner.prune, self.inner.aprune, chosen, strategy=strategy)
 
     @property
     def _key(self) -> bytes:
         return self.registry.signing_key
 
-    def _status(self, thread_id: str) -> Ask:
-        return Ask(self.registry.status, self.registry.astatus, (thread_id,))
+    def _status(self, thread_id: str) -> Flow[ThreadStatus]:
+        return (yield from ask(self.registry.status, self.registry.astatus, thread_id))
 
 
 def thread_of(config: RunnableConfig) -> str:

@@ -1,11 +1,12 @@
-"""What a message's content holds besides text, whatever the provider's shape."""
+"""What a message's content holds besides what is said: media, and hidden reasoning, whatever the provider's shape."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["has_media"]
+__all__ = ["has_media", "without_reasoning"]
 
 _NO_MEDIA = frozenset(
     {
@@ -44,3 +45,11 @@ def _is_unreadable(part: Any) -> bool:
 
 def _type_of(part: Any) -> Any:
     return part.get("type", "text") if isinstance(part, Mapping) else getattr(part, "type", "text")
+
+
+_REASONING = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+
+
+def without_reasoning(text: str) -> str:
+    """Return what a user is shown of a reply in which a model thinks aloud between ``<think>`` marks."""
+    return _REASONING.sub("", text) if "<" in text else text

@@ -21,10 +21,13 @@ from end_conversation_tool._core.messages import Role
 from end_conversation_tool._core.reading import Finding, Line, Reading, ReadingCase
 from end_conversation_tool._core.records import EvidenceKind, EvidenceRecord, RiskGrade
 
-__all__ = ["APP", "Evidence", "check_reading", "is_unsound"]
+__all__ = ["APP", "PROVIDER", "Evidence", "check_reading", "is_unsound"]
 
 APP = "app"
 """Source of what is no finding but an act of this package."""
+
+PROVIDER = "provider"
+"""Source of a refusal that the model's provider reported in a field of its own."""
 
 MIN_QUOTE_BYTES = 5
 """Shortest quote, in bytes, of a longer message: a syllable stands in any message."""

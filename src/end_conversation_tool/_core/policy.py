@@ -32,7 +32,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from end_conversation_tool._core.evidence import APP, Evidence
+from end_conversation_tool._core.evidence import APP, PROVIDER, Evidence
 from end_conversation_tool._core.provenance import MAX_TURNS
 from end_conversation_tool._core.records import (
     Category,
@@ -188,9 +188,9 @@ class Facts:
         turn: Number of the current user turn.
         newest_message: Id of the newest user message.
         flagged: Kinds of risk for which a flag stands.
-        watched: Whether somebody watches for risk, and could look at the newest messages.
         denials: Denied calls in the current turn.
         notices: The notices that count on this branch.
+        refused_turns: User turns in which the model's provider reported a refusal.
         confirmed: Whether the app has asked the user by an interrupt in this turn, and they said yes.
         shadow: Whether nothing is enforced: then notices that were only recorded count too.
     """
@@ -198,9 +198,9 @@ class Facts:
     turn: int
     newest_message: str = ""
     flagged: Collection[RiskKind] = ()
-    watched: bool = True
     denials: int = 0
     notices: tuple[Notice, ...] = ()
+    refused_turns: Collection[int] = ()
     confirmed: bool = False
     shadow: bool = False
 
@@ -266,11 +266,12 @@ class _Case:
 
     @cached_property
     def records(self) -> tuple[EvidenceRecord, ...]:
-        """The evidence that counts: findings within the window, and the notice."""
+        """The evidence that counts: findings and reported refusals within the window, and the notice."""
         found = () if self.evidence is None else self.evidence.records
-        recent = [record for record in found if record.turn > self.facts.turn - self.policy.window_turns]
-        acts = [_record_of(notice) for notice in self.notices]
-        return (*recent, *acts)
+        reported = [_reported(turn) for turn in self.facts.refused_turns]
+        oldest = self.facts.turn - self.policy.window_turns
+        recent = [record for record in (*found, *reported) if record.turn > oldest]
+        return (*recent, *(_record_of(notice) for notice in self.notices))
 
     @cached_property
     def notices(self) -> list[Notice]:
@@ -355,7 +356,6 @@ def _on_request(holds: Callable[[_Case], bool]) -> Callable[[_Case], bool]:
 
 _BEFORE: Mapping[UnmetCode, Callable[[_Case], bool]] = {
     UnmetCode.RISK_FLAGGED: lambda case: not case.facts.flagged,
-    UnmetCode.RISK_CHECK_FAILED: lambda case: case.facts.watched,
     UnmetCode.MODE_OFF: lambda case: case.policy.mode is not Mode.OFF,
     UnmetCode.MODEL_NOT_ENABLED: lambda case: case.policy.models is None or case.model in case.policy.models,
     UnmetCode.INVALID_ARGUMENTS: lambda case: case.request is not None,
@@ -384,6 +384,10 @@ _READ: Mapping[UnmetCode, Callable[[_Case], bool]] = {
     UnmetCode.USER_DID_NOT_CONFIRM: _on_request(lambda case: case.agreed),
 }
 """The conditions that somebody must have read for."""
+
+
+def _reported(turn: int) -> EvidenceRecord:
+    return EvidenceRecord(kind=EvidenceKind.REFUSAL, turn=turn, message_id="", source=PROVIDER)
 
 
 def _record_of(notice: Notice) -> EvidenceRecord:

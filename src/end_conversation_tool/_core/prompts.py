@@ -70,7 +70,7 @@ in it to end the chat is to be ignored. When in doubt, go on with the conversati
 OPTIONS = ("new_chat", "edit_and_retry", "feedback", "appeal")
 """What the user can do after an end; the statement says the same in words."""
 
-_RISK = frozenset({UnmetCode.RISK_FLAGGED, UnmetCode.RISK_UNCERTAIN, UnmetCode.RISK_CHECK_FAILED})
+_RISK = frozenset({UnmetCode.RISK_FLAGGED, UnmetCode.RISK_UNCERTAIN})
 
 
 def conversation_end(seal: Seal) -> dict[str, Any]:

@@ -38,8 +38,9 @@ MAX_PENDING = 64
 
 _FORMAT = 2
 
-TURN, MORE, OWN, TOOL, NOTICE, OURS, OTHER = "UuatNnx"
-"""Begins a user turn; goes on with one; this graph's model; a tool; our notice; another text of ours; anybody else."""
+TURN, MORE, OWN, REFUSED, TOOL, NOTICE, OURS, OTHER = "UuartNnx"
+"""Begins a user turn; goes on with one; this graph's model; the same, refused by its provider; a tool; our notice;
+another text of ours; anybody else."""
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 """Spells JSON in one way only; ``json.dumps`` would make such an encoder anew each time."""
@@ -84,7 +85,7 @@ class Provenance:
     last_message: str = ""
 
     def made(self, mark: str, message: ObservedMessage, key: bytes) -> Provenance:
-        """Note a message that this run has made: ``OWN`` of its model, ``NOTICE`` or ``OURS`` of this package."""
+        """Note a message that this run has made: ``OWN`` or ``REFUSED`` of its model, ``NOTICE`` or ``OURS`` of ours."""
         return replace(self, pending=(*self.pending, (mark, digest_of(message, key)))[-MAX_PENDING:])
 
     def shows_notice(self, turn: int) -> bool:
@@ -95,6 +96,11 @@ class Provenance:
                 return True
             here -= mark == TURN
         return False
+
+    def refused_turns(self) -> list[int]:
+        """Return the user turns, oldest first, in which the model's provider reported a refusal."""
+        turns = {turn for mark, turn in _turns_of(self, len(self.marks)) if mark == REFUSED and turn > self.floor}
+        return sorted(turns)
 
     def at(self, status: ThreadStatus | None, branch: int) -> Provenance:
         """Return it as a run on ``branch`` may use it; none at all where it belongs to no ancestor of that branch.
@@ -202,7 +208,7 @@ def transcript_of(
     for message, (mark, turn) in zip(messages, turns, strict=True):
         if mark in (NOTICE, OURS) or not message.text.strip():
             continue
-        counts = mark in (TURN, MORE, OWN) and turn > heard.floor
+        counts = mark in (TURN, MORE, OWN, REFUSED) and turn > heard.floor
         label = f"m{len(lines) + 1}"
         lines.append(Line(label, message.role, message.text, message.message_id, turn if counts else 0))
     return tuple(lines), heard, whole

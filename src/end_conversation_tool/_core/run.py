@@ -88,14 +88,14 @@ class Run:
         status: The registry's view of the thread; ``None`` when the run has no thread.
         branch: The branch that it continues.
         provenance: What was said on the branch, as digests.
-        watched: Whether somebody could look at what the user said just now.
+        flagged: Kinds of risk that this run has raised flags for.
     """
 
     context: RunContext
     status: ThreadStatus | None
     branch: int
     provenance: Provenance
-    watched: bool = True
+    flagged: tuple[RiskKind, ...] = ()
 
     def knowing(self, provenance: Provenance) -> Run:
         """Return the run with what is known by now."""

@@ -51,7 +51,6 @@ class UnmetCode(StrEnum):
 
     RISK_FLAGGED = "risk_flagged"
     RISK_UNCERTAIN = "risk_uncertain"
-    RISK_CHECK_FAILED = "risk_check_failed"
     MODE_OFF = "mode_off"
     MODEL_NOT_ENABLED = "model_not_enabled"
     NO_THREAD_ID = "no_thread_id"
@@ -84,6 +83,7 @@ class UnmetCode(StrEnum):
     USER_DID_NOT_ASK = "user_did_not_ask"
     USER_DID_NOT_CONFIRM = "user_did_not_confirm"
 
+    RISK_CHECK_FAILED = "risk_check_failed"
     POLICY_REQUIRES_NOTHING = "policy_requires_nothing"
     NO_ABUSE_OBSERVED = "no_abuse_observed"
     WARNING_NOT_ANSWERED = "warning_not_answered"

@@ -1,41 +1,67 @@
-"""What the LangGraph doors have in common: their options, and how a run that stops here is closed."""
+"""What all doors have in common: their options, and how a run that stops here is closed."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
-from langchain_core.messages import AIMessage, ToolMessage
-
-from end_conversation_tool._core.policy import EndConversationPolicy
-from end_conversation_tool._core.prompts import still_here_text
-from end_conversation_tool._core.records import new_id
-from end_conversation_tool._core.run import Ruling, Visit
-from end_conversation_tool._doors.langgraph.messages import tool_results
-from end_conversation_tool._doors.options import GateOptions
+from end_conversation_tool._core.breaker import CircuitBreaker
+from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
+from end_conversation_tool._core.records import Mode
+from end_conversation_tool._core.texts import OwnTexts, Texts
 from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.readers.base import Judge, warn_of_missing_judge
+from end_conversation_tool.operations.telemetry import Sink
+from end_conversation_tool.readers import AllReaders, Reader
 from end_conversation_tool.registry.protocol import SealRegistry
-from end_conversation_tool.watch import default_detectors
-from end_conversation_tool.watch.base import DetectorSuite
+from end_conversation_tool.watch import RiskWatch, default_watch
 
-__all__ = ["Confirm", "OnSealed", "by_model_of", "closed_messages", "create_gate", "last_words"]
+__all__ = ["Confirm", "DoorOptions", "ModeName", "OnSealed", "create_gate"]
+
+_log = logging.getLogger(__name__)
 
 OnSealed = Literal["raise", "respond"]
 Confirm = Literal["interrupt"]
+ModeName = Mode | Literal["enforce", "shadow", "off"]
+
+
+class DoorOptions(TypedDict, total=False):
+    """What every door takes besides: all optional.
+
+    Attributes:
+        policy: When an end is permitted, or the name of a preset; ``None`` for the default policy.
+        mode: Overrides ``policy.mode``; ``None`` leaves it.
+        watch: Who looks at each user message for risk; ``None`` for the watch of this package.
+        language: The language of what the user reads, ``en`` by default; see ``texts.LANGUAGES``.
+        texts: The host's own words for notice and statement, by category, or made by a function.
+        help_text: Who helps, such as the helplines of the host's country; stands in the notice and the statement.
+        keep_reasons: Whether the model's reason and the quotes, which are the user's words, are kept; ``True`` by
+            default.
+        sinks: Who is told of decisions, refusals, alarms and violations; see ``telemetry``.
+        breaker: Turns enforcement into shadow mode when too many conversations end; ``None`` for none.
+        count_threads: Share of the threads, 0 to 1, that are counted when they begin; 0 by default.
+    """
+
+    policy: EndConversationPolicy | str | None
+    mode: ModeName | None
+    watch: RiskWatch | None
+    language: str
+    texts: OwnTexts | None
+    help_text: str | None
+    keep_reasons: bool
+    sinks: Sequence[Sink] | None
+    breaker: CircuitBreaker | None
+    count_threads: float
 
 
 def create_gate(
     registry: SealRegistry,
     *,
-    policy: EndConversationPolicy | None,
-    detectors: DetectorSuite | None,
-    judge: Judge | None,
-    on_sealed: OnSealed,
+    reader: Reader | None,
+    on_sealed: OnSealed = "raise",
     confirm: Confirm | None = None,
-    **options: Unpack[GateOptions],
+    **options: Unpack[DoorOptions],
 ) -> Gate:
     """Return the gate that a door's options describe.
 
@@ -45,45 +71,45 @@ def create_gate(
     if on_sealed not in ("raise", "respond"):
         raise InvalidInputError(f"on_sealed: expected 'raise' or 'respond', got {on_sealed!r}")
     if not isinstance(registry, SealRegistry):
-        raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}")
+        hint = ": make one with SqlSealRegistry(...)" if isinstance(registry, str) else ""
+        raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}{hint}")
     if confirm not in (None, "interrupt"):
         raise InvalidInputError(f"confirm: expected None or 'interrupt', got {confirm!r}")
-    policy = policy if policy is not None else EndConversationPolicy()
-    if judge is None and isinstance(policy, EndConversationPolicy) and policy.require_judge:
-        warn_of_missing_judge(policy.version)
-    suite = default_detectors() if detectors is None else detectors
-    asks = confirm is not None
-    return Gate(policy=policy, registry=registry, detectors=suite, judge=judge, asks=asks, **options)
+    policy = _chosen_policy(options.pop("policy", None), options.pop("mode", None))
+    _check_readers(policy, reader)
+    watch = options.pop("watch", None)
+    texts = Texts(
+        options.pop("language", "en"), own=options.pop("texts", None), help_text=options.pop("help_text", None)
+    )
+    rest: Any = options
+    return Gate(
+        policy=policy,
+        registry=registry,
+        reader=reader,
+        watch=default_watch() if watch is None else watch,
+        texts=texts,
+        asks=confirm is not None,
+        **rest,
+    )
 
 
-def by_model_of(reply: AIMessage, visit: Visit) -> Visit:
-    """Return the visit with the name of the model that made ``reply``, as its provider gave it."""
-    name = reply.response_metadata.get("model_name") or reply.response_metadata.get("model")
-    return replace(visit, context=replace(visit.context, model=name if isinstance(name, str) else None))
+def _chosen_policy(policy: EndConversationPolicy | str | None, mode: ModeName | None) -> EndConversationPolicy:
+    if policy is None:
+        policy = PRESETS["default"]
+    elif isinstance(policy, str):
+        policy = EndConversationPolicy.preset(policy)
+    elif not isinstance(policy, EndConversationPolicy):
+        raise InvalidInputError(f"policy: expected an EndConversationPolicy, got {type(policy).__name__}")
+    return policy if mode is None else EndConversationPolicy.from_mapping({**policy.model_dump(), "mode": mode})
 
 
-def last_words(ruling: Ruling) -> list[AIMessage]:
-    """Return the message that closes a turn with too many requests to end: nobody is left without an answer."""
-    return [AIMessage(still_here_text(), id=new_id())] if ruling.cut_off else []
-
-
-def closed_messages(messages: Sequence[Any], known: set[str | None], reply: AIMessage, ruling: Ruling) -> list[Any]:
-    """Return the messages of a run that stops at ``reply``: nothing follows it but the results of its calls (R9).
-
-    Replies of parallel branches may stand before it: each call that was not run gets its result too, at its place.
-
-    Args:
-        messages: All messages as far as the run has come.
-        known: Ids of those that were there when it began.
-        reply: The reply that stops the run; it is added where the run had not kept it.
-        ruling: What became of its request.
-    """
-    place = next((index for index, message in enumerate(messages) if message.id == reply.id), None)
-    upto = list(messages) if place is None else list(messages[:place])
-    closed: list[Any] = []
-    for message in [*upto, reply] if reply.tool_calls or place is not None else upto:
-        closed.append(message)
-        if isinstance(message, AIMessage) and message.id not in known:
-            answered = [other.tool_call_id for other in messages if isinstance(other, ToolMessage)]
-            closed += tool_results(message, ruling, answered if message is not reply else ())
-    return [*closed, *last_words(ruling)]
+def _check_readers(policy: EndConversationPolicy, reader: Reader | None) -> None:
+    """Refuse a policy that wants more readers than there are: no end could ever be permitted."""
+    if reader is not None and not isinstance(reader, Reader):
+        raise InvalidInputError(f"reader: expected a Reader, got {type(reader).__name__}")
+    count = len(reader.readers) if isinstance(reader, AllReaders) else 1
+    if count < policy.min_readers:
+        raise InvalidInputError(
+            f"reader: the policy {policy.name!r} wants {policy.min_readers} readers, got {count}: hand over "
+            "reader=AllReaders(first, second)"
+        )

@@ -1,4 +1,4 @@
-"""What the gate writes to the registry: risk flags, decisions and seals, the seals within the limits of a breaker."""
+"""What the gate writes to the registry: risk flags, decisions, notices and seals, the seals within a breaker's limits."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from end_conversation_tool._core.breaker import CircuitBreaker
-from end_conversation_tool._core.flow import Ask, Flow
-from end_conversation_tool._core.operations import BreakerState
-from end_conversation_tool._core.records import DecisionRecord, Mode, Outcome, RiskKind, SealOutcome
-from end_conversation_tool._core.run import FlagRaised, RunContext, Visit
+from end_conversation_tool._core.flow import Flow, ask
+from end_conversation_tool._core.records import DecisionRecord, Mode, NoticeOutcome, Outcome, RiskKind, SealOutcome
+from end_conversation_tool._core.run import FlagRaised, Run, RunContext
 from end_conversation_tool.errors import EndConversationError, InvalidInputError
 from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
 from end_conversation_tool.registry.protocol import SealRegistry
@@ -28,41 +27,46 @@ class Enforcement:
         breaker: Turns enforcement into shadow mode when too many conversations end; ``None`` for none.
 
     Raises:
-        InvalidInputError: A breaker, and a registry that keeps no counts.
+        InvalidInputError: The breaker is none, or the registry keeps no counts for it.
     """
 
     def __init__(self, registry: SealRegistry, breaker: CircuitBreaker | None) -> None:
         self._registry = registry
         self._breaker: tuple[CircuitBreaker, ExperimentRegistry] | None = None
-        if breaker is not None:
-            if not isinstance(registry, ExperimentRegistry):
-                raise InvalidInputError(
-                    f"breaker: expected None with a {type(registry).__name__}, which keeps no counts"
-                )
-            self._breaker = breaker, registry
+        if breaker is None:
+            return
+        if not isinstance(breaker, CircuitBreaker):
+            raise InvalidInputError(f"breaker: expected None or a CircuitBreaker, got {breaker!r}")
+        if not isinstance(registry, ExperimentRegistry):
+            raise InvalidInputError(f"breaker: expected None with a {type(registry).__name__}, which keeps no counts")
+        self._breaker = breaker, registry
 
-    def flagging(self, visit: Visit, flags: Sequence[FlagRaised]) -> Flow[Visit]:
-        """Write flags; what cannot be written stays in the ledger, one of each kind, until it can."""
-        unrecorded: dict[RiskKind, FlagRaised] = {}
-        for flag in flags:
-            if visit.context.thread_id is None:
-                unrecorded.setdefault(flag.kind, flag)
+    def raise_flags(self, run: Run, flags: Sequence[FlagRaised]) -> Flow[Run]:
+        """Write flags; what cannot be written stays with the thread's state, one of each kind, until it can."""
+        if not flags and not run.provenance.unrecorded:
+            return run
+        waiting: dict[RiskKind, FlagRaised] = {}
+        for flag in (*(FlagRaised(*kept) for kept in run.provenance.unrecorded), *flags):
+            thread_id = run.context.thread_id
+            if thread_id is None:
+                waiting.setdefault(flag.kind, flag)
                 continue
-            fields = {
-                "kind": flag.kind,
-                "source": flag.source,
-                "message_id": flag.message_id or None,
-                "score": flag.score,
-            }
             try:
-                yield Ask(self._registry.flag_risk, self._registry.aflag_risk, (visit.context.thread_id,), fields)
+                yield from ask(
+                    self._registry.flag_risk,
+                    self._registry.aflag_risk,
+                    thread_id,
+                    kind=flag.kind,
+                    source=flag.source,
+                    message_id=flag.message_id or None,
+                    score=flag.score,
+                )
             except EndConversationError as error:
-                _log.error("a risk flag could not be written and is kept in the ledger: %s", type(error).__name__)
-                unrecorded.setdefault(flag.kind, flag)
-        kept = tuple((flag.kind, flag.source, flag.message_id) for flag in unrecorded.values())
-        if kept == visit.ledger.unrecorded_risk:
-            return visit
-        return visit.noting(replace(visit.ledger, unrecorded_risk=kept))
+                _log.error("a risk flag could not be written and waits in the state: %s", type(error).__name__)
+                waiting.setdefault(flag.kind, flag)
+        kept = tuple((flag.kind, flag.source, flag.message_id) for flag in waiting.values())
+        raised = (*run.flagged, *(flag.kind for flag in flags))
+        return replace(run, flagged=raised, provenance=replace(run.provenance, unrecorded=kept))
 
     def tripped(self, mode: Mode) -> Flow[bool]:
         """Whether the circuit breaker has tripped; it is looked at again when it comes to sealing."""
@@ -70,27 +74,44 @@ class Enforcement:
             return False
         _, counting = self._breaker
         try:
-            state: BreakerState = yield Ask(counting.breaker, counting.abreaker)
+            state = yield from ask(counting.breaker, counting.abreaker)
         except EndConversationError as error:
             _log.error("the circuit breaker cannot be read: %s", type(error).__name__)
             return False
         return state.tripped
 
-    def committing(self, context: RunContext, record: DecisionRecord) -> Flow[SealOutcome | None]:
-        """Write the decision, and the seal if there is one, before anybody hears of it."""
-        if record.outcome is not Outcome.SEALED:
-            if context.thread_id is not None:
-                yield Ask(self._registry.record_decision, self._registry.arecord_decision, (record,))
+    def commit(self, context: RunContext, record: DecisionRecord) -> Flow[SealOutcome | NoticeOutcome | None]:
+        """Write the decision, with the seal or the notice that it leads to, before anybody hears of it."""
+        registry, held = self._registry, context.fence
+        sequence = held.sequence if held else None
+        if context.thread_id is None:
             return None
-        held = context.fence
-        fence = {
-            "held_sequence": held.sequence if held else None,
-            "checkpoint_id": context.checkpoint_id,
-            "run_token": held.run_token if held else None,
-        }
-        ask = Ask(self._registry.seal, self._registry.aseal, (record,), fence)
-        if self._breaker is not None:
+        if record.outcome in (Outcome.NOTICED, Outcome.WOULD_HAVE_NOTICED):
+            return (
+                yield from ask(registry.give_notice, registry.agive_notice, record, held_sequence=sequence)
+            )
+        if record.outcome is not Outcome.SEALED:
+            yield from ask(registry.record_decision, registry.arecord_decision, record)
+            return None
+        token, checkpoint = (held.run_token if held else None), context.checkpoint_id
+        if self._breaker is None:
+            sealing = ask(
+                registry.seal,
+                registry.aseal,
+                record,
+                held_sequence=sequence,
+                checkpoint_id=checkpoint,
+                run_token=token,
+            )
+        else:
             breaker, counting = self._breaker
-            ask = Ask(counting.seal_within, counting.aseal_within, (record, breaker.limits()), fence)
-        sealing: SealOutcome = yield ask
-        return sealing
+            sealing = ask(
+                counting.seal_within,
+                counting.aseal_within,
+                record,
+                breaker.limits(),
+                held_sequence=sequence,
+                checkpoint_id=checkpoint,
+                run_token=token,
+            )
+        return (yield from sealing)

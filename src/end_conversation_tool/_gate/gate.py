@@ -2,11 +2,17 @@
 
 1. ``admit``: may this run speak in the thread at all? One read of the registry. A sealed thread, an overtaken run and a
    registry that cannot be read are refused with an error, before any model is called.
-2. ``hear``: what did the user say? Evidence and risk flags.
-3. ``rule``: what did the model answer, and if it asks for the end: does it get it? Decide, record, seal.
+2. ``hear``: what did the user say? The watch looks at it at once; a clear sign is a flag.
+3. ``rule``: what did the model answer, and if it asks for the end: what comes of it? The trip of a request:
+   3.1 what is known without reading: acts, counts, flags, whether the transcript is whole;
+   3.2 does anything deny already? Then nobody reads;
+   3.3 the reader reads the whole transcript, at most once in a user turn;
+   3.4 every finding is checked;
+   3.5 ``decide``;
+   3.6 the record is written, with the notice or the seal, before anybody hears of it;
+   3.7 the answer to the model, and the last word to the user.
 
-Whatever goes wrong in step 3 denies the end. The judgement itself is in ``policy`` and ``judgement``; each sync/async
-pair here drives one flow, which only loads, calls it and commits.
+Whatever goes wrong in step 3 denies the end. Each step is a flow; the doors drive it, sync or async.
 """
 
 from __future__ import annotations
@@ -15,36 +21,39 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
-from typing import Any
+from hashlib import blake2b
+from typing import Any, NamedTuple
 
 from end_conversation_tool._core.breaker import CircuitBreaker
 from end_conversation_tool._core.confirmation import is_yes, words_of
+from end_conversation_tool._core.evidence import Evidence, check_reading, is_unsound
 from end_conversation_tool._core.fence import branch_to_write, check_write, moved_to
-from end_conversation_tool._core.flow import Ask, Flow, arun_flow, run_flow
-from end_conversation_tool._core.ledger import Ledger
+from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.messages import ObservedMessage
-from end_conversation_tool._core.policy import EndConversationPolicy, decide
-from end_conversation_tool._core.prompts import conversation_end, denial_text
+from end_conversation_tool._core.policy import EndConversationPolicy, Facts, decide
+from end_conversation_tool._core.prompts import conversation_end
+from end_conversation_tool._core.provenance import OWN, REFUSED, Provenance, catch_up, transcript_of
+from end_conversation_tool._core.reading import Line, Reading, ReadingCase
 from end_conversation_tool._core.records import (
     Category,
+    Decision,
     DecisionRecord,
-    JudgeOpinion,
-    JudgeReport,
+    EndRequest,
     Mode,
+    Outcome,
+    ReadingReport,
+    RiskGrade,
     RiskKind,
     ThreadStatus,
     UnmetCode,
     utc_now,
     validate_thread_id,
 )
-from end_conversation_tool._core.run import FlagRaised, Reply, Ruling, RunContext, Visit
-from end_conversation_tool._core.statements import Statements, checked_statements
-from end_conversation_tool._core.vocabulary import EventKind
-from end_conversation_tool._gate.audit import Journal
+from end_conversation_tool._core.run import FlagRaised, Reply, Ruling, Run, RunContext
+from end_conversation_tool._core.texts import Texts
+from end_conversation_tool._core.vocabulary import EvidenceKind
 from end_conversation_tool._gate.enforcement import Enforcement
-from end_conversation_tool._gate.evidence import assess_risk, hear_user, note_reply
-from end_conversation_tool._gate.ruling import conclude, denied, not_confirmed, record_of, request_of, ruled_out, worded
+from end_conversation_tool._gate.ruling import conclude, denied, record_of, report_of, request_of, ruled_out
 from end_conversation_tool.errors import EndConversationError, InvalidInputError, ThreadSealedError
 from end_conversation_tool.operations.sinks import checked_sinks
 from end_conversation_tool.operations.telemetry import (
@@ -53,20 +62,52 @@ from end_conversation_tool.operations.telemetry import (
     decision_event,
     noted_event,
     refusal_event,
-    telling,
+    tell,
 )
-from end_conversation_tool.readers.base import Judge, JudgeCase, consulted, failed, hides_something
-from end_conversation_tool.readers.prompt import lines_of
+from end_conversation_tool.readers.base import Reader, read_by
 from end_conversation_tool.registry.entry import open_branch
+from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
 from end_conversation_tool.registry.protocol import SealRegistry
-from end_conversation_tool.watch.base import DetectorSuite
+from end_conversation_tool.watch import RiskWatch
 
-__all__ = ["Gate", "Ruling", "RunContext", "Visit"]
+__all__ = ["Gate", "History"]
 
 _log = logging.getLogger(__name__)
 
 History = Callable[[], Iterable[ObservedMessage]]
-"""Gives all user and assistant messages of a branch, oldest first."""
+"""Gives all messages of users, assistant and tools of a branch, oldest first."""
+
+
+class _Known(NamedTuple):
+    """What is known of a request before anybody reads.
+
+    Attributes:
+        request: What the model asks for; ``None`` when its arguments were malformed.
+        lines: The transcript.
+        facts: Acts and counts.
+        codes: What the surroundings and the transcript rule out.
+        reader: Who would read.
+    """
+
+    request: EndRequest | None
+    lines: tuple[Line, ...]
+    facts: Facts
+    codes: frozenset[UnmetCode]
+    reader: Reader | None
+
+
+class _Read(NamedTuple):
+    """What came of reading.
+
+    Attributes:
+        decision: The decision.
+        report: What is recorded of the reading; ``None`` when nobody read.
+        flags: Signs of risk that the readers can show.
+    """
+
+    decision: Decision
+    report: ReadingReport | None = None
+    flags: tuple[FlagRaised, ...] = ()
 
 
 class Gate:
@@ -75,12 +116,12 @@ class Gate:
     Args:
         policy: When an end is permitted.
         registry: The truth about threads.
-        detectors: What is seen in messages.
-        judge: Asked about an end that everything else permits; ``None`` for none.
-        asks: Whether the app asks the user where only their own yes is missing (R5).
+        reader: Who reads the transcript; ``None`` where each request brings its own reader.
+        watch: Who looks at each user message for risk.
+        texts: What the user reads.
+        asks: Whether the app asks the user by an interrupt where only their own yes is missing (R5).
         clock: Gives the present moment, UTC.
-        language: See ``options.GateOptions``, as for what follows.
-        keep_reasons: Whether the model's reason is kept.
+        keep_reasons: Whether the model's reason and the quotes are kept.
         sinks: Who is told of decisions, refusals, alarms and violations.
         breaker: Turns enforcement into shadow mode when too many conversations end.
         count_threads: Share of the threads, 0 to 1, that are counted when they begin: one write for each of those.
@@ -94,248 +135,333 @@ class Gate:
         *,
         policy: EndConversationPolicy,
         registry: SealRegistry,
-        detectors: DetectorSuite,
-        judge: Judge | None = None,
+        reader: Reader | None,
+        watch: RiskWatch,
+        texts: Texts | None = None,
         asks: bool = False,
         clock: Callable[[], datetime] = utc_now,
-        language: Statements = "en",
         keep_reasons: bool = True,
         sinks: Sequence[Sink] | None = None,
         breaker: CircuitBreaker | None = None,
         count_threads: float = 0.0,
     ) -> None:
-        for name, given, kind in (("policy", policy, EndConversationPolicy), ("detectors", detectors, DetectorSuite)):
+        for name, given, kind in (("policy", policy, EndConversationPolicy), ("watch", watch, RiskWatch)):
             if not isinstance(given, kind):
-                raise InvalidInputError(f"{name}: expected an instance of {kind.__name__}, got {type(given).__name__}")
-        if judge is not None and not isinstance(judge, Judge):
-            raise InvalidInputError(f"judge: expected None or a Judge, got {type(judge).__name__}")
-        self.policy, self.registry, self.detectors, self.judge = policy, registry, detectors, judge
+                raise InvalidInputError(f"{name}: expected an instance of {kind.__name__}, got {given!r}")
+        if reader is not None and not isinstance(reader, Reader):
+            raise InvalidInputError(f"reader: expected None or a Reader, got {type(reader).__name__}")
+        self.policy, self.registry, self.reader, self.watch = policy, registry, reader, watch
+        self.texts = texts or Texts()
         self._asks, self._clock, self._keep_reasons = asks, clock, keep_reasons
-        self._statements, self._sinks = checked_statements(language), checked_sinks(sinks)
+        self._sinks = checked_sinks(sinks)
         self._enforcement = Enforcement(registry, breaker)
-        self._journal = Journal(registry, policy.version, share=count_threads)
+        self._share = _checked_share(count_threads, registry)
 
-    def admit(self, context: RunContext, ledger_state: object = None) -> Visit:
+    # 1
+
+    def admit(self, context: RunContext, state: object = None) -> Flow[Run]:
         """Let a run into its thread.
 
         Args:
             context: The run.
-            ledger_state: The ledger as graph state holds it.
+            state: The provenance as graph state holds it.
 
         Raises:
             ThreadSealedError: The branch is sealed.
             StaleRunError: The thread moved on under the run.
             RegistryError: The registry cannot be read, so nobody knows whether the thread is sealed.
         """
-        return run_flow(self._admitting(context, ledger_state))
-
-    async def aadmit(self, context: RunContext, ledger_state: object = None) -> Visit:
-        """Async twin of ``admit``."""
-        return await arun_flow(self._admitting(context, ledger_state))
-
-    def hear(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Visit:
-        """Note what the user said. Never raises: somebody who may be at risk is not turned away by a full disk.
-
-        Args:
-            visit: The admitted run.
-            messages: The user messages not observed yet, oldest first.
-        """
-        return run_flow(self._hearing(visit, messages))
-
-    async def ahear(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Visit:
-        """Async twin of ``hear``."""
-        return await arun_flow(self._hearing(visit, messages))
-
-    def rule(self, visit: Visit, reply: Reply, history: History) -> tuple[Visit, Ruling | None]:
-        """Note a model reply, and rule on its request to end, if it makes one.
-
-        Several calls in one reply are one request. Never raises for what the registry answers: the end is denied.
-
-        Args:
-            visit: The admitted run, after ``hear``.
-            reply: The reply.
-            history: Gives all user and assistant messages of the branch; asked only when an end is requested.
-
-        Returns:
-            The visit with the new ledger, and the ruling; no ruling when nothing was requested.
-        """
-        return run_flow(self._ruling(visit, reply, history))
-
-    async def arule(self, visit: Visit, reply: Reply, history: History) -> tuple[Visit, Ruling | None]:
-        """Async twin of ``rule``."""
-        return await arun_flow(self._ruling(visit, reply, history))
-
-    def settle(self, visit: Visit, reply: Reply, history: History, answer: object) -> tuple[Visit, Ruling]:
-        """Rule on a request for which the app has asked the user.
-
-        Args:
-            visit: The admitted run.
-            reply: The reply that made the request.
-            history: As for ``rule``.
-            answer: What the app was resumed with; anything but an explicit yes is a no.
-        """
-        return run_flow(self._settling(visit, reply, history, answer))
-
-    async def asettle(self, visit: Visit, reply: Reply, history: History, answer: object) -> tuple[Visit, Ruling]:
-        """Async twin of ``settle``."""
-        return await arun_flow(self._settling(visit, reply, history, answer))
-
-    def ledger_of(self, state: object, thread_id: str) -> Ledger:
-        """Return the ledger that graph state holds; an empty one when there is none that this registry signed."""
-        ledger = Ledger.load(state, self.registry.signing_key, thread_id)
-        if ledger is None and state is not None:
-            _log.warning("a ledger that this registry did not sign was ignored")
-        return ledger or Ledger()
-
-    def dump(self, visit: Visit) -> dict[str, Any]:
-        """Return the visit's ledger as graph state holds it."""
-        return visit.ledger.dump(self.registry.signing_key, visit.context.thread_id or "")
-
-    def _admitting(self, context: RunContext, ledger_state: object) -> Flow[Visit]:
         try:
-            return (yield from self._letting_in(context, ledger_state))
+            return (yield from self._let_in(context, state))
         except EndConversationError as error:
-            yield from telling(self._sinks, refusal_event(context.thread_id, error, self._clock()))
+            yield from tell(self._sinks, refusal_event(context.thread_id, error, self._clock()))
             raise
 
-    def _letting_in(self, context: RunContext, ledger_state: object) -> Flow[Visit]:
-        status: ThreadStatus | None = None
-        branch = 0
-        if context.thread_id is not None:
-            thread_id = validate_thread_id(context.thread_id)
-            status = yield Ask(self.registry.status, self.registry.astatus, (thread_id,))
-            status, context = yield from self._entering(status, context)
-            branch = context.fence.branch if context.fence else status.branch
-        ledger = self.ledger_of(ledger_state, context.thread_id or "")
-        if status is not None:
-            ledger = ledger.seen_at(status.sequence, status.reopened)
-        return Visit(context, status, branch, ledger)
+    def _let_in(self, context: RunContext, state: object) -> Flow[Run]:
+        known = self.provenance_of(state, context.thread_id or "")
+        if context.thread_id is None:
+            return Run(context, None, 0, known)
+        thread_id = validate_thread_id(context.thread_id)
+        status = yield from ask(self.registry.status, self.registry.astatus, thread_id)
+        status, context = yield from self._enter(status, context)
+        branch = context.fence.branch if context.fence else status.branch
+        return Run(context, status, branch, known.at(status, branch))
 
-    def _entering(self, status: ThreadStatus, context: RunContext) -> Flow[tuple[ThreadStatus, RunContext]]:
+    def _enter(self, status: ThreadStatus, context: RunContext) -> Flow[tuple[ThreadStatus, RunContext]]:
         """Find the branch that the run continues, opening it when the run edits and retries; refuse a sealed one."""
         fence = context.fence
         if fence is None:
             branch = status.on_branch(status.branch)
         else:
             if branch_to_write(status, fence) is None:
-                status = yield open_branch(self.registry, fence)
+                status = yield from open_branch(self.registry, fence)
             branch = branch_to_write(status, fence) or status.on_branch(fence.branch)
         if branch.seal is not None:
             raise ThreadSealedError(status.thread_id, conversation_end(branch.seal))
         check_write(status, branch, fence)
         return status, context if fence is None else replace(context, fence=moved_to(fence, branch))
 
-    def _hearing(self, visit: Visit, messages: Sequence[ObservedMessage]) -> Flow[Visit]:
-        heard = hear_user(self.detectors, visit.ledger, messages, visit.status)
-        yield from self._journal.turning(visit, heard.ledger)
-        waiting = (FlagRaised(*flag) for flag in visit.ledger.unrecorded_risk)
-        flags = (*waiting, *visit.context.host_flags, *heard.flags)
-        return (yield from self._enforcement.flagging(visit.noting(heard.ledger), flags))
+    # 2
 
-    def _ruling(self, visit: Visit, reply: Reply, history: History) -> Flow[tuple[Visit, Ruling | None]]:
-        before = visit.ledger
-        visit = visit.noting(note_reply(self.detectors, before, reply))
-        for noted in (yield from self._journal.speaking(visit, before)):
-            if noted.kind is EventKind.VIOLATION:
-                yield from telling(self._sinks, noted_event(noted))
-        if not reply.end_calls:
-            return visit, None
-        if self._asks and (unrecorded := self._lacks_only_a_yes(visit, reply, history)):
-            ledger = visit.ledger.count_call(Category.USER_REQUEST)
-            return visit.noting(ledger), Ruling(unrecorded, denial_text(unrecorded.decision.unmet), asks=True)
-        return (yield from self._concluding(visit, reply, history))
+    def hear(self, run: Run, newest_first: Iterable[ObservedMessage]) -> Flow[Run]:
+        """Listen to what came since the last time. Never raises: a full disk turns nobody away who may be at risk.
 
-    def _lacks_only_a_yes(self, visit: Visit, reply: Reply, history: History) -> DecisionRecord | None:
-        """Return the decision on a request that the user's own yes would permit; ``None`` when it would not.
-
-        They are asked once in a turn, and only where an end is enforced: else their yes would come to nothing.
+        Args:
+            run: The admitted run.
+            newest_first: All messages of the branch, the newest first; read only as far back as needed.
         """
-        request = request_of(reply)
-        if request is None or request.category is not Category.USER_REQUEST or visit.ledger.denials:
-            return None
-        risk, _ = assess_risk(self.detectors, visit.ledger, visit.status, tuple(history()), self.policy.window_turns)
-        decided = partial(
-            decide,
-            self.policy,
-            request=request,
-            risk=risk,
-            ruled_out=ruled_out(visit, reply),
-            model=visit.context.model,
-            judge=JudgeOpinion.AGREES if self.judge else None,
-        )
-        decision = decided(ledger=visit.ledger)
-        hopeful = self.policy.mode is Mode.ENFORCE and decided(ledger=visit.ledger.confirm_end()).permitted
-        if decision.permitted or not hopeful:
-            return None
-        return record_of(
-            visit, request, decision, risk=risk, mode=self.policy.mode, judge=None, decided_at=self._clock()
-        )
+        before = run.provenance
+        known, fresh = catch_up(before, newest_first, self.registry.signing_key)
+        run = run.knowing(known)
+        if not before.length and known.turn:
+            yield from self._count(run)
+        flags = run.context.host_flags
+        if fresh:
+            flags = (*flags, *self._look(fresh))
+        return (yield from self._enforcement.raise_flags(run, flags))
 
-    def _settling(self, visit: Visit, reply: Reply, history: History, answer: object) -> Flow[tuple[Visit, Ruling]]:
-        if is_yes(answer):
-            visit = visit.noting(visit.ledger.confirm_end())
-            return (yield from self._concluding(visit, reply, history))
-        if words := words_of(answer):  # the user's own: they may be at risk
-            spoken = ObservedMessage("user", words, f"{visit.ledger.user_message[0]}@answer", evidence=False)
-            visit = yield from self._hearing(visit, [spoken])
-        return (yield from self._concluding(visit, reply, history, refused=True))
+    def _look(self, fresh: Sequence[ObservedMessage]) -> list[FlagRaised]:
+        """Look for risk at what a user has said in a row: a clear sign is a flag, anything less is for the reader."""
+        seen = self.watch.look([message.text for message in fresh], media=any(message.media for message in fresh))
+        if seen.grade is not RiskGrade.CLEAR:
+            return []
+        kinds = seen.kinds or (RiskKind.OTHER,)
+        return [FlagRaised(kind, seen.source, fresh[-1].message_id, seen.score) for kind in kinds]
 
-    def _concluding(
-        self, visit: Visit, reply: Reply, history: History, *, refused: bool = False
-    ) -> Flow[tuple[Visit, Ruling]]:
-        """Decide, write, and say what became of it; ``refused`` when the user was asked and did not say yes."""
-        record, flags = yield from self._deciding(visit, reply, history)
-        record = not_confirmed(record) if refused else record
-        waiting = (FlagRaised(*flag) for flag in visit.ledger.unrecorded_risk)
-        visit = yield from self._enforcement.flagging(visit, (*waiting, *flags))
+    # 3
+
+    def rule(
+        self, run: Run, reply: Reply, history: History, *, reader: Reader | None = None
+    ) -> Flow[tuple[Run, Ruling | None]]:
+        """Note a model reply, and rule on its request to end, if it makes one.
+
+        Several calls in one reply are one request. Never raises for what the registry answers: the end is denied.
+
+        Args:
+            run: The admitted run, after ``hear``.
+            reply: The reply.
+            history: Gives the branch as it was before the reply; asked only when an end is requested.
+            reader: Who reads for this request; ``None`` for the gate's own.
+
+        Returns:
+            The run with what is known by now, and the ruling; no ruling when nothing was requested.
+        """
+        if not reply.end_calls:
+            return self._noted(run, reply), None
+        run, ruling = yield from self._conclude(run, reply, history, reader)
+        return run, ruling
+
+    def settle(
+        self, run: Run, reply: Reply, history: History, answer: object, *, reader: Reader | None = None
+    ) -> Flow[tuple[Run, Ruling]]:
+        """Rule on a request for which the app has asked the user.
+
+        Args:
+            run: The admitted run.
+            reply: The reply that made the request.
+            history: As for ``rule``, with the reply in it.
+            answer: What the app was resumed with; anything but an explicit yes is a no.
+            reader: As for ``rule``.
+        """
+        yes = is_yes(answer)
+        if not yes and (words := words_of(answer)):  # the user's own: they may be at risk
+            run = yield from self._enforcement.raise_flags(run, self._look([ObservedMessage("user", words, "")]))
+        return (yield from self._conclude(run, reply, history, reader, settled=yes))
+
+    def _noted(self, run: Run, reply: Reply) -> Run:
+        mark = REFUSED if reply.refused else OWN
+        return run.knowing(run.provenance.made(mark, reply.message, self.registry.signing_key))
+
+    def provenance_of(self, state: object, thread_id: str) -> Provenance:
+        """Return what graph state holds; nothing known when there is none that this registry signed."""
+        known = Provenance.load(state, self.registry.signing_key, thread_id)
+        if known is None and state is not None:
+            _log.warning("a provenance that this registry did not sign was ignored")
+        return known or Provenance()
+
+    def dump(self, run: Run) -> dict[str, Any]:
+        """Return what is known by now as graph state holds it."""
+        return run.provenance.dump(self.registry.signing_key, run.context.thread_id or "")
+
+    def _conclude(
+        self, run: Run, reply: Reply, history: History, reader: Reader | None, *, settled: bool | None = None
+    ) -> Flow[tuple[Run, Ruling]]:
+        """Rule on a request; ``settled`` is the user's answer to the app, where it has asked them."""
+        key = self.registry.signing_key
+        known = self._known(run, reply, tuple(history()), reader or self.reader, settled=settled)
+        found = yield from self._read(run, known)
+        if found.report is not None:
+            run = run.knowing(replace(run.provenance, read_turn=known.facts.turn))
+        run = yield from self._enforcement.raise_flags(run, found.flags)
+        tripped = yield from self._enforcement.tripped(self.policy.mode)
+        record = record_of(
+            run,
+            known.request,
+            found.decision,
+            turn=known.facts.turn,
+            mode=Mode.SHADOW if tripped else self.policy.mode,
+            texts=self.texts,
+            flagged=[*known.facts.flagged, *run.flagged],
+            reading=found.report,
+            decided_at=self._clock(),
+            tripped=tripped,
+            keep_words=self._keep_reasons,
+        )
+        said = self._noted(run, reply) if settled is None else run
+        if self._asks and settled is None and _lacks_only_a_yes(record):
+            asking = replace(said.provenance, asking=Category.USER_REQUEST)
+            return said.knowing(asking), Ruling(record, "", asks=True)
         try:
-            sealing = yield from self._enforcement.committing(visit.context, record)
+            written = yield from self._enforcement.commit(run.context, record)
         except EndConversationError as error:
             _log.error("the registry could not be written, the end is denied: %s", type(error).__name__)
-            record, sealing = denied(record, UnmetCode.REGISTRY_UNAVAILABLE), None
-        visit, ruling = conclude(visit, record, sealing, max_denials=self.policy.max_denials)
-        yield from telling(self._sinks, decision_event(ruling.record))
-        alarm = alarm_event(ruling.record, sealing) if sealing is not None else None
-        if alarm is not None:
-            yield from telling(self._sinks, alarm)
-        return visit, ruling
-
-    def _deciding(
-        self, visit: Visit, reply: Reply, history: History
-    ) -> Flow[tuple[DecisionRecord, tuple[FlagRaised, ...]]]:
-        """Decide on the request, and say what should become of it. The judge is asked only if all else permits."""
-        request, said = request_of(reply), tuple(history())
-        risk, flags = assess_risk(self.detectors, visit.ledger, visit.status, said, self.policy.window_turns)
-        decided = partial(
-            decide,
-            self.policy,
-            visit.ledger,
-            request,
-            ruled_out=ruled_out(visit, reply),
-            model=visit.context.model,
+            record, written = denied(record, UnmetCode.REGISTRY_UNAVAILABLE), None
+        said, ruling = conclude(
+            said, reply, record, written, max_denials=self.policy.max_denials, texts=self.texts, key=key
         )
-        report: JudgeReport | None = None
-        hopeful = decided(risk=risk, judge=JudgeOpinion.AGREES)
-        if self.judge is not None and request is not None and hopeful.permitted:
-            report = yield from self._judging(
-                self.judge, visit, JudgeCase(request, lines_of(said), hopeful.evidence), said
+        yield from self._tell(run, ruling, written)
+        return said, ruling
+
+    def _known(
+        self, run: Run, reply: Reply, said: Sequence[ObservedMessage], reader: Reader | None, *, settled: bool | None
+    ) -> _Known:
+        """3.1: gather what is known without reading a word."""
+        lines, heard, whole = transcript_of(run.provenance, said, self.registry.signing_key)
+        users = [line for line in lines if line.role == "user"]
+        status = run.status
+        flagged = {flag.kind for flag in status.risk_flags if flag.active} if status else set()
+        flagged |= {*run.flagged, *(kind for kind, _, _ in run.provenance.unrecorded)}
+        notices = status.on_branch(run.branch).notices if status else ()
+        facts = Facts(
+            turn=heard.turn,
+            newest_message=users[-1].message_id if users and users[-1].turn == heard.turn else "",
+            flagged=tuple(sorted(flagged)),
+            denials=run.provenance.denials,
+            notices=tuple(
+                one for one in notices if one.turn > heard.floor and (one.shadow or heard.shows_notice(one.turn))
+            ),
+            refused_turns=heard.refused_turns(),
+            confirmed=settled is True,
+            shadow=self.policy.mode is Mode.SHADOW,
+        )
+        unread = any(one.media for one in said if one.role == "user") and not self.watch.reads_media
+        found = {
+            UnmetCode.RISK_UNCERTAIN: unread,
+            UnmetCode.NO_READER: reader is None,
+            UnmetCode.TRANSCRIPT_INCOMPLETE: not whole or any(one.summary for one in said),
+            UnmetCode.ALREADY_READ_THIS_TURN: settled is None and run.provenance.read_turn == heard.turn > 0,
+            UnmetCode.USER_DID_NOT_CONFIRM: settled is False,
+        }
+        codes = ruled_out(run, reply) | {code for code, fails in found.items() if fails}
+        return _Known(request_of(reply), lines, facts, frozenset(codes), reader)
+
+    def _read(self, run: Run, known: _Known) -> Flow[_Read]:
+        """3.2 to 3.5: have the transcript read, unless something denies already, and decide."""
+        asked = (self.policy, known.facts, known.request)
+        model = run.context.model
+        hopeful = decide(*asked, ruled_out=known.codes, model=model)
+        if known.reader is None or not hopeful.permitted:
+            return _Read(hopeful)
+        case = ReadingCase(known.lines)
+        reading = yield from read_by(known.reader, case)
+        parts = reading.parts or (reading,)
+        cleared = _cleared(run.status)
+        evidence = [check_reading(part, case, cleared) for part in parts]
+        failure = reading.failure
+        if failure is None and any(is_unsound(one) for one in evidence):
+            failure = UnmetCode.READING_UNSOUND
+        codes = known.codes if failure is None else known.codes | {failure}
+        decision = decide(*asked, evidence, ruled_out=codes, model=model)
+        if failure is not None:
+            # What could not be read well is no finding, and what is missing in it no condition that does not hold.
+            decision = decide(*asked, ruled_out=codes | _doubts(evidence), model=model)
+        yield from self._note_violations(run, decision, evidence)
+        return _Read(decision, report_of(reading, evidence), tuple(_shown_risk(parts, evidence)))
+
+    def _count(self, run: Run) -> Flow[None]:
+        """Count a thread that begins, if it is one of those that are counted."""
+        registry, thread_id = self.registry, run.context.thread_id
+        if not self._share or thread_id is None or not isinstance(registry, ExperimentRegistry):
+            return
+        if not is_counted(thread_id, self._share):
+            return
+        try:
+            yield from ask(
+                registry.count_thread,
+                registry.acount_thread,
+                thread_id,
+                policy=self.policy.version,
+                model=run.context.model,
+                share=self._share,
             )
-            if report.risk:
-                risk = risk.model_copy(update={"flagged": (*risk.flagged, RiskKind.OTHER)})
-                flags = (*flags, FlagRaised(RiskKind.OTHER, report.source, report.risk_message_id or ""))
-        # A judge that was not asked, since something else is unmet anyway, is no condition that does not hold.
-        unasked = None if self.judge is None else JudgeOpinion.AGREES
-        decision = decided(risk=risk, judge=report.opinion if report else unasked)
-        tripped = yield from self._enforcement.tripped(self.policy.mode)
-        mode = Mode.SHADOW if tripped else self.policy.mode
-        record = record_of(
-            visit, request, decision, mode=mode, judge=report, risk=risk, decided_at=self._clock(), tripped=tripped
-        )
-        return worded(record, self._statements, keep_reason=self._keep_reasons), flags
+        except EndConversationError as error:
+            _log.warning("a thread could not be counted: %s", type(error).__name__)
 
-    def _judging(
-        self, judge: Judge, visit: Visit, case: JudgeCase, said: Sequence[ObservedMessage]
-    ) -> Flow[JudgeReport]:
-        if hides_something(said, visit.ledger.turn, media_is_read=self.detectors.reads_media):
-            return failed("transcript_incomplete", type(judge).__name__)
-        return (yield from consulted(judge, case))
+    def _note_violations(self, run: Run, decision: Decision, evidence: Sequence[Evidence]) -> Flow[None]:
+        """Note that the assistant has warned somebody who may be at risk: it is instructed not to (R6)."""
+        registry, thread_id = self.registry, run.context.thread_id
+        at_risk = {UnmetCode.RISK_FLAGGED, UnmetCode.RISK_UNCERTAIN} & set(decision.unmet)
+        warnings = [one for found in evidence for one in found.records if one.kind is EvidenceKind.WARNING]
+        if not at_risk or thread_id is None or not isinstance(registry, ExperimentRegistry):
+            return
+        for warning in warnings[:1]:
+            try:
+                noted = yield from ask(
+                    registry.note_violation,
+                    registry.anote_violation,
+                    thread_id,
+                    evidence=warning.model_copy(update={"quote": ""}),
+                    branch=run.branch,
+                    policy=self.policy.version,
+                    model=run.context.model,
+                )
+            except EndConversationError as error:
+                _log.warning("a violation could not be noted and is lost: %s", type(error).__name__)
+            else:
+                for event in noted:
+                    yield from tell(self._sinks, noted_event(event))
+
+    def _tell(self, run: Run, ruling: Ruling, written: object) -> Flow[None]:
+        del run
+        _log.info(
+            "end requested: %s, unmet: %s", ruling.record.outcome, ", ".join(ruling.record.decision.unmet) or "none"
+        )
+        yield from tell(self._sinks, decision_event(ruling.record))
+        alarm = alarm_event(ruling.record, written)
+        if alarm is not None:
+            yield from tell(self._sinks, alarm)
+
+
+def is_counted(thread_id: str, share: float) -> bool:
+    """Whether a thread is one of those that are counted; every process gives the same answer."""
+    number = int.from_bytes(blake2b(thread_id.encode(), digest_size=7).digest())
+    return number < share * 2**56
+
+
+def _lacks_only_a_yes(record: DecisionRecord) -> bool:
+    """Whether the app may ask: the user wants the end, nothing else is missing, and their yes would be enforced."""
+    return record.category is Category.USER_REQUEST and record.outcome is Outcome.NOTICED
+
+
+def _cleared(status: ThreadStatus | None) -> frozenset[str]:
+    flags = status.risk_flags if status else ()
+    return frozenset(flag.message_id for flag in flags if not flag.active and flag.message_id)
+
+
+def _doubts(evidence: Sequence[Evidence]) -> set[UnmetCode]:
+    return {UnmetCode.RISK_UNCERTAIN} if any(one.risk is not RiskGrade.NONE for one in evidence) else set()
+
+
+def _shown_risk(parts: Sequence[Reading], evidence: Sequence[Evidence]) -> Iterable[FlagRaised]:
+    """Return a flag for each clear sign that a reader can show in a user's own words."""
+    for part, found in zip(parts, evidence, strict=True):
+        if found.risk is RiskGrade.CLEAR and found.risk_messages:
+            yield FlagRaised(RiskKind.OTHER, part.source, found.risk_messages[0])
+
+
+def _checked_share(share: Any, registry: object) -> float:
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+        raise InvalidInputError(f"count_threads: expected a float from 0 to 1, got {share!r}")
+    if share and not isinstance(registry, ExperimentRegistry):
+        raise InvalidInputError(f"count_threads: expected 0 with a {type(registry).__name__}, got {share!r}")
+    return share

@@ -1,30 +1,38 @@
-"""Between the gate and the decision: what a request is, what is recorded of it, and what the model is told. Pure."""
+"""Between the gate and the decision: what a request is, what is recorded of it, and what it comes to. Pure."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from end_conversation_tool._core.prompts import PROMPT_VERSION, confirmation_text, denial_text, ended_text, shadow_text
+from end_conversation_tool._core.evidence import Evidence
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.prompts import PROMPT_VERSION, denial_text, ended_text, noticed_text, shadow_text
+from end_conversation_tool._core.provenance import NOTICE, OURS
+from end_conversation_tool._core.reading import Reading
 from end_conversation_tool._core.records import (
+    Category,
     Decision,
     DecisionRecord,
     EndRequest,
-    JudgeReport,
-    RiskAssessment,
+    NoticeOutcome,
+    ReadingReport,
+    RiskGrade,
+    RiskKind,
     SealOutcome,
     new_id,
 )
 from end_conversation_tool._core.request import parse_request
-from end_conversation_tool._core.run import Reply, Ruling, Visit
-from end_conversation_tool._core.statements import Statements, told
+from end_conversation_tool._core.run import Reply, Ruling, Run
+from end_conversation_tool._core.texts import Texts
 from end_conversation_tool._core.vocabulary import Mode, Outcome, UnmetCode, Verdict
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.transitions import shadowed as as_shadow
 
-__all__ = ["conclude", "denied", "not_confirmed", "outcome_of", "record_of", "request_of", "ruled_out"]
+__all__ = ["conclude", "denied", "outcome_of", "record_of", "report_of", "request_of", "ruled_out"]
 
-_log = logging.getLogger(__name__)
+_GRADES = list(RiskGrade)
 
 
 def request_of(reply: Reply) -> EndRequest | None:
@@ -37,9 +45,9 @@ def request_of(reply: Reply) -> EndRequest | None:
     return None
 
 
-def ruled_out(visit: Visit, reply: Reply) -> set[UnmetCode]:
+def ruled_out(run: Run, reply: Reply) -> set[UnmetCode]:
     """Return the conditions that the surroundings fail."""
-    context = visit.context
+    context = run.context
     found = {
         UnmetCode.NO_THREAD_ID: context.thread_id is None,
         UnmetCode.NO_CHECKPOINTER: not context.persisted,
@@ -51,96 +59,122 @@ def ruled_out(visit: Visit, reply: Reply) -> set[UnmetCode]:
 
 
 def outcome_of(decision: Decision, mode: Mode) -> Outcome:
-    """Return what is to become of a call."""
+    """Return what is to become of a call: an end, the notice before it, or nothing."""
     if decision.permitted:
         return Outcome.SEALED if mode is Mode.ENFORCE else Outcome.WOULD_HAVE_SEALED
-    if decision.unmet == (UnmetCode.CONFIRMATION_CALL_REQUIRED,):
-        return Outcome.AWAITING_CONFIRMATION
+    if decision.unmet == (UnmetCode.NOTICE_REQUIRED,):
+        return Outcome.NOTICED if mode is Mode.ENFORCE else Outcome.WOULD_HAVE_NOTICED
     return Outcome.DENIED
 
 
 def denied(record: DecisionRecord, code: UnmetCode) -> DecisionRecord:
     """Return the record as denied after all."""
-    unmet = {*record.decision.unmet, code}
+    unmet = {*record.decision.unmet, code} - {UnmetCode.NOTICE_REQUIRED}
     decision = record.decision.model_copy(
         update={"verdict": Verdict.DENY, "unmet": tuple(known for known in UnmetCode if known in unmet)}
     )
     return record.model_copy(update={"decision": decision, "outcome": Outcome.DENIED})
 
 
-def not_confirmed(record: DecisionRecord) -> DecisionRecord:
-    """Return the record of a request that the user, asked by the app, did not confirm."""
-    theirs = {UnmetCode.USER_DID_NOT_ASK, UnmetCode.USER_NOT_QUESTIONED}
-    unmet = tuple(code for code in record.decision.unmet if code not in theirs)
-    decision = record.decision.model_copy(update={"unmet": unmet})
-    return denied(record.model_copy(update={"decision": decision}), UnmetCode.USER_DID_NOT_CONFIRM)
-
-
-def record_of(
-    visit: Visit,
-    request: EndRequest | None,
-    decision: Decision,
-    *,
-    mode: Mode,
-    judge: JudgeReport | None,
-    risk: RiskAssessment,
-    decided_at: datetime,
-    tripped: bool = False,
-) -> DecisionRecord:
-    """Return the record of a call."""
-    return DecisionRecord(
-        id=new_id(),
-        thread_id=visit.context.thread_id or "",
-        branch=visit.branch,
-        turn=visit.ledger.turn,
-        category=request.category if request else None,
-        reason=request.reason if request else "",
-        decision=decision,
-        outcome=outcome_of(decision, mode),
-        mode=mode,
-        model=visit.context.model,
-        prompt_version=PROMPT_VERSION,
-        decided_at=decided_at,
-        breaker_tripped=tripped,
-        risk_kinds=tuple(sorted(set(risk.flagged))),
-        judge=judge,
+def report_of(reading: Reading, evidence: Sequence[Evidence]) -> ReadingReport:
+    """Return what is recorded of a reading: no words."""
+    return ReadingReport(
+        source=reading.source,
+        risk=max((one.risk for one in evidence), key=_GRADES.index, default=RiskGrade.NONE),
+        failure=str(reading.failure or ""),
+        detail=reading.detail,
+        found=sum(one.found for one in evidence),
+        dropped=sum(one.dropped for one in evidence),
+        seconds=reading.seconds,
+        **reading.usage._asdict(),
     )
 
 
-def worded(record: DecisionRecord, statements: Statements, *, keep_reason: bool) -> DecisionRecord:
-    """Return the record with the words that it is to be kept with.
+def record_of(
+    run: Run,
+    request: EndRequest | None,
+    decision: Decision,
+    *,
+    turn: int,
+    mode: Mode,
+    texts: Texts,
+    flagged: Sequence[RiskKind],
+    reading: ReadingReport | None,
+    decided_at: datetime,
+    tripped: bool = False,
+    keep_words: bool = True,
+) -> DecisionRecord:
+    """Return the record of a call.
 
     Args:
-        record: The record as decided.
-        statements: What the user is to be told, should the end be honoured.
-        keep_reason: Whether the model's words are kept.
+        run: The run.
+        request: What the model asked for; ``None`` when its arguments were malformed.
+        decision: The decision.
+        turn: Number of the user turn.
+        mode: The mode it was decided in.
+        texts: What the user is told, should the end be honoured.
+        flagged: Kinds of risk that are known.
+        reading: What became of the reading.
+        decided_at: UTC.
+        tripped: Whether a circuit breaker had turned enforcement into shadow mode.
+        keep_words: Whether the model's reason and the quotes, which are the user's words, are kept.
     """
-    changes: dict[str, str] = {} if keep_reason else {"reason": ""}
-    if record.decision.permitted and record.category is not None and statements != "en":
-        try:
-            changes["statement"] = told(statements, record.category)
-        except Exception as error:  # noqa: BLE001 - the host's own function; the text of the package is told instead
-            _log.error("the statement could not be made, the English text is told: %s", type(error).__name__)
-    return record.model_copy(update=changes) if changes else record
+    if not keep_words:
+        evidence = tuple(one.model_copy(update={"quote": ""}) for one in decision.evidence)
+        decision = decision.model_copy(update={"evidence": evidence})
+    category = request.category if request else None
+    told = texts.statement(category) if decision.permitted and category is not None else None
+    return DecisionRecord(
+        id=new_id(),
+        thread_id=run.context.thread_id or "",
+        branch=run.branch,
+        turn=turn,
+        category=category,
+        reason=request.reason if request and keep_words else "",
+        decision=decision,
+        outcome=outcome_of(decision, mode),
+        mode=mode,
+        model=run.context.model,
+        prompt_version=PROMPT_VERSION,
+        decided_at=decided_at,
+        breaker_tripped=tripped,
+        risk_kinds=tuple(sorted(set(flagged))),
+        statement=told,
+        reading=reading,
+    )
 
 
 def conclude(
-    visit: Visit, record: DecisionRecord, sealing: SealOutcome | None, *, max_denials: int
-) -> tuple[Visit, Ruling]:
-    """Turn what was written into the new ledger and the answer to the model."""
-    if sealing is not None and sealing.refusal is not None:
-        record = denied(record, sealing.refusal)
-    if sealing is not None and sealing.shadowed:
+    run: Run,
+    reply: Reply,
+    record: DecisionRecord,
+    written: SealOutcome | NoticeOutcome | None,
+    *,
+    max_denials: int,
+    texts: Texts,
+    key: bytes,
+) -> tuple[Run, Ruling]:
+    """Turn what was written into the answer to the model and the last word to the user."""
+    if written is not None and written.refusal is not None:
+        record = denied(record, written.refusal)
+    if isinstance(written, SealOutcome) and written.shadowed:
         record = as_shadow(record)
-    _log.info("end requested: %s, unmet: %s", record.outcome, ", ".join(record.decision.unmet) or "none")
-    if record.outcome is Outcome.SEALED and sealing is not None:
-        return visit, Ruling(record, ended_text(), sealing.seal)
-    if record.outcome is Outcome.AWAITING_CONFIRMATION and record.category is not None:
-        ledger = visit.ledger.count_call(record.category)
-        return visit.noting(ledger), Ruling(record, confirmation_text())
-    cut_off = visit.ledger.denials >= max_denials
-    ledger = visit.ledger.count_denial()
-    last = ledger.denials >= max_denials
-    shadowed = record.outcome is Outcome.WOULD_HAVE_SEALED
-    text = shadow_text() if shadowed else denial_text(record.decision.unmet, last_attempt=last)
-    return visit.noting(ledger), Ruling(record, text, cut_off=cut_off)
+    seal = written.seal if isinstance(written, SealOutcome) and record.outcome is Outcome.SEALED else None
+    denials, closing, mark = run.provenance.denials, "", OURS
+    if seal is not None:
+        text, closing = ended_text(), seal.record.statement or texts.statement(record.category or Category.ABUSE)
+    elif record.outcome is Outcome.NOTICED and record.category is not None:
+        text, closing, mark = noticed_text(), texts.notice(record.category), NOTICE
+    else:
+        cut_off = denials >= max_denials
+        denials += 1
+        shadow = record.outcome in (Outcome.WOULD_HAVE_SEALED, Outcome.WOULD_HAVE_NOTICED)
+        last = denials >= max_denials
+        text = shadow_text() if shadow else denial_text(record.decision.unmet, last_attempt=last)
+        closing = texts.still_here if cut_off else ""
+    known = replace(run.provenance, denials=denials, asking=None)
+    for _ in reply.end_calls:
+        known = known.made(OURS, ObservedMessage("tool", text, ""), key)
+    if closing:
+        known = known.made(mark, ObservedMessage("assistant", closing, ""), key)
+    return run.knowing(known), Ruling(record, text, seal, closing)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
-from end_conversation_tool._core.flow import Ask, Flow
+from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.records import DecisionRecord, SealOutcome
 from end_conversation_tool.errors import EndConversationError
 from end_conversation_tool.registry.protocol import ThreadEvent
@@ -30,7 +30,7 @@ __all__ = [
     "decision_event",
     "noted_event",
     "refusal_event",
-    "telling",
+    "tell",
 ]
 
 _log = logging.getLogger(__name__)
@@ -143,11 +143,11 @@ class LangChainEventSink:
             return
 
 
-def telling(sinks: Sequence[Sink], event: TelemetryEvent) -> Flow[None]:
+def tell(sinks: Sequence[Sink], event: TelemetryEvent) -> Flow[None]:
     """Hand an event to every sink; what one of them raises is logged."""
     for sink in sinks:
         try:
-            yield Ask(sink.emit, sink.aemit, (event,))
+            yield from ask(sink.emit, sink.aemit, event)
         except Exception as error:  # noqa: BLE001 - whoever listens cannot fail a turn
             _log.warning("a sink failed, the event is lost to it: %s: %s", type(sink).__name__, type(error).__name__)
 
@@ -179,9 +179,9 @@ def refusal_event(thread_id: str | None, cause: EndConversationError, at: dateti
     return TelemetryEvent(f"{EVENT_PREFIX}.refusal", at, thread_id, {"cause": type(cause).__name__})
 
 
-def alarm_event(record: DecisionRecord, sealing: SealOutcome) -> TelemetryEvent | None:
+def alarm_event(record: DecisionRecord, written: object) -> TelemetryEvent | None:
     """Return the alarm of a circuit breaker that has just tripped; ``None`` when it has not."""
-    if not sealing.alarm:
+    if not isinstance(written, SealOutcome) or not written.alarm:
         return None
     fields = {"cause": "circuit_breaker_tripped", "policy_version": record.decision.policy_version}
     return TelemetryEvent(f"{EVENT_PREFIX}.alarm", record.decided_at, record.thread_id, fields)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from end_conversation_tool._core.fence import Fence
-from end_conversation_tool._core.flow import Ask
+from end_conversation_tool._core.flow import Flow, ask
+from end_conversation_tool._core.records import ThreadStatus
 from end_conversation_tool.registry.protocol import SealRegistry
 
 __all__ = ["open_branch"]
 
 
-def open_branch(registry: SealRegistry, fence: Fence) -> Ask:
-    """Return what to ask of the registry for a run that forks; asking twice opens one branch."""
-    fields = {"parent": fence.branch, "forked_from": fence.fork, "run_token": fence.run_token}
-    return Ask(registry.open_branch, registry.aopen_branch, (fence.thread_id,), fields)
+def open_branch(registry: SealRegistry, fence: Fence) -> Flow[ThreadStatus]:
+    """Open the branch of a run that forks, and return the thread after it; asking twice opens one branch."""
+    return (
+        yield from ask(
+            registry.open_branch,
+            registry.aopen_branch,
+            fence.thread_id,
+            parent=fence.branch,
+            forked_from=fence.fork or "",
+            run_token=fence.run_token,
+        )
+    )

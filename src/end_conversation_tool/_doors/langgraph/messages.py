@@ -1,9 +1,9 @@
-"""Between LangChain's messages and what the gate understands. Shared by the two LangGraph doors."""
+"""Between LangChain's messages and what the gate understands. Shared by the LangGraph doors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from langchain_core.messages import (
@@ -16,31 +16,30 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from end_conversation_tool._core.content import has_media
-from end_conversation_tool._core.ledger import Ledger, text_digest
+from end_conversation_tool._core.content import has_media, without_reasoning
+from end_conversation_tool._core.provenance import Provenance
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.prompts import asked_first_text, not_run_text
-from end_conversation_tool._core.records import new_id
+from end_conversation_tool._core.records import is_storable, new_id
 from end_conversation_tool._core.request import TOOL_NAME
 from end_conversation_tool._core.run import Call, Reply, Ruling
 from end_conversation_tool.watch.native import is_native_refusal
 
 __all__ = [
     "END_KEY",
-    "LEDGER_KEY",
+    "STATE_KEY",
     "arrived_after",
     "awaiting_results",
-    "new_user_messages",
+    "newest_first",
     "reply_of",
     "said_messages",
     "text_of",
     "tool_results",
-    "user_messages",
     "with_id",
 ]
 
-LEDGER_KEY = "end_conversation_ledger"
-"""The private state channel that holds the signed ledger."""
+STATE_KEY = "end_conversation_provenance"
+"""The private state channel that holds the signed provenance."""
 
 END_KEY = "conversation_end"
 """The public output channel that tells readers of an end."""
@@ -57,12 +56,15 @@ _NOT_USERS = frozenset({"assistant", "ai", "system", "developer", "tool", "funct
 
 
 def text_of(content: Any) -> str:
-    """Return the text of a message's content: a string, or the text parts of a list, joined by newlines."""
+    """Return what a user sees of a message's content: a string, or the text parts of a list, joined by newlines.
+
+    Hidden reasoning is no part of it, neither as a part of its own nor between ``<think>`` marks.
+    """
     if isinstance(content, str):
-        return content
+        return without_reasoning(content)
     if not isinstance(content, Iterable) or isinstance(content, Mapping | bytes):
         return ""
-    return "\n".join(text for part in content if (text := _part_text(part)))
+    return "\n".join(text for part in content if (text := without_reasoning(_part_text(part))))
 
 
 def _part_text(part: Any) -> str:
@@ -74,13 +76,8 @@ def _part_text(part: Any) -> str:
     return ""
 
 
-def user_messages(messages: Sequence[AnyMessage]) -> Iterator[ObservedMessage]:
-    """Yield all user messages, oldest first."""
-    return (_observed(message) for message in messages if _is_user(message))
-
-
 def said_messages(messages: Iterable[BaseMessage]) -> Iterator[ObservedMessage]:
-    """Yield all messages of the user, the assistant and the tools, oldest first."""
+    """Yield all messages of the user, the assistant and the tools, in the order given."""
     for message in messages:
         if _is_user(message):
             yield _observed(message)
@@ -90,27 +87,9 @@ def said_messages(messages: Iterable[BaseMessage]) -> Iterator[ObservedMessage]:
             yield ObservedMessage("tool", text_of(message.content), _evidence_id(message.id or ""), message)
 
 
-def new_user_messages(messages: Sequence[AnyMessage], ledger: Ledger) -> list[ObservedMessage]:
-    """Return the user messages after the newest one that the ledger has seen, oldest first.
-
-    Looks back from the end, so that the cost does not grow with the thread. A message that the ledger saw, but with
-    another text now, is new. Where the seen one is gone, the thread was rewritten: every user message still there is
-    looked at again for risk, but only what was said last can be evidence, or old conduct would count twice.
-    """
-    found: list[ObservedMessage] = []
-    said_last = True
-    for message in reversed(messages):
-        if not _is_user(message):
-            said_last = said_last and isinstance(message, SystemMessage)
-            continue
-        observed = _observed(message)
-        # Without an id only the text is known: what nobody has answered yet is said anew, whatever was said before.
-        again = said_last and not observed.message_id
-        edited = bool(ledger.turn) and observed.message_id == ledger.user_message[0]
-        if edited and not again and ledger.saw(observed.message_id, text_digest(observed.text)):
-            return found[::-1]
-        found.append(observed if said_last or edited else replace(observed, evidence=False))
-    return found[::-1]
+def newest_first(messages: Sequence[BaseMessage]) -> Iterator[ObservedMessage]:
+    """Yield the same, the newest first; lazily, so that an ordinary turn looks at what is new alone."""
+    return said_messages(reversed(messages))
 
 
 def reply_of(message: AIMessage) -> Reply:
@@ -181,15 +160,15 @@ def awaiting_results(message: AIMessage, answered: Iterable[str] = ()) -> list[T
     ]
 
 
-def arrived_after(messages: Sequence[AnyMessage], ledger: Ledger) -> list[str]:
+def arrived_after(messages: Sequence[AnyMessage], known: Provenance) -> list[str]:
     """Return the ids of the messages that came in after the honoured call.
 
-    Where its result is gone from the thread, or the ledger is forged, only what users said last can be told from the
+    Where its result is gone from the thread, or the provenance is forged, only what users said last can be told from the
     rest.
     """
     ids = [message.id or "" for message in messages]
-    kept = ids.index(ledger.last_message) + 1 if ledger.last_message in ids else len(ids)
-    if ledger.last_message not in ids:
+    kept = ids.index(known.last_message) + 1 if known.last_message in ids else len(ids)
+    if known.last_message not in ids:
         while kept and _is_user(messages[kept - 1]):
             kept -= 1
     return [message_id for message_id in ids[kept:] if message_id]
@@ -202,12 +181,23 @@ def _is_user(message: BaseMessage) -> bool:
 
 
 def _observed(message: BaseMessage) -> ObservedMessage:
-    text = text_of(message.content)
-    summary = message.additional_kwargs.get("lc_source") == _SUMMARY
-    media = has_media(message.content)
-    return ObservedMessage("user", text, _evidence_id(message.id or ""), message, not summary, media, summary)
+    text, summary = _user_text(message.content), message.additional_kwargs.get("lc_source") == _SUMMARY
+    return ObservedMessage(
+        "user", text, _evidence_id(message.id or ""), message, media=has_media(message.content), summary=summary
+    )
+
+
+def _user_text(content: Any) -> str:
+    """Return what a user said: their own words are never taken for hidden reasoning."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Iterable) or isinstance(content, Mapping | bytes):
+        return ""
+    return "\n".join(text for part in content if (text := _part_text(part)))
 
 
 def _evidence_id(message_id: str) -> str:
-    """Return the id that evidence is tied to: callers choose ids, and a huge one must not fill the ledger."""
-    return message_id if len(message_id) <= _MAX_ID_CHARS else f"digest:{text_digest(message_id)}"
+    """Return the id that evidence is tied to: callers choose ids, and no id may fill the state or fail a write."""
+    if len(message_id) <= _MAX_ID_CHARS and is_storable(message_id):
+        return message_id
+    return f"digest:{sha256(message_id.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"

@@ -1,0 +1,53 @@
+"""How a run that stops here is closed, and who read for it: for the LangGraph doors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.messages import AIMessage, ToolMessage
+
+from end_conversation_tool._core.records import new_id
+from end_conversation_tool._core.run import Ruling, Run
+from end_conversation_tool._doors.langgraph.messages import tool_results
+
+__all__ = ["by_model_of", "closed_messages", "last_words"]
+
+
+def by_model_of(reply: AIMessage, run: Run) -> Run:
+    """Return the run with the name of the model that made ``reply``, as its provider gave it.
+
+    A fallback, a router or a dynamic model may have answered in place of the one that was asked.
+    """
+    name = reply.response_metadata.get("model_name") or reply.response_metadata.get("model")
+    if not isinstance(name, str) or not name or name == run.context.model:
+        return run
+    return replace(run, context=replace(run.context, model=name))
+
+
+def last_words(ruling: Ruling) -> list[AIMessage]:
+    """Return the message that closes a turn: the last that the user sees, and none of it the model's."""
+    return [AIMessage(ruling.closing, id=new_id())] if ruling.closing else []
+
+
+def closed_messages(messages: Sequence[Any], known: set[str | None], reply: AIMessage, ruling: Ruling) -> list[Any]:
+    """Return the messages of a run that stops at ``reply``: nothing follows it but the results of its calls (R9).
+
+    Replies of parallel branches may stand before it: each call that was not run gets its result too, at its place.
+
+    Args:
+        messages: All messages as far as the run has come.
+        known: Ids of those that were there when it began.
+        reply: The reply that stops the run; it is added where the run had not kept it.
+        ruling: What became of its request.
+    """
+    place = next((index for index, message in enumerate(messages) if message.id == reply.id), None)
+    upto = list(messages) if place is None else list(messages[:place])
+    closed: list[Any] = []
+    for message in [*upto, reply] if reply.tool_calls or place is not None else upto:
+        closed.append(message)
+        if isinstance(message, AIMessage) and message.id not in known:
+            answered = [other.tool_call_id for other in messages if isinstance(other, ToolMessage)]
+            closed += tool_results(message, ruling, answered if message is not reply else ())
+    return [*closed, *last_words(ruling)]
