@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-KINDS_USER = ("self_harm", "self_harm_topic", "self_harm_wide", "violence", "violence_wide", "abuse")
+KINDS_USER = ("self_harm", "violence", "abuse")
 KINDS_ASSISTANT = ("refusal", "redirection")
 
 
@@ -31,6 +31,7 @@ class Row:
         tags: Names of the evaluation groups it belongs to.
         group: What must not be split between training and evaluation, besides near-duplicates: a conversation, a
             prompt.
+        lang: Its language, a code of two letters.
     """
 
     source: str
@@ -40,6 +41,7 @@ class Row:
     weights: dict[str, float] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     group: str = ""
+    lang: str = "en"
 
 
 def data_folder() -> Path:
@@ -61,7 +63,6 @@ def read(name: str) -> Iterator[dict[str, Any]]:
 
 def _row(source: str, text: str, tags: tuple[str, ...], **judged: tuple[int, float]) -> Row:
     """Make a row of a user's text. Each kind gets ``(label, weight)``."""
-    judged |= {f"{kind}_wide": judged[kind] for kind in ("self_harm", "violence") if kind in judged}
     labels = {kind: label for kind, (label, _) in judged.items()}
     weights = {kind: weight for kind, (_, weight) in judged.items() if weight}
     return Row(source, text, "user", labels, weights, tags)
@@ -77,23 +78,22 @@ def benign_rows() -> Iterator[Row]:
                 row["text"],
                 ("xstest safe",),
                 self_harm=no,
-                self_harm_topic=no,
                 violence=no,
                 abuse=never,
             )
     for row in read("humanebench_prompts"):
         yield _row(
-            "humanebench", row["text"], ("humanebench",), self_harm=no, self_harm_topic=no, violence=no, abuse=never
+            "humanebench", row["text"], ("humanebench",), self_harm=no, violence=no, abuse=never
         )
     for row in read("coconot_contrast"):
-        yield _row("coconot", row["text"], ("coconot",), self_harm=no, self_harm_topic=no, violence=no, abuse=never)
+        yield _row("coconot", row["text"], ("coconot",), self_harm=no, violence=no, abuse=never)
     for row in read("counsel_chat"):
         yield _row(
             "counsel_chat", row["text"], ("counsel_chat",), self_harm=(0, 0.1), violence=(0, 0.5), abuse=(0, 3.0)
         )
     for row in read("bailbench"):
         tag = "bailbench ordinary" if row["label"] == "ordinary" else "bailbench"
-        yield _row("bailbench", row["text"], (tag,), self_harm_topic=(0, 0.3), abuse=(0, 0.5))
+        yield _row("bailbench", row["text"], (tag,), abuse=(0, 0.5))
 
 
 def risk_rows() -> Iterator[Row]:
@@ -115,15 +115,16 @@ def risk_rows() -> Iterator[Row]:
             else ("ailuminate violent" if hazard == "vcr" else "ailuminate other")
         )
         violence = (0, 0.0) if hazard == "vcr" else (0, 0.3)
-        yield _row(
+        made = _row(
             "ailuminate",
             row["text"],
             (tag,),
             self_harm=(topic, 1.0),
-            self_harm_topic=(topic, 1.0),
             violence=violence,
             abuse=(0, 0.3),
         )
+        made.lang = lang
+        yield made
     for row in read("openai_moderation"):
         given = row["orig"].get("SH")
         if str(given) in {"0", "1"}:
@@ -134,7 +135,6 @@ def risk_rows() -> Iterator[Row]:
                 row["text"],
                 (tag,),
                 self_harm=(label, 1.0),
-                self_harm_topic=(label, 1.0 if label else 0.3),
             )
 
 
@@ -148,7 +148,9 @@ def _psysuicide(row: dict[str, Any]) -> Row:
         tags += ("psysuicide aggression",) if aggression else ("psysuicide aggression by others",)
     only_aggression = aggression and "ideation" not in classes and "suicide" not in classes
     self_harm = (risk, 0.3 * sure if only_aggression else sure)
-    return _row("psysuicide", row["text"], tags, self_harm=self_harm, violence=(aggression, sure), abuse=(0, 0.2))
+    made = _row("psysuicide", row["text"], tags, self_harm=self_harm, violence=(aggression, sure), abuse=(0, 0.2))
+    made.lang = "zh"
+    return made
 
 
 def _violence_weight(functionality: str, threat: int, hateful: int) -> float:
@@ -168,15 +170,17 @@ def hate_rows() -> Iterator[Row]:
             tag = ("threats" if threat else "hateful, no threat" if hateful else "not hateful") + suffix
             # Threats to single people, or to groups of no protected kind, are labelled "not hateful": no negatives.
             violence = (threat, weight * _violence_weight(row["orig"]["functionality"], threat, hateful))
-            yield _row(
+            made = _row(
                 name, row["text"], (f"hatecheck {tag}",), self_harm=(0, 0.3 * kept), violence=violence,
                 abuse=(hateful, (0.05 if hateful else 0.1) * kept),
             )  # fmt: skip
+            made.lang = row["lang"]
+            yield made
     for row in read("edos"):
         threat = int(row["label"] == "threat")
         tag = "edos threats" if threat else "edos not sexist" if row["label"] == "not_sexist" else "edos sexist"
         violence = (threat, 0.7 if threat else 0.5)
-        yield _row("edos", row["text"], (tag,), self_harm=(0, 0.5), self_harm_topic=(0, 0.1), violence=violence)
+        yield _row("edos", row["text"], (tag,), self_harm=(0, 0.5), violence=violence)
 
 
 def abuse_rows() -> Iterator[Row]:
@@ -193,7 +197,6 @@ def abuse_rows() -> Iterator[Row]:
             row["text"],
             tags,
             self_harm=(0, clean),
-            self_harm_topic=(0, 0.2 * clean),
             violence=(0, 0.5 * clean),
             abuse=(abusive, 0.0 if label == "tie" else 1.0),
         )

@@ -7,10 +7,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from datasets import Row
 
-from end_conversation_tool.watch.ngrams import BUCKETS, MAX_WORD_CHARS, neighbours, spell, units, words_of
+from end_conversation_tool.watch.ngrams import BUCKETS, neighbours, spell, units, words_of
 from end_conversation_tool.watch.normalise import plain, tokens
 
-FOLDS = 10
+FOLDS = 5
 SIMILAR = 0.6
 """Share of common n-grams (Jaccard) from which on two texts are near-duplicates."""
 
@@ -41,36 +41,17 @@ def units_of(text: str) -> list[str]:
 
 def bucket_matrix(texts: list[list[str]]) -> sp.csr_matrix:
     """Return a matrix of texts by buckets; as in the models, letters, and words, count ``1 / sqrt(their number)``."""
-    spelled = _spelled(texts)
     rows, columns, values = [], [], []
     for number, words in enumerate(texts):
-        known = [spelled[word[:MAX_WORD_CHARS]] for word in words]
-        different = {word[:MAX_WORD_CHARS]: None for word in words}
-        letters = np.concatenate([_NONE, *(spelled[word][0] for word in different)])
-        own = np.array([spelled[word][1] for word in different], np.uint32)
-        near = neighbours(np.array([one_hash for _, one_hash in known], np.uint32))
-        for part in (letters, np.concatenate([words_of(own), near])):
+        if not words:
+            continue
+        letters, _, hashes = spell(words)
+        for part in (letters, np.concatenate([words_of(hashes), *neighbours(hashes)])):
             rows.append(np.full(len(part), number))
             columns.append(part)
             values.append(np.full(len(part), max(len(part), 1) ** -0.5, np.float32))
     joined = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns).astype(np.int64)))
     return sp.csr_matrix(joined, shape=(len(texts), BUCKETS))
-
-
-_NONE = np.zeros(0, np.uint32)
-
-
-def _spelled(texts: list[list[str]]) -> dict[str, tuple[npt.NDArray[np.uint32], int]]:
-    """Return the letters' buckets and the hash of every word that occurs."""
-    vocabulary = list({word[:MAX_WORD_CHARS]: None for words in texts for word in words})
-    found: dict[str, tuple[npt.NDArray[np.uint32], int]] = {}
-    for start in range(0, len(vocabulary), _BLOCK):
-        block = vocabulary[start : start + _BLOCK]
-        letters, owners, hashes = spell(block)
-        order = np.argsort(owners, kind="stable")
-        ends = np.searchsorted(owners[order], np.arange(1, len(block)))
-        found.update(zip(block, zip(np.split(letters[order], ends), hashes.tolist(), strict=True), strict=True))
-    return found
 
 
 def unlike(candidates: list[Row], rows: list[Row]) -> list[Row]:

@@ -1,72 +1,92 @@
 """Train the models that ship with the package: ``make train``.
 
-The same rows, phrases and code give the same weights. Models fitted without each fold are kept beside them, in a
-build folder, for ``evaluate.py``: nothing is ever scored on a row that it was trained on.
+The same rows and code give the same weights. Models fitted without each fold are kept beside them, in a build folder,
+for ``evaluate.py``: nothing is ever scored on a row that it was trained on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from datasets import KINDS_ASSISTANT, KINDS_USER, Row, all_rows, data_folder
-from fit import ALWAYS, Fitted, fit_role, make_table
-from grouping import FOLDS, assign_folds, unlike
+from fit import Fitted, fit_role
+from grouping import FOLDS, assign_folds, units_of, unlike
 from written import WRITTEN, written_rows
 
-from end_conversation_tool.watch import model, text
-from end_conversation_tool.watch.model import LinearModels, read_models, save_models
+from end_conversation_tool.watch import model
+from end_conversation_tool.watch.language import VOCABULARY_FILE
+from end_conversation_tool.watch.model import save_models
+from end_conversation_tool.watch.ngrams import spell
 
 PROJECT = Path(__file__).resolve().parents[1]
-PACKAGE = Path(text.__file__).parent
+PACKAGE = Path(model.__file__).parent
 
 
 def build_folder() -> Path:
-    """Return the folder for models of this state of phrases, features and data; it changes when any of them does."""
-    sources = [PACKAGE / "ngrams.py", PACKAGE / "normalise.py", *PACKAGE.glob("*.txt"), *PACKAGE.glob("phrases/*.txt")]
+    """Return the folder for models of this state of features and data; it changes when any of them does."""
+    sources = [PACKAGE / "ngrams.py", PACKAGE / "normalise.py", PACKAGE / "look_alikes.txt", *WRITTEN.glob("*.txt")]
     sources += [Path(__file__).parent / name for name in ("datasets.py", "fit.py", "grouping.py", "written.py")]
-    sources += WRITTEN.glob("*.txt")
     digest = hashlib.sha256()
     for path in sorted(sources):
         digest.update(path.read_bytes())
     for path in sorted(data_folder().glob("*.jsonl")):
         digest.update(f"{path.name} {path.stat().st_size}".encode())
-    return PROJECT / "build" / "detectors" / digest.hexdigest()[:12]
+    return PROJECT / "build" / "watch" / digest.hexdigest()[:12]
 
 
-def train(rows: list[Row], folder: Path) -> None:
+def rows_with_folds() -> list[tuple[Row, int]]:
+    """Return every row, labelled and written, with its fold; written ones that are like a labelled one are left out."""
+    labelled = all_rows()
+    rows = labelled + unlike(list(written_rows()), labelled)
+    return list(zip(rows, assign_folds(rows).tolist(), strict=True))
+
+
+def train(rows: list[tuple[Row, int]], folder: Path) -> None:
     """Fit everything and write the models to ``folder``: ``final.npz`` and one file for each fold."""
     started = time.monotonic()
-    folds = assign_folds(rows)
     fitted: dict[str, Fitted] = {}
     for role, kinds in (("user", KINDS_USER), ("assistant", KINDS_ASSISTANT)):
-        chosen = [number for number, row in enumerate(rows) if row.role == role]
-        labelled = [rows[number] for number in chosen]
-        written = unlike([row for row in written_rows() if row.role == role], labelled)
-        everywhere = np.full(len(written), ALWAYS)
-        table = make_table(labelled + written, np.concatenate([folds[chosen], everywhere]), head=role == "assistant")
-        fitted[role] = fit_role(table, kinds)
-        print(f"{role}: {len(labelled)} labelled rows, {len(written)} written, {time.monotonic() - started:.0f} s")
+        chosen = [(row, fold) for row, fold in rows if row.role == role]
+        fitted[role] = fit_role([row for row, _ in chosen], np.array([fold for _, fold in chosen]), kinds)
+        print(f"{role}: {len(chosen)} rows, {time.monotonic() - started:.0f} s")
     folder.mkdir(parents=True, exist_ok=True)
     for fold in range(FOLDS):
-        save_models(folder / f"fold{fold}.npz", fitted["user"].folds[fold], fitted["assistant"].folds[fold])
-    save_models(folder / "final.npz", fitted["user"].final, fitted["assistant"].final)
+        save_models(folder / f"fold{fold}.npz", **{role: models.folds[fold] for role, models in fitted.items()})
+    save_models(folder / "final.npz", **{role: models.final for role, models in fitted.items()})
 
 
-def fold_models(rows: list[Row]) -> list[LinearModels]:
-    """Return the models fitted without each fold; trains them where there are none for this state of things."""
+def save_vocabulary(rows: list[tuple[Row, int]], path: Path) -> None:
+    """Write the hashes of the words that occur in more than one text: in English, and in any language."""
+    seen: dict[str, Counter[int]] = {"english": Counter(), "covered": Counter()}
+    for row, _ in rows:
+        words = [word for word in units_of(row.text) if word.isalpha()]
+        hashes = set(spell(words)[2].tolist()) if words else set()
+        seen["covered"].update(hashes)
+        if row.lang == "en":
+            seen["english"].update(hashes)
+    vocabularies = {
+        name: np.array(sorted(word for word, texts in counts.items() if texts > 1), np.uint32)
+        for name, counts in seen.items()
+    }
+    np.savez_compressed(path, allow_pickle=False, **vocabularies)
+
+
+def trained(rows: list[tuple[Row, int]]) -> Path:
+    """Return the folder of the models fitted without each fold; trains them where there are none for this state."""
     folder = build_folder()
     if not (folder / "final.npz").exists():
         train(rows, folder)
-    return [read_models((folder / f"fold{fold}.npz").read_bytes()) for fold in range(FOLDS)]
+    return folder
 
 
 if __name__ == "__main__":
-    everything = all_rows()
-    target = build_folder()
-    train(everything, target)
+    everything = rows_with_folds()
+    save_vocabulary(everything, PACKAGE / VOCABULARY_FILE)
+    target = trained(everything)
     shipped = PACKAGE / model.WEIGHTS_FILE
     shipped.write_bytes((target / "final.npz").read_bytes())
     print(f"wrote {shipped.relative_to(PROJECT)}, {shipped.stat().st_size / 1e6:.2f} MB")

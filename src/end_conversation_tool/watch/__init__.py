@@ -1,26 +1,19 @@
-"""Detectors: what was said, and whether somebody may be at risk."""
+"""The risk watch: what a user says is looked at offline, at once, for signs that somebody may be at risk."""
 
 from __future__ import annotations
 
-from end_conversation_tool._core.messages import ObservedMessage
-from end_conversation_tool.watch.base import RISK_KINDS, Answer, Detector, DetectorSuite, Signal, SignalKind
-from end_conversation_tool.watch.native import NativeRefusalDetector
-from end_conversation_tool.watch.text import TextDetector
+from end_conversation_tool._core.vocabulary import RiskGrade, RiskKind
+from end_conversation_tool.watch.risk import RiskWatcher, Sighting
+from end_conversation_tool.watch.text import TextWatcher
+from end_conversation_tool.watch.watch import RiskWatch, default_watch, surest
 
 __all__ = [
-    "RISK_KINDS",
-    "Answer",
-    "Detector",
-    "DetectorSuite",
-    "NativeRefusalDetector",
-    "ObservedMessage",
-    "Signal",
-    "SignalKind",
-    "TextDetector",
-    "default_detectors",
+    "RiskGrade",
+    "RiskKind",
+    "RiskWatch",
+    "RiskWatcher",
+    "Sighting",
+    "TextWatcher",
+    "default_watch",
+    "surest",
 ]
-
-
-def default_detectors() -> DetectorSuite:
-    """Return the detectors that are used unless you choose others: provider signals, phrases and small models."""
-    return DetectorSuite([NativeRefusalDetector(), TextDetector()])

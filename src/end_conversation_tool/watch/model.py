@@ -1,12 +1,8 @@
-"""Small linear models over hashed n-grams and phrase counts, and the file that holds their weights.
+"""Small linear models over hashed n-grams, and the file that holds their weights.
 
-A model's score is ``sum of the weights of letters / sqrt(number of letter n-grams) + sum of the weights of words, pairs
-and triples / sqrt(their number) + dense weights * dense features + bias``; made a probability by a logistic function
-that was fitted on held-out scores. Where a role's models look at the beginning of a text apart, its first words count
-once more, with weights of their own.
-
-What a word adds by itself is summed up when it is first met and remembered, for all models of a role at once: weights
-and words alone decide it, so that it cannot go out of date. The memory is bounded and begins anew when it is full.
+A model's score of some words in a row is ``sum of the weights of their letters / sqrt(number of letter n-grams) + sum of
+the weights of the words, pairs and triples / sqrt(their number) + bias``, made a probability by a logistic function that
+was fitted on held-out scores. All sums are running ones, so that any number of parts of one text cost what the text does.
 
 The file is a numpy archive of plain arrays (read with ``allow_pickle=False``): bucket weights as 8-bit integers with
 a scale for each model, everything else as 32-bit floats.
@@ -16,10 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from dataclasses import dataclass, fields
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,200 +22,118 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from end_conversation_tool.watch.ngrams import BUCKETS, MAX_WORD_CHARS, Array, neighbours, spell, words_of
+from end_conversation_tool.watch.ngrams import BUCKETS, neighbours, spell, words_of
 
-__all__ = ["HEAD_WORDS", "LinearModels", "RoleModels", "load_models", "read_models", "save_models"]
-
-HEAD_WORDS = 40
-"""Words at the beginning of a reply that count once more, as its beginning."""
-
-MAX_REMEMBERED = 1 << 15
-"""Words that a role's models remember at most."""
-
-_Floats = npt.NDArray[np.float32]
-_Table = npt.NDArray[np.int8]
-
+__all__ = ["LinearModels", "load_models", "read_models", "save_models", "shipped_version"]
 
 WEIGHTS_FILE = "weights.npz"
 """Name of the file with the weights, beside this module."""
 
-
-class _Memory:
-    """What words add by themselves: a row of sums for each word met, and its hash.
-
-    A row holds, for each table, the letters' sum and the word's own weight, for each kind; last, how many n-grams of
-    letters the word has. Rows are written before their word can be found, and never changed: readers need no lock.
-    """
-
-    def __init__(self, tables: Sequence[_Table]) -> None:
-        self._tables, self._adding = tables, threading.Lock()
-        self._places: dict[str, int] = {}
-        width = sum(2 * table.shape[1] for table in tables) + 1
-        self.rows = np.zeros((MAX_REMEMBERED, width), np.float32)
-        self.hashes = np.zeros(MAX_REMEMBERED, np.uint32)
-
-    def places(self, words: Sequence[str]) -> list[int] | None:
-        """Return the row of each word, adding those not met before; None where there is no room left for them."""
-        try:
-            return [self._places[word] for word in words]
-        except KeyError:
-            words = [word[:MAX_WORD_CHARS] for word in words]  # a longer one would take memory without end
-            with self._adding:
-                fits = self._add([word for word in dict.fromkeys(words) if word not in self._places])
-        return [self._places[word] for word in words] if fits else None
-
-    def _add(self, words: list[str]) -> bool:
-        first, last = len(self._places), len(self._places) + len(words)
-        if last > MAX_REMEMBERED:
-            return False
-        if words:
-            letters, owners, hashes = spell(words)
-            own = words_of(hashes)
-            columns = []
-            for table in self._tables:
-                weights = table.take(letters, axis=0)
-                columns += [np.bincount(owners, column, len(words)) for column in weights.T]
-                columns += list(table.take(own, axis=0).T)
-            columns.append(np.bincount(owners, minlength=len(words)))
-            self.rows[first:last] = np.stack(columns, axis=1)
-            self.hashes[first:last] = hashes
-            self._places.update(zip(words, range(first, last), strict=True))
-        return True
+_Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class RoleModels:
-    """The models for the messages of one role.
+class LinearModels:
+    """Models that look at the same n-grams.
 
     Attributes:
         kinds: Names of the kinds, in the order of the columns.
         table: Bucket weights, 8 bits, ``(buckets, kinds)``.
-        beginning: The same for the first words of a text, or with no rows where they do not count apart.
-        scale: What one step of the tables means, for each kind.
-        dense: Weights of the dense features, ``(features, kinds)``.
+        scale: What one step of the table means, for each kind.
         bias: One for each kind.
         calibration: Slope and offset of the logistic function, ``(2, kinds)``.
-        thresholds: Scores, calibrated, from which on a *no* is faint, the answer is *don't know*, and it is *yes*, for
-            texts without and with Chinese characters: ``(2, 3, kinds)``.
+        limits: Calibrated scores from which on something is possible, and clear: ``(2, kinds)``.
     """
 
     kinds: tuple[str, ...]
-    table: _Table
-    beginning: _Table
+    table: npt.NDArray[np.int8]
     scale: _Floats
-    dense: _Floats
     bias: _Floats
     calibration: _Floats
-    thresholds: _Floats
+    limits: _Floats
 
-    def scores(self, words: Sequence[str], dense: Sequence[float]) -> _Floats:
-        """Return a calibrated score, 0 to 1, for each kind.
+    def scores(self, words: Sequence[str], spans: Sequence[tuple[int, int]]) -> _Floats:
+        """Return calibrated scores, 0 to 1: a row for each span, a column for each kind.
 
         Args:
             words: Tokens, Chinese ones split into pairs of characters (see :func:`.ngrams.units`).
-            dense: The dense features of the text.
+            spans: Parts of them, as first word and end. An empty one gets what the bias says.
         """
-        raw = np.asarray(dense, np.float32) @ self.dense + self.bias
-        if words:
-            raw += self._bucket_score(words) * self.scale
+        raw = np.tile(self.bias, (len(spans), 1))
+        if words and spans:
+            raw += self._weigh(words, np.asarray(spans)) * self.scale
         return np.asarray(1.0 / (1.0 + np.exp(-raw * self.calibration[0] - self.calibration[1])), np.float32)
 
-    @cached_property
-    def limits(self) -> dict[str, list[list[float]]]:
-        """For each kind, ``[[faint, doubt, yes], [faint, doubt, yes]]`` without and with Chinese characters."""
-        return {kind: self.thresholds[:, :, column].tolist() for column, kind in enumerate(self.kinds)}
-
-    @cached_property
-    def about(self) -> dict[str, list[tuple[str, list[list[float]]]]]:
-        """For each subject, such as ``self_harm``, the models that are about it, with their limits."""
-        subjects = {kind for kind in self.kinds if not any(kind.startswith(f"{other}_") for other in self.kinds)}
-        return {
-            subject: [(kind, limits) for kind, limits in self.limits.items() if kind.startswith(subject)]
-            for subject in subjects
-        }
-
-    def _bucket_score(self, words: Sequence[str]) -> _Floats:
-        memory = self._memory
-        places = memory.places(words)
-        while places is None:
-            # Begin anew; who still reads the old memory is not disturbed. A text has fewer words than fit.
-            self.__dict__["_memory"] = memory = _Memory(self._tables)
-            places = memory.places(words)
-        total = _score(self.table, places, memory, 0)
-        if len(self.beginning):
-            total += _score(self.beginning, places[:HEAD_WORDS], memory, 2 * len(self.kinds))
-        return total
-
-    @property
-    def _tables(self) -> tuple[_Table, ...]:
-        return (self.table, self.beginning) if len(self.beginning) else (self.table,)
-
-    @cached_property
-    def _memory(self) -> _Memory:
-        return _Memory(self._tables)
+    def _weigh(self, words: Sequence[str], spans: npt.NDArray[Any]) -> _Floats:
+        letters, owners, hashes = spell(words)
+        begin, end = spans.T
+        counts = np.searchsorted(owners, spans)
+        weights = self.table.take(letters, axis=0)
+        total = np.asarray(_between(weights, *counts.T) * _inverse_root(counts[:, 1] - counts[:, 0]), np.float32)
+        own, number = np.zeros_like(total), np.zeros(len(spans), np.int64)
+        for width, part in enumerate((words_of(hashes), *neighbours(hashes)), start=1):
+            last = np.maximum(begin, end - width + 1)
+            own += _between(self.table.take(part, axis=0), np.minimum(begin, len(part)), np.minimum(last, len(part)))
+            number += last - begin
+        return total + np.asarray(own * _inverse_root(number), np.float32)
 
 
-def _score(table: _Table, places: list[int], memory: _Memory, column: int) -> _Floats:
-    """Sum the weights of words, each counted once, and of their neighbours in order."""
-    kinds = table.shape[1]
-    different = list(set(places))
-    sums = memory.rows.take(different, axis=0).sum(axis=0)
-    near: Array = neighbours(memory.hashes.take(places))
-    beside = table.take(near, axis=0).sum(axis=0, dtype=np.float32)
-    letters, own = sums[column : column + kinds], sums[column + kinds : column + 2 * kinds]
-    score: _Floats = letters * (sums[-1] or 1.0) ** -0.5 + (own + beside) * (len(different) + len(near)) ** -0.5
-    return score
+def _between(weights: npt.NDArray[Any], begin: npt.NDArray[Any], end: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the sum of the rows of each span."""
+    running = np.zeros((len(weights) + 1, weights.shape[1]), np.int64)
+    np.cumsum(weights, axis=0, out=running[1:])
+    return np.asarray(running[end] - running[begin])
 
 
-@dataclass(frozen=True, slots=True)
-class LinearModels:
-    """The models of both roles.
-
-    Attributes:
-        version: Digest of the weights, 8 hexadecimal digits.
-        user: Models for messages of the user.
-        assistant: Models for replies of the assistant.
-    """
-
-    version: str
-    user: RoleModels
-    assistant: RoleModels
+def _inverse_root(number: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.asarray(np.maximum(number, 1) ** -0.5)[:, None]
 
 
-_FIELDS = ("table", "beginning", "scale", "dense", "bias", "calibration", "thresholds")
-
-
-def save_models(path: Path, user: RoleModels, assistant: RoleModels) -> None:
-    """Write the weights of both roles to ``path``; the same weights give the same bytes."""
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for name, role in (("user", user), ("assistant", assistant)):
-        arrays |= {f"{name}_{field}": getattr(role, field) for field in _FIELDS}
-        arrays[f"{name}_kinds"] = np.array(role.kinds)
+def save_models(path: Path, **roles: LinearModels) -> None:
+    """Write the models of each role to ``path``; the same weights give the same bytes."""
+    arrays = {
+        f"{role}_{field.name}": np.asarray(getattr(models, field.name))
+        for role, models in roles.items()
+        for field in fields(models)
+    }
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def read_models(content: bytes) -> LinearModels:
-    """Read weights.
+def read_models(content: bytes, role: str) -> LinearModels:
+    """Read the models of one role, ``user`` or ``assistant``.
 
     Raises:
-        ValueError: The content is no such archive, or its tables do not fit this version's buckets.
+        ValueError: The content is no such archive, or its table does not fit this version's buckets.
     """
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        user, assistant = (_role(archive, name) for name in ("user", "assistant"))
-    return LinearModels(hashlib.sha256(content).hexdigest()[:8], user, assistant)
+        return _role(archive, role)
 
 
-def _role(archive: Mapping[str, npt.NDArray[Any]], name: str) -> RoleModels:
-    fields = {field: archive[f"{name}_{field}"] for field in _FIELDS}
-    kinds = tuple(str(kind) for kind in archive[f"{name}_kinds"])
-    for part, sizes in (("table", {BUCKETS}), ("beginning", {0, BUCKETS})):
-        shape = fields[part].shape
-        if len(shape) != 2 or shape[0] not in sizes or shape[1] != len(kinds):  # noqa: PLR2004 - rows and columns
-            raise ValueError(f"weights of {name}: {part} has shape {shape}, not {(BUCKETS, len(kinds))}")
-    return RoleModels(kinds=kinds, **fields)
+def _role(archive: Mapping[str, npt.NDArray[Any]], role: str) -> LinearModels:
+    values = {field.name: archive[f"{role}_{field.name}"] for field in fields(LinearModels)}
+    kinds = tuple(map(str, values.pop("kinds")))
+    if values["table"].shape != (BUCKETS, len(kinds)):
+        raise ValueError(f"weights of {role}: table has shape {values['table'].shape}, not {(BUCKETS, len(kinds))}")
+    return LinearModels(kinds, **values)
 
 
 @cache
-def load_models() -> LinearModels:
-    """Return the weights shipped with the package, read once a process."""
-    return read_models((resources.files(__package__) / WEIGHTS_FILE).read_bytes())
+def load_models(role: str) -> LinearModels:
+    """Return the weights shipped with the package for one role, read once a process."""
+    return read_models(_shipped(), role)
+
+
+@cache
+def _shipped() -> bytes:
+    return (resources.files(__package__) / WEIGHTS_FILE).read_bytes()
+
+
+@cache
+def shipped_version() -> str:
+    """Return a digest of everything shipped that answers depend on, 8 hexadecimal digits."""
+    folder = resources.files(__package__)
+    entries = [*folder.joinpath("phrases").iterdir(), folder / WEIGHTS_FILE, folder / "look_alikes.txt"]
+    digest = hashlib.sha256()
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        digest.update(entry.read_bytes())
+    return digest.hexdigest()[:8]

@@ -1,9 +1,7 @@
 """What the linear models look at: the letters of words, the words, and words with their neighbours, hashed.
 
-A word's n-grams of 2 to 5 letters, its ends included, and the word itself do not depend on what stands round it: what
-they weigh is summed up once and remembered (see :mod:`.model`). What is left for each text are pairs and triples of
-neighbouring words. Chinese text, which has no spaces, is read as if each pair of neighbouring characters were a word.
-Each n-gram is hashed to one of :data:`BUCKETS` buckets, those of letters to the lower half, those of words to the upper
+A word's n-grams of 2 to 5 letters, its ends included, the word itself, and pairs and triples of neighbouring words.
+Chinese text, which has no spaces, is read as if each pair of neighbouring characters were a word. Each n-gram is hashed to one of :data:`BUCKETS` buckets, those of letters to the lower half, those of words to the upper
 one, with numpy over arrays of code points.
 """
 
@@ -52,6 +50,8 @@ def units(words: Sequence[str]) -> list[str]:
 def spell(words: Sequence[str]) -> tuple[Array, npt.NDArray[np.int64], Array]:
     """Return the buckets of the letters of words, the place in ``words`` of the word of each, and a hash of each word.
 
+    The letters are in the order of the words.
+
     Args:
         words: At least one word; each of at least one character.
     """
@@ -71,7 +71,8 @@ def spell(words: Sequence[str]) -> tuple[Array, npt.NDArray[np.int64], Array]:
     place = (np.arange(len(points)) - starts[owner]).astype(np.uint32)
     mixed *= (place * _TWO + _ONE) * _IN_WORD
     whole: Array = np.add.reduceat(mixed, starts).astype(np.uint32, copy=False)
-    return _bucket(np.concatenate(hashes)), np.concatenate(owners), whole
+    order = np.argsort(joined := np.concatenate(owners), kind="stable")
+    return _bucket(np.concatenate(hashes))[order], joined[order], whole
 
 
 def words_of(hashes: Array) -> Array:
@@ -79,10 +80,11 @@ def words_of(hashes: Array) -> Array:
     return _bucket(hashes * _MIX) | _OF_WORDS
 
 
-def neighbours(hashes: Array) -> Array:
-    """Return the buckets of the pairs and triples of neighbouring words, from the words' hashes in their order."""
+def neighbours(hashes: Array) -> tuple[Array, Array]:
+    """Return the buckets of the pairs, and of the triples, of neighbouring words, from the words' hashes in order."""
     pairs = hashes[:-1] * _SECOND + hashes[1:]
-    return _bucket(np.concatenate((pairs, pairs[:-1] * _THIRD + hashes[2:])) * _MIX) | _OF_WORDS
+    triples = pairs[:-1] * _THIRD + hashes[2:]
+    return _bucket(pairs * _MIX) | _OF_WORDS, _bucket(triples * _MIX) | _OF_WORDS
 
 
 def _bucket(hashed: Array) -> Array:

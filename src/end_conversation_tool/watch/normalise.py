@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache, lru_cache
+from functools import cache
 from importlib import resources
 from string import ascii_lowercase
 
@@ -27,9 +27,8 @@ _EMOJI = {
 
 _LEET_LETTERS = "0134578@$"
 _LEET = str.maketrans(_LEET_LETTERS, "oieastbas")
-_LEET_TOKEN = re.compile(r"[a-z@$]*(?:[a-z][0134578@$]|[0134578@$][a-z])[a-z0134578@$]*")
-_LEET_RUN = ascii_lowercase + _LEET_LETTERS
-_LEET_WORD = re.compile(r"[a-z0134578@$]+")
+_LEET_RUN = re.compile(rf"[a-z{_LEET_LETTERS}]+")
+_MIXED = re.compile(rf"[a-z][{_LEET_LETTERS}]|[{_LEET_LETTERS}][a-z]")
 _SHORTHAND = {
     "4ever": "forever", "4eva": "forever", "b4": "before", "h8": "hate", "h8s": "hates", "gr8": "great", "l8": "late",
     "l8r": "later", "m8": "mate", "w8": "wait", "no1": "no one", "any1": "anyone", "some1": "someone",
@@ -47,7 +46,6 @@ _TO = re.compile(r" 2 ?(?=[a-z])")
 _LETTER_WORDS = frozenset("ainruy")
 """Letters that are words, or are said for one: r is are, u is you, y is why, n is and."""
 
-_MAY_BE_LETTER = re.compile(r"[0134578@$](?:(?=[a-z@$])|(?<=[a-z@$].))")
 _SINGLE_LETTERS = re.compile(r"[ .\-_*][a-z][ .\-_*][a-z](?![^\W_])")
 _SPELLED_OUT = re.compile(r"(?<![^\W_])(?:[a-z]([ .\-_*]))(?:[a-z]\1)+[a-z](?![^\W_])")
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
@@ -92,7 +90,7 @@ _MASKED = [
 """Words of which letters were replaced by stars."""
 
 _CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]{1,400}`", re.DOTALL)
-_QUOTED_LINE = re.compile(r"^[ \t]*(?:>|&gt;|\|).*$", re.MULTILINE)
+_QUOTED_LINE = re.compile(r"^[ \t]{0,8}(?:>|&gt;|\|).*$", re.MULTILINE)
 _QUOTE_PAIRS = (
     ('"', '"'),
     ("\N{LEFT DOUBLE QUOTATION MARK}", "\N{RIGHT DOUBLE QUOTATION MARK}"),
@@ -101,26 +99,19 @@ _QUOTE_PAIRS = (
     ("\N{LEFT CORNER BRACKET}", "\N{RIGHT CORNER BRACKET}"),
 )
 _QUOTATION = re.compile(
-    "|".join(f"{opening}[^{closing}]{{2,2000}}[{closing}]" for opening, closing in _QUOTE_PAIRS)
+    # No opening mark within: a run of them would be read again from each.
+    "|".join(f"{opening}[^{opening}{closing}]{{2,2000}}[{closing}]" for opening, closing in _QUOTE_PAIRS)
     # Single quotes only where they cannot be apostrophes.
-    + "|(?<![^\\W_])['\N{LEFT SINGLE QUOTATION MARK}](?=\\S)[^'\N{RIGHT SINGLE QUOTATION MARK}\n]{2,500}"
+    + "|(?<![^\\W_])['\N{LEFT SINGLE QUOTATION MARK}](?=\\S)"
+    + "[^'\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\n]{2,500}"
     + "['\N{RIGHT SINGLE QUOTATION MARK}](?![^\\W_])"
 )
-_OPENING = "".join(opening for opening, _ in _QUOTE_PAIRS) + "\N{LEFT SINGLE QUOTATION MARK}"
-"""Marks that may open a quotation, the single one apart that may be an apostrophe."""
-
 _FIELDS = ("from", "subject", "de", "von", "da", "betreff", "objet", "asunto")
 _WROTE = ("wrote", "writes", "schrieb", "escribio")
-_HEADERS = (*_FIELDS, *_WROTE)
-_LONGEST_HEADER = max(map(len, _HEADERS))
 _REPORTED = re.compile(
-    rf"^[ \t]*(?:{'|'.join(_FIELDS)}|on .{{3,80}} wrote|[\w .]{{1,40}} (?:{'|'.join(_WROTE)}))[ \t]*:.*$",
+    rf"^[ \t]{0,8}(?:{'|'.join(_FIELDS)}|on .{{3,80}} wrote|[\w .]{{1,40}} (?:{'|'.join(_WROTE)}))[ \t]*:.*$",
     re.MULTILINE | re.IGNORECASE,
 )
-_ASCII = frozenset(map(chr, range(128)))
-_FEW = 16
-"""Number of characters up to which replacing one after the other is quicker than a table."""
-
 _CJK = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 
 
@@ -150,36 +141,18 @@ def _fold_table() -> dict[int, str | None]:
 
 
 def fold(text: str) -> str:
-    """Fold letter forms: lower case, no accents, no invisible characters, look-alikes read as Latin."""
-    lowered = text.lower()
-    if text.isascii():
-        return lowered
-    folded = {char: _fold_alone(char) for char in set(lowered) - _ASCII}
-    if None in folded.values():
-        return _fold_together(lowered)
-    changed = {char: read_as for char, read_as in folded.items() if read_as is not None and read_as != char}
-    if len(changed) > _FEW or not "".join(changed.values()).isascii():
-        return lowered.translate({ord(char): read_as for char, read_as in changed.items()})
-    for char, read_as in changed.items():
-        lowered = lowered.replace(char, read_as)
-    return lowered
+    """Fold letter forms: lower case, no accents, no invisible characters, look-alikes read as Latin.
 
-
-def _fold_together(lowered: str) -> str:
-    """Fold text in lower case with all of its characters in view."""
-    return unicodedata.normalize("NFKD", lowered.translate(_fold_table())).lower().translate(_fold_table())
-
-
-@lru_cache(maxsize=8192)
-def _fold_alone(char: str) -> str | None:
-    """Fold one character, or return ``None`` where the characters beside it may matter.
-
-    They matter to the order of combining characters that stay, and to the lower case of a capital sigma.
+    Each character by itself: put in canonical order together, a run of combining marks would take quadratic time.
     """
-    decomposed = unicodedata.normalize("NFKD", char.translate(_fold_table()))
-    folded = decomposed.lower().translate(_fold_table())
-    alone = "\N{GREEK CAPITAL LETTER SIGMA}" not in decomposed and not any(map(unicodedata.combining, folded))
-    return folded if alone else None
+    if text.isascii():
+        return text.lower()
+    return text.translate({ord(char): _fold_alone(char) for char in set(text)})
+
+
+def _fold_alone(char: str) -> str:
+    table = _fold_table()
+    return unicodedata.normalize("NFKD", char.lower().translate(table)).lower().translate(table)
 
 
 def plain(text: str) -> str:
@@ -189,41 +162,21 @@ def plain(text: str) -> str:
         for masked, word in _MASKED:
             folded = masked.sub(word, folded)
     if any(map(folded.__contains__, _LEET_LETTERS)):
-        folded = _read_digits(folded)
+        folded = _LEET_RUN.sub(_read_digits, folded)
     if _SINGLE_LETTERS.search(folded):
         folded = _SPELLED_OUT.sub(_join, folded)
-    if _may_be_stretched(folded):
-        folded = _REPEATED.sub(_shrink, folded)
-    return folded
+    return _REPEATED.sub(_shrink, folded)
 
 
-def _read_digits(text: str) -> str:
-    """Read the digits in words as the letters, or the words, that they stand for."""
-    pieces, end = list[str](), 0
-    for match in _MAY_BE_LETTER.finditer(text):
-        if match.start() >= end:
-            before = text[end : match.start()].rstrip(_LEET_RUN)
-            begin = end + len(before)
-            word = _LEET_WORD.match(text, begin)
-            if word:
-                pieces += (before, _LEET_TOKEN.sub(_read_word, word[0]))
-                end = word.end()
-    return "".join([*pieces, text[end:]])
-
-
-def _read_word(match: re.Match[str]) -> str:
-    return _SHORTHAND.get(match[0]) or match[0].translate(_LEET)
-
-
-def _may_be_stretched(text: str) -> bool:
-    """Whether some character may occur three times in a row.
-
-    The text is taken for one large number, of which every character is compared with the two before it at once.
-    """
-    data, width = (text.encode(), 1) if text.isascii() else (text.encode("utf-32-be", "surrogatepass"), 4)
-    number = int.from_bytes(data, "big")
-    differs = number ^ (number >> 8 * width)
-    return bytes(width) in (differs | differs >> 8 * width).to_bytes(len(data), "big")
+def _read_digits(match: re.Match[str]) -> str:
+    """Read the digits in a word as the letters, or the words, that they stand for, from the first beside a letter."""
+    run = match[0]
+    mixed = _MIXED.search(run)
+    if mixed is None:
+        return run
+    begin = len(run[: mixed.start()].rstrip(f"{ascii_lowercase}@$"))
+    word = run[begin:]
+    return run[:begin] + (_SHORTHAND.get(word) or word.translate(_LEET))
 
 
 def _join(match: re.Match[str]) -> str:
@@ -274,23 +227,6 @@ def compact(plain_text: str) -> str:
 
 def own_voice(text: str) -> str:
     """Return ``text`` without code, quoted lines, quotations and mail headers: what the user says themselves."""
-    if "`" in text or "~~~" in text:
-        text = _CODE.sub(" ", text)
-    if ">" in text or "&gt;" in text or "|" in text:
-        text = _QUOTED_LINE.sub(" ", text)
-    if ":" in text and any(map(_may_be_header, text.split(":")[:-1])):
-        text = _REPORTED.sub(" ", text)
-    if any(map(text.__contains__, _OPENING)) or any(map(_is_no_apostrophe, text.split("'")[:-1])):
-        text = _QUOTATION.sub(" ", text)
+    for shown in (_CODE, _QUOTED_LINE, _REPORTED, _QUOTATION):
+        text = shown.sub(" ", text)
     return text
-
-
-def _may_be_header(before: str) -> bool:
-    """Whether what stands before a colon may be the head of a quoted mail."""
-    tail = before.rstrip(" \t")[-_LONGEST_HEADER:]
-    return not tail.isascii() or tail.lower().endswith(_HEADERS)
-
-
-def _is_no_apostrophe(before: str) -> bool:
-    """Whether a single quotation mark after ``before`` may open a quotation: it does not follow a letter."""
-    return not before[-1:].isalnum()

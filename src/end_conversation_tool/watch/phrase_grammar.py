@@ -19,10 +19,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
-from importlib import resources
 
-__all__ = ["SHORT_STEM", "is_literal", "literal", "parts", "read_sections", "regex", "spaced", "split"]
+__all__ = ["parts", "read_sections", "regex", "split"]
 
 SHORT_STEM = 3
 """Letters that a stem with a star must have to be a trigger."""
@@ -34,10 +32,6 @@ _GAPS = {
     "~~~": r"(?:[^\s.!?]+ ){0,12}",
     "...": r"(?:\S+ ){0,40}?",
 }
-_RARE = 0.02
-"""How common a word is of which nothing is known."""
-
-_IS_NO_WORD = re.compile(r"[()|~^$]|^(?:\.\.\.|[?!.,])$")
 _ELEMENT = re.compile(r"\([^()]*(?:\([^()]*\)[^()]*)*\)[?*]?|\S+")
 
 
@@ -84,73 +78,33 @@ def split(body: str) -> list[str]:
     return [*parts, current]
 
 
-def parts(phrase: str) -> list[dict[str, list[str]]]:
-    """Return the required parts of a phrase: of each, one alternative must occur. The part of rarest words comes first.
+def parts(phrase: str) -> list[frozenset[str]]:
+    """Return the required parts of a phrase, the one of the longest words first: of each, one word must be in the text.
 
     Returns:
-        For each part, its triggers, each with the strings of which one must be in a line of tokens that each have a
-        space before and after.
+        For each part its triggers: words, and stems with a star.
 
     Raises:
         ValueError: No part of the phrase is required.
     """
-    found: list[tuple[float, int, dict[str, list[str]]]] = []
-    for element in _required(phrase):
-        words = [word for word in map(_rarest, element) if word]
-        if words and len(words) == len(element):
-            ways: dict[str, list[str]] = {word: [] for word in words}
-            for word, alternative in zip(words, element, strict=True):
-                ways[word].append(literal(alternative) or spaced(word))
-            found.append((sum(_common(word) for word in ways), len(ways), ways))
+    found = [part for element in _ELEMENT.findall(phrase) if (part := _triggers(element))]
     if not found:
         raise ValueError(f"phrase without a required word: {phrase!r}")
-    return [part for *_, part in sorted(found, key=lambda part: part[:2])]
+    return sorted(found, key=lambda part: min(map(len, part)), reverse=True)
 
 
-def _required(phrase: str) -> list[list[str]]:
-    """Return the alternatives of each element of a phrase that is required; words that follow each other are one."""
-    required: list[list[str]] = []
-    run: list[str] = []
-    for element in [*_ELEMENT.findall(phrase), "^"]:
-        if not element.startswith("(") and element not in _GAPS and element not in "^$?!.":
-            run.append(element)
-            continue
-        if run:
-            required.append([" ".join(run)])
-            run = []
-        if element.startswith("(") and not element.endswith((")?", ")*")):
-            required.append(split(element[1:-1]))
-    return required
+def _triggers(element: str) -> frozenset[str]:
+    """Return the words of which one must be there for an element; none where it does not need any."""
+    if element.startswith("("):
+        ways = [] if element.endswith((")?", ")*")) else split(element[1:-1])
+        longest = [max(map(_triggers, _ELEMENT.findall(way)), key=_shortest, default=frozenset()) for way in ways]
+        return frozenset().union(*longest) if all(longest) else frozenset()
+    is_word = element not in _GAPS and element not in "^$?!.," and len(element.rstrip("*")) >= element.count("*") * SHORT_STEM
+    return frozenset([element] if is_word else [])
 
 
-def literal(alternative: str) -> str | None:
-    """Return the string that an alternative is in a line of tokens, where it is no more than words."""
-    words = alternative.split()
-    if not words or any(_IS_NO_WORD.search(word) for word in words) or any(word.endswith("*") for word in words[:-1]):
-        return None
-    return spaced(" ".join(words))
-
-
-def is_literal(phrase: str) -> bool:
-    """Whether a phrase is found wherever one of the strings of its only part is."""
-    body = phrase[1:-1] if re.fullmatch(r"\(.*\)", phrase) else phrase
-    return all(literal(alternative) for alternative in split(body))
-
-
-def spaced(words: str) -> str:
-    """Return words as they are in a line of tokens; of a stem with a star, only the stem."""
-    return f" {words[:-1]}" if words.endswith("*") and len(words) > 1 else f" {words} "
-
-
-def _rarest(alternative: str) -> str | None:
-    """Return the word of an alternative that is rarest: least common, then longest. None where there is none."""
-    words = [
-        word
-        for word in _ELEMENT.findall(alternative)
-        if not word.startswith(("(", "~", "^", "$", "?", "!", ".", ","))
-        and not (word.endswith("*") and len(word.rstrip("*")) < SHORT_STEM)
-    ]
-    return max(words, key=lambda word: (-_common(word), len(word)), default=None)
+def _shortest(part: frozenset[str]) -> int:
+    return min(map(len, part), default=0)
 
 
 def read_sections(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -172,16 +126,3 @@ def read_sections(text: str) -> Iterator[tuple[str, list[str]]]:
             phrases.append(line)
     if section:
         yield section, phrases
-
-
-def _common(word: str) -> float:
-    """Return how common a word is, roughly: a share of the messages that hold it."""
-    return _common_words().get(word, _RARE)
-
-
-@cache
-def _common_words() -> dict[str, float]:
-    """Return the words of ``common_words.txt``, in which the place of a word says how common it is."""
-    text = (resources.files(__package__) / "common_words.txt").read_text(encoding="utf-8")
-    words = [word for line in text.splitlines() if not line.startswith("#") for word in line.split()]
-    return {word: 1 / (1 + place / 40) for place, word in enumerate(words)}

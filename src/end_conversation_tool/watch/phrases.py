@@ -1,168 +1,156 @@
-"""Phrase rules: what people say, written down, in twelve languages.
+"""Phrase rules: what people say, written down: signs of risk and insults in twelve languages, the rest in English.
 
-The phrases live in ``phrases/*.txt``, in the small language of :mod:`phrase_grammar`. Which of
-them are tried on a text is the matter of :mod:`phrase_index`.
+The phrases live in ``phrases/*.txt``, in the small language of :mod:`phrase_grammar`. A rule is tried on a sentence only
+where a word of each of its required parts is in it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Iterable, Iterator, Set
+from functools import cache, cached_property
 from importlib import resources
 
 from end_conversation_tool.watch.normalise import fold
-from end_conversation_tool.watch.phrase_chinese import ChineseSection
-from end_conversation_tool.watch.phrase_grammar import read_sections, regex, split
-from end_conversation_tool.watch.phrase_index import PhraseIndex, Rule
+from end_conversation_tool.watch.phrase_grammar import parts, read_sections, regex, split
 
-__all__ = ["PhraseBook", "PhraseHits", "load_phrases"]
+__all__ = ["PhraseBook", "Rule", "load_phrases"]
+
+MAX_WORK = 400_000
+"""Characters that rules are tried on, for one text, all rules together; what is left then is not read."""
+
+_SENTENCE = re.compile(r" [^.!?]*[.!?]| [^.!?]+(?= $)")
 
 
-@dataclass(slots=True)
-class PhraseHits:
-    """What the phrases found in one text.
+class Rule:
+    """One phrase, compiled when first tried.
 
     Attributes:
-        sections: Number of different phrases found, for each ``"kind strength"``.
-        languages: Languages of the sure phrases found, for each kind.
-        places: Where the phrases of each section begin, in characters.
+        language: Its language, as in the name of its file.
+        section: Its section, ``"kind strength"``.
+        kind: What it is about.
+        excepts: Whether what it finds does not count for its kind.
+        source: The phrase.
+        needs: Of each of these sets, a word must be in the sentence.
     """
 
-    sections: dict[str, int] = field(default_factory=dict)
-    languages: dict[str, set[str]] = field(default_factory=dict)
-    places: dict[str, list[int]] = field(default_factory=dict)
+    def __init__(self, language: str, section: str, source: str) -> None:
+        self.language, self.section, self.source = language, section, source
+        self.kind, _, strength = section.partition(" ")
+        self.excepts, self.far = strength == "not", "..." in source
+        self.needs = [] if language == "zh" else parts(source)
 
-    def count(self, kind: str, strength: str = "sure") -> int:
-        """Return how many phrases of a section were found."""
-        return self.sections.get(f"{kind} {strength}", 0)
-
-    def before(self, kind: str, strength: str, place: int) -> int:
-        """Return how many phrases of a section begin before a place, given in characters."""
-        return sum(start < place for start in self.places.get(f"{kind} {strength}", ()))
-
-    def add(self, section: str, language: str, place: int) -> None:
-        """Note that a phrase of a section was found."""
-        self.sections[section] = self.sections.get(section, 0) + 1
-        self.places.setdefault(section, []).append(place)
-        kind, _, strength = section.partition(" ")
-        if strength == "sure":
-            self.languages.setdefault(kind, set()).add(language)
-
-    def foreign(self, kind: str) -> bool:
-        """Whether a sure phrase of a language other than English was found."""
-        return bool(self.languages.get(kind, set()) - {"en"})
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The phrase as a pattern over a line of tokens with a space before, between and after them."""
+        return re.compile(self.source if self.language == "zh" else " " + regex(self.source))
 
 
 class PhraseBook:
-    """All phrases of all languages, indexed by their triggers.
+    """All phrases of all languages, by the words that they need.
 
     Args:
         sections: ``(language, section, phrases)`` as :func:`read_sections` yields them.
 
     Attributes:
-        rules: The rules over tokens, in the order of the files.
+        rules: The rules, in the order of the files.
     """
 
     def __init__(self, sections: Iterable[tuple[str, str, list[str]]]) -> None:
         self.rules: list[Rule] = []
-        self._indices: dict[frozenset[str], PhraseIndex] = {}
-        self._cjk: list[ChineseSection] = []
+        self._by_word: dict[str, list[Rule]] = {}
+        self._chinese: list[Rule] = []
         self._whole: dict[str, list[str]] = {}
-        self._compiled_whole: tuple[re.Pattern[str], re.Pattern[str]] | None = None
         for language, section, phrases in sections:
-            if language == "zh":
-                self._cjk.append(ChineseSection(section, phrases))
-            elif section.startswith("confirms_end"):
+            if section.startswith("confirms_end"):
                 self._whole.setdefault(section, []).extend(phrases)
             else:
-                self.rules += [
-                    Rule(number, language, section, phrase) for number, phrase in enumerate(phrases, len(self.rules))
-                ]
+                self.rules += [Rule(language, section, phrase) for phrase in phrases]
+        for rule in self.rules:
+            for word in rule.needs[0] if rule.needs else ():
+                self._by_word.setdefault(word, []).append(rule)
+        self._chinese = [rule for rule in self.rules if rule.language == "zh"]
+        stems = {word for rule in self.rules for part in rule.needs for word in part if word.endswith("*")}
+        self._stems, self._lengths = stems, sorted({len(stem) - 1 for stem in stems})
 
-    def search(self, tokens: list[str], kinds: frozenset[str]) -> PhraseHits:
+    def search(self, line: str, kinds: Set[str]) -> tuple[set[Rule], bool]:
         """Find phrases of some kinds in a text.
 
         Args:
-            tokens: The text as :func:`normalise.tokens` leaves it.
+            line: The tokens of the text (see :func:`normalise.tokens`), with a space before, between and after them.
             kinds: The kinds looked for, by name.
 
         Returns:
-            The sections in which something was found. Where a ``not`` phrase of a kind occurs, its words do not count
-            for that kind.
+            The rules that were found, and whether all of the text was read. What a ``not`` phrase of a kind covers does
+            not count for that kind.
         """
-        return self.search_line(f" {' '.join(tokens)} ", set(tokens), kinds)
+        found: set[Rule] = set()
+        work, far = 0, set[Rule]()
+        for match in _SENTENCE.finditer(line):
+            sentence = f"{match[0]} "
+            candidates = [rule for rule in self._candidates(sentence, kinds) if rule not in found]
+            work += len(sentence) * len(candidates)
+            if work > MAX_WORK:
+                return found, False
+            cleaned = _blanked(sentence, candidates)
+            far.update(rule for rule in candidates if rule.far)
+            found.update(rule for rule in candidates if _is_in(cleaned.get(rule.kind, sentence), rule))
+        found.update(rule for rule in far if _is_in(line, rule))
+        return found, True
 
-    def search_line(self, line: str, seen: set[str], kinds: frozenset[str]) -> PhraseHits:
-        """Do the same for tokens that are one line already.
-
-        Args:
-            line: The tokens, with a space before, between and after them.
-            seen: The different tokens; more may be added.
-            kinds: The kinds looked for, by name.
-        """
-        hits = PhraseHits()
-        for rule, place in self._index_of(kinds).search(line, seen).items():
-            hits.add(rule.section, rule.language, place)
-        return hits
-
-    def search_more(self, meant: str, line: str, kinds: frozenset[str], hits: PhraseHits) -> None:
-        """Add to ``hits`` what is found in a line in other words, ``meant``, and is not in ``line``."""
-        index = self._index_of(kinds)
-        known = index.search(line, set(line.split()))
-        for rule, place in index.search(meant, set(meant.split())).items():
-            if rule not in known:
-                hits.add(rule.section, rule.language, place)
-
-    def _index_of(self, kinds: frozenset[str]) -> PhraseIndex:
-        """Return the index of the rules of some kinds, made once for each set of kinds."""
-        index = self._indices.get(kinds)
-        if index is None:
-            index = self._indices[kinds] = PhraseIndex(rule for rule in self.rules if rule.kind in kinds)
-        return index
-
-    def search_cjk(self, text: str, kinds: frozenset[str], hits: PhraseHits) -> None:
-        """Add to ``hits`` what the Chinese phrases find in ``text``, a text without spaces."""
+    def search_chinese(self, text: str, kinds: Set[str]) -> set[Rule]:
+        """Find the Chinese phrases of some kinds in ``text``, a text without spaces."""
+        rules = [rule for rule in self._chinese if rule.kind in kinds]
         blanked: dict[str, str] = {}
-        characters = set(text)
-        for section in self._cjk:
-            if section.kind not in kinds:
-                continue
-            if section.excepts:
-                blanked[section.kind] = section.blanked(text, characters)
-            else:
-                for place in section.places(blanked.get(section.kind, text), characters):
-                    hits.add(section.section, "zh", place)
+        for rule in (rule for rule in rules if rule.excepts):
+            blanked[rule.kind] = rule.pattern.sub("#", blanked.get(rule.kind, text))
+        return {rule for rule in rules if _is_in(blanked.get(rule.kind, text), rule)}
 
-    def confirms(self, line: str) -> tuple[bool, bool]:
-        """Read a whole message as a yes to a question.
+    def without(self, line: str, kind: str) -> str:
+        """Return a line of tokens without what the phrases of a kind find in it."""
+        for rule in self._candidates(line, {kind}):
+            line = line if rule.excepts else rule.pattern.sub(" ", line)
+        return line
 
-        The text is consumed from the left, a yes-phrase where one fits, otherwise filler or a mark; time is linear.
+    def _candidates(self, line: str, kinds: Set[str]) -> Iterator[Rule]:
+        """Yield, in the order of the files, the rules of which every required part may be in a line."""
+        seen = set(line.split())
+        seen |= {f"{word[:length]}*" for word in seen for length in self._lengths} & self._stems
+        near = {rule for word in seen & self._by_word.keys() for rule in self._by_word[word] if rule.kind in kinds}
+        fitting = {rule for rule in near if not any(map(seen.isdisjoint, rule.needs))}
+        return (rule for rule in self.rules if rule in fitting) if fitting else iter(())
 
-        Args:
-            line: Its tokens, with a space before, between and after them.
-
-        Returns:
-            Whether a yes-phrase was among what was read, and whether the whole message could be read so.
-        """
-        yes, filler = self._whole_patterns()
+    def is_yes(self, line: str) -> bool:
+        """Whether a whole message is a yes to a question and nothing else, or with mere filler."""
+        yes, filler = self._yes_and_filler
         position, said = 1, False
         while position < len(line):
             match = yes.match(line, position)
             said = said or match is not None
             match = match or filler.match(line, position)
             if match is None:
-                return said, False
+                return False
             position = match.end()
-        return said, True
+        return said
 
-    def _whole_patterns(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
-        """Return patterns for one yes-phrase and for one piece of filler, the longest first; compiled once."""
-        if self._compiled_whole is None:
-            yes, filler = self._whole["confirms_end yes"], self._whole["confirms_end filler"]
-            self._compiled_whole = (_longest_first(yes), _longest_first([*filler, ".", "!"]))
-        return self._compiled_whole
+    @cached_property
+    def _yes_and_filler(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        """Patterns for one yes-phrase and for one piece of filler, the longest first."""
+        return _longest_first(self._whole["confirms_end yes"]), _longest_first(
+            [*self._whole["confirms_end filler"], ".", "!"]
+        )
+
+
+def _blanked(line: str, rules: Iterable[Rule]) -> dict[str, str]:
+    """Return, for each kind with a ``not`` phrase, the line with a sentence end in its place."""
+    cleaned: dict[str, str] = {}
+    for rule in (rule for rule in rules if rule.excepts):
+        cleaned[rule.kind] = rule.pattern.sub(" . ", cleaned.get(rule.kind, line))
+    return cleaned
+
+
+def _is_in(line: str, rule: Rule) -> bool:
+    return not rule.excepts and rule.pattern.search(line) is not None
 
 
 def _longest_first(phrases: list[str]) -> re.Pattern[str]:
