@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from end_conversation_tool._core.records import ThreadStatus
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry import InMemorySealRegistry, SealRegistry, SqlSealRegistry
-from support.records import denial, permit
+from support.records import denial, notice, permit
 
 THREADS = ("one", "two")
-TIMES = {"sealed_at", "raised_at", "cleared_at", "at"}
+TIMES = {"sealed_at", "raised_at", "cleared_at", "given_at", "at"}
 
 threads = st.sampled_from(THREADS)
 branches = st.integers(0, 3)
@@ -70,6 +70,13 @@ class Registries(RuleBasedStateMachine):
         record, at_risk = permit(thread, branch=branch), self.known[thread].at_risk
         outcome = self.same(lambda registry: registry.seal(record, held_sequence=held))
         assert not (outcome.created and at_risk)
+        self.calls[thread] += 1
+
+    @rule(thread=threads, branch=branches, held=st.none() | st.integers(0, 6))
+    def notice(self, thread: str, branch: int, held: int | None) -> None:
+        record, before = notice(thread, branch=branch), self.known[thread]
+        outcome = self.same(lambda registry: registry.give_notice(record, held_sequence=held))
+        assert outcome.notice is None or not (before.at_risk or before.on_branch(branch).seal)
         self.calls[thread] += 1
 
     @rule(thread=threads)

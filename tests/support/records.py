@@ -18,7 +18,7 @@ from end_conversation_tool._core.records import (
     utc_now,
 )
 
-__all__ = ["denial", "permit"]
+__all__ = ["denial", "notice", "permit"]
 
 
 def permit(thread_id: str = "thread", **changes: Any) -> DecisionRecord:
@@ -44,3 +44,9 @@ def denial(thread_id: str = "thread", **changes: Any) -> DecisionRecord:
     """Return a decision that denies an end."""
     decision = Decision(verdict=Verdict.DENY, unmet=(UnmetCode.NO_WARNING,), policy_version="policy-1")
     return permit(thread_id, **{"decision": decision, "outcome": Outcome.DENIED, **changes})
+
+
+def notice(thread_id: str = "thread", **changes: Any) -> DecisionRecord:
+    """Return a decision that leads to a notice: nothing is unmet but the notice itself."""
+    decision = permit().decision.model_copy(update={"verdict": Verdict.DENY, "unmet": (UnmetCode.NOTICE_REQUIRED,)})
+    return permit(thread_id, **{"decision": decision, "outcome": Outcome.NOTICED, **changes})

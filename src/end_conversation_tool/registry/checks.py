@@ -18,6 +18,7 @@ from end_conversation_tool._core.records import (
     RiskFlag,
     RiskKind,
     ThreadStatus,
+    UnmetCode,
     is_storable,
     utc_now,
     validate_thread_id,
@@ -26,6 +27,7 @@ from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 
 __all__ = [
     "check_count",
+    "check_notice_record",
     "check_open",
     "check_record",
     "check_sealing_record",
@@ -139,11 +141,35 @@ def check_sealing_record(record: Any) -> DecisionRecord:
     return checked
 
 
-def check_unsealing_record(record: Any) -> DecisionRecord:
-    """Return ``record`` if it seals nothing."""
+_MODE_OF_NOTICE = {Outcome.NOTICED: Mode.ENFORCE, Outcome.WOULD_HAVE_NOTICED: Mode.SHADOW}
+
+
+def check_notice_record(record: Any) -> DecisionRecord:
+    """Return ``record`` if it says that its thread is to be given notice: nothing else is unmet, a ground, a user turn.
+
+    Raises:
+        InvalidInputError: It does not, or cannot be stored.
+    """
     checked = check_record(record)
-    if checked.outcome is Outcome.SEALED:
-        raise InvalidInputError("record.outcome: sealed is for seal(), expected another outcome")
+    if checked.category is None:
+        raise InvalidInputError("record.category: expected what the notice names, got None")
+    if checked.turn < 1:
+        raise InvalidInputError("record.turn: expected the number of a user turn, from 1, got 0")
+    only_notice = set(checked.decision.unmet) <= {UnmetCode.NOTICE_REQUIRED}
+    if _MODE_OF_NOTICE.get(checked.outcome) is not checked.mode or not only_notice:
+        raise InvalidInputError(
+            "record: expected outcome noticed and mode enforce, or would_have_noticed and shadow, and at most "
+            f"notice_required unmet, got {checked.outcome}, {checked.mode} and {len(checked.decision.unmet)} unmet"
+        )
+    return checked
+
+
+def check_unsealing_record(record: Any) -> DecisionRecord:
+    """Return ``record`` if it neither seals nor gives notice."""
+    checked = check_record(record)
+    if checked.outcome in {Outcome.SEALED, Outcome.NOTICED}:
+        verb = "seal()" if checked.outcome is Outcome.SEALED else "give_notice()"
+        raise InvalidInputError(f"record.outcome: {checked.outcome} is for {verb}, expected another outcome")
     return checked
 
 

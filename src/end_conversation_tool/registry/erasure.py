@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from end_conversation_tool._core.records import BranchStatus, DecisionRecord, RiskFlag, ThreadStatus
+from end_conversation_tool._core.records import BranchStatus, DecisionRecord, EvidenceRecord, RiskFlag, ThreadStatus
 from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool.registry.protocol import ThreadEvent
 
@@ -20,8 +20,15 @@ def erased_id(thread_id: str) -> str:
 
 
 def erased_record(record: DecisionRecord, name: str) -> DecisionRecord:
-    """Return a decision without the model's words, which may quote the user."""
-    return record.model_copy(update={"thread_id": name, "reason": ""})
+    """Return a decision without the model's words, which may quote the user, and without those that readers quoted."""
+    decision = record.decision
+    evidence = tuple(_erased_evidence(known) for known in decision.evidence)
+    changes = {"thread_id": name, "reason": "", "decision": decision.model_copy(update={"evidence": evidence})}
+    return record.model_copy(update=changes)
+
+
+def _erased_evidence(evidence: EvidenceRecord) -> EvidenceRecord:
+    return evidence.model_copy(update={"quote": ""})
 
 
 def erased_event(event: ThreadEvent, name: str) -> ThreadEvent:
@@ -29,7 +36,8 @@ def erased_event(event: ThreadEvent, name: str) -> ThreadEvent:
     subject = event.subject
     if event.kind is EventKind.COPIED and subject is not None:
         subject = erased_id(subject)
-    return event.model_copy(update={"thread_id": name, "reason": "", "subject": subject})
+    evidence = None if event.evidence is None else _erased_evidence(event.evidence)
+    return event.model_copy(update={"thread_id": name, "reason": "", "subject": subject, "evidence": evidence})
 
 
 def erased_status(status: ThreadStatus, name: str) -> ThreadStatus:

@@ -22,6 +22,7 @@ from pydantic import AwareDatetime, Field
 from end_conversation_tool._core.records import (
     DecisionRecord,
     EvidenceRecord,
+    NoticeOutcome,
     Record,
     RiskFlag,
     RiskKind,
@@ -122,8 +123,33 @@ class SealRegistry(Protocol):
         """Async twin of ``seal``."""
         ...
 
+    def give_notice(self, record: DecisionRecord, *, held_sequence: int | None = None) -> NoticeOutcome:
+        """Record that the user of ``record.branch`` is given notice, and keep the decision, in one transaction.
+
+        The notice stands until a newer one of its category, or until the branch is reopened; a new branch has none.
+        The sequence is not bumped: a notice overtakes no run.
+
+        Args:
+            record: The decision, with ``outcome=noticed``, or ``would_have_noticed`` in shadow mode. When the notice is
+                refused it is recorded as ``denied`` with the refusal as its only unmet condition.
+            held_sequence: As for ``seal``.
+
+        Returns:
+            What became of it: refused as ``risk_flagged`` while a flag stands, and as ``stale_run`` on a branch that is
+            sealed, unknown or was overtaken. The same record given again returns the notice that it led to, and is not
+            recorded again.
+
+        Raises:
+            InvalidInputError: The record does not say that notice is to be given, or its id was kept before.
+        """
+        ...
+
+    async def agive_notice(self, record: DecisionRecord, *, held_sequence: int | None = None) -> NoticeOutcome:
+        """Async twin of ``give_notice``."""
+        ...
+
     def record_decision(self, record: DecisionRecord) -> None:
-        """Keep a decision that seals nothing. Keeping one id twice is an ``InvalidInputError``."""
+        """Keep a decision that neither seals nor gives notice. Keeping one id twice is an ``InvalidInputError``."""
         ...
 
     async def arecord_decision(self, record: DecisionRecord) -> None:

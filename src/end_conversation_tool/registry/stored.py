@@ -11,6 +11,9 @@ from typing import TypeVar
 
 from end_conversation_tool._core.records import (
     DecisionRecord,
+    Notice,
+    NoticeOutcome,
+    Outcome,
     RiskFlag,
     RiskKind,
     Seal,
@@ -23,6 +26,7 @@ from end_conversation_tool.registry.checks import (
     MAX_ID_CHARS,
     MAX_LEDGER_CHARS,
     check_count,
+    check_notice_record,
     check_optional_id,
     check_sealing_record,
     check_signed,
@@ -36,6 +40,7 @@ from end_conversation_tool.registry.protocol import StoredLedger, ThreadEvent
 from end_conversation_tool.registry.transitions import (
     ClearingFlags,
     Copying,
+    GivingNotice,
     OpeningBranch,
     RaisingFlag,
     Reopening,
@@ -129,6 +134,14 @@ class StoredRegistry(ExperimentJobs):
     ) -> SealOutcome:
         """Async twin of ``seal``."""
         return await self._aapply(*_sealing(record, held_sequence, checkpoint_id, run_token))
+
+    def give_notice(self, record: DecisionRecord, *, held_sequence: int | None = None) -> NoticeOutcome:
+        """Record that the user is given notice, and keep the decision, in one transaction."""
+        return self._apply(*_noticing(record, held_sequence))
+
+    async def agive_notice(self, record: DecisionRecord, *, held_sequence: int | None = None) -> NoticeOutcome:
+        """Async twin of ``give_notice``."""
+        return await self._aapply(*_noticing(record, held_sequence))
 
     def record_decision(self, record: DecisionRecord) -> None:
         """Keep a decision that seals nothing."""
@@ -268,6 +281,21 @@ def _sealing(
         run_token=check_optional_id("run_token", run_token),
         now=utc_now(),
     )
+
+
+def _noticing(record: DecisionRecord, held_sequence: int | None) -> tuple[str, GivingNotice]:
+    checked = check_notice_record(record)
+    if held_sequence is not None:
+        check_count("held_sequence", held_sequence)
+    notice = Notice(
+        id=checked.id,
+        category=checked.category,
+        turn=checked.turn,
+        sequence=0,
+        shadow=checked.outcome is Outcome.WOULD_HAVE_NOTICED,
+        given_at=utc_now(),
+    )
+    return checked.thread_id, GivingNotice(checked, notice, held_sequence)
 
 
 def _branching(parent: int, forked_from: str, run_token: str | None) -> OpeningBranch:

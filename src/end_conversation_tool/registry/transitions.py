@@ -6,11 +6,12 @@ Every registry runs these, and only these, inside its own lock or transaction. W
 transition            before                                      after
 ====================  ==========================================  ====================================
 ``Sealing``           branch open, no flag stands, not overtaken  branch sealed, sequence + 1
+``GivingNotice``      branch open, no flag stands, not overtaken  a notice on the branch, sequence as it was
 ``RaisingFlag``       any                                         one flag more, unless it stands
 ``ClearingFlags``     any                                         no flag stands
 ``OpeningBranch``     parent known, run has opened none           new open branch, sequence + 1
 ``Copying``           target has no branches                      branches, seals and flags of the source
-``Reopening``         current branch sealed                       current branch open, sequence + 1
+``Reopening``         current branch sealed                       current branch open, sequence + 1, no notices
 ====================  ==========================================  ====================================
 
 A transition that is refused leaves the status as it was.
@@ -21,18 +22,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from end_conversation_tool._core.records import (
     BranchStatus,
     Decision,
     DecisionRecord,
     Mode,
+    Notice,
+    NoticeOutcome,
     Outcome,
     RiskFlag,
     Seal,
     SealOutcome,
     SealPoint,
+    SealRefusal,
     ThreadStatus,
     UnmetCode,
     Verdict,
@@ -45,6 +49,7 @@ __all__ = [
     "Change",
     "ClearingFlags",
     "Copying",
+    "GivingNotice",
     "OpeningBranch",
     "RaisingFlag",
     "Reopening",
@@ -100,11 +105,9 @@ class Sealing:
             again = standing.record.id == self.record.id
             kept = None if again else refused(self.record, UnmetCode.THREAD_ALREADY_SEALED)
             return Change(status, SealOutcome(seal=standing), decision=kept)
-        refusal = self._refusal(status)
+        refusal = _refusal(status, self.record.branch, self.held_sequence)
         if refusal is not None:
-            kinds = tuple(sorted({flag.kind for flag in status.risk_flags if flag.active}))
-            record = self.record.model_copy(update={"risk_kinds": kinds})
-            return Change(status, SealOutcome(refusal=refusal), decision=refused(record, refusal))
+            return Change(status, SealOutcome(refusal=refusal), decision=refused(self.record, refusal, status))
         if self.shadow:
             return Change(status, SealOutcome(shadowed=True), decision=shadowed(self.record))
         seal = Seal(
@@ -117,7 +120,7 @@ class Sealing:
             record=self.record,
         )
         sealed = status.on_branch(seal.branch).model_copy(update={"seal": seal})
-        after = _with_branch(status, sealed).model_copy(update={"branch": seal.branch})
+        after = _with_branch(status, sealed, branch=seal.branch, sequence=seal.sequence)
         event = event_of(
             after,
             EventKind.SEALED,
@@ -128,14 +131,42 @@ class Sealing:
         )
         return Change(after, SealOutcome(seal=seal, created=True), (event,), self.record)
 
-    def _refusal(self, status: ThreadStatus) -> Literal[UnmetCode.RISK_FLAGGED, UnmetCode.STALE_RUN] | None:
-        """Return why the branch must stay open. Risk comes first: it must show in the record."""
-        if status.at_risk:
-            return UnmetCode.RISK_FLAGGED
-        fence = status.on_branch(self.record.branch).fence
-        if self.held_sequence is not None and not fence <= self.held_sequence <= status.sequence:
-            return UnmetCode.STALE_RUN
-        return None if _knows(status, self.record.branch) else UnmetCode.STALE_RUN
+
+@dataclass(frozen=True, slots=True)
+class GivingNotice:
+    """Put the notice that ``record`` is about on its branch; see ``SealRegistry.give_notice``."""
+
+    record: DecisionRecord
+    notice: Notice
+    held_sequence: int | None
+
+    def __call__(self, status: ThreadStatus) -> Change[NoticeOutcome]:
+        """Return what becomes of the thread. Its sequence stays: a notice overtakes no run."""
+        branch = status.on_branch(self.record.branch)
+        again = next((known for known in branch.notices if known.id == self.record.id), None)
+        if again is not None:
+            return Change(status, NoticeOutcome(notice=again))
+        refusal = _refusal(status, self.record.branch, self.held_sequence)
+        if refusal is None and branch.seal is not None:
+            refusal = UnmetCode.STALE_RUN
+        if refusal is not None:
+            return Change(status, NoticeOutcome(refusal=refusal), decision=refused(self.record, refusal, status))
+        notice = self.notice.model_copy(update={"sequence": status.sequence})
+        others = (
+            known for known in branch.notices if (known.category, known.shadow) != (notice.category, notice.shadow)
+        )
+        after = _with_branch(status, branch.model_copy(update={"notices": (*others, notice)}))
+        event = event_of(
+            after,
+            EventKind.NOTICE_GIVEN,
+            notice.given_at,
+            branch=branch.branch,
+            subject=notice.category,
+            actor=self.record.decided_by,
+            policy_version=self.record.decision.policy_version,
+            model=self.record.model,
+        )
+        return Change(after, NoticeOutcome(notice=notice), (event,), self.record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +246,7 @@ class OpeningBranch:
             fence=status.sequence + 1,
             run_token=self.run_token,
         )
-        after = _with_branch(status, opened).model_copy(update={"branch": number})
+        after = _with_branch(status, opened, branch=number, sequence=opened.fence)
         event = event_of(after, EventKind.BRANCH_OPENED, self.now, subject=self.forked_from)
         return Change(after, after, (event,))
 
@@ -234,10 +265,10 @@ class Reopening:
             raise InvalidInputError("thread_id: expected a sealed thread, got one that is open")
         branch, seal = status.on_branch(status.branch), status.seal
         point = SealPoint(sequence=seal.sequence, checkpoint_id=seal.checkpoint_id, run_token=seal.run_token)
-        opened = branch.model_copy(
-            update={"seal": None, "fence": status.sequence + 1, "past_seals": (*branch.past_seals, point)}
-        )
-        after = _with_branch(status, opened).model_copy(update={"reopened": status.sequence + 1})
+        past = (*branch.past_seals, point)
+        changes = {"seal": None, "fence": status.sequence + 1, "past_seals": past, "notices": ()}
+        opened = branch.model_copy(update=changes)
+        after = _with_branch(status, opened, reopened=opened.fence, sequence=opened.fence)
         event = event_of(after, EventKind.REOPENED, self.now, actor=self.operator, reason=self.reason)
         return Change(after, after, (event,))
 
@@ -252,7 +283,7 @@ class Copying:
 
     def __call__(self, status: ThreadStatus) -> Change[ThreadStatus]:
         """Return what becomes of the target."""
-        if self.seals and status.branches:
+        if self.seals and any(branch != BranchStatus(notices=branch.notices) for branch in status.branches):
             raise InvalidInputError("target: expected a thread without branches of its own, got one that has some")
         branches = tuple(self._own(known, status.thread_id) for known in self.source.branches) if self.seals else ()
         flags = tuple(flag for flag in self.source.risk_flags if flag not in status.risk_flags)
@@ -278,15 +309,24 @@ class Copying:
         return branch.model_copy(update={"seal": seal})
 
 
-def refused(record: DecisionRecord, code: UnmetCode) -> DecisionRecord:
-    """Return ``record`` as a denial with one unmet condition; the evidence stays."""
+def refused(record: DecisionRecord, code: UnmetCode, status: ThreadStatus | None = None) -> DecisionRecord:
+    """Return ``record`` as a denial with one unmet condition; the evidence stays.
+
+    Args:
+        record: What was asked for.
+        code: Why it is refused.
+        status: The thread, whose standing flags are named in the record where they may be the reason.
+    """
     decision = Decision(
         verdict=Verdict.DENY,
         unmet=(code,),
         evidence=record.decision.evidence,
         policy_version=record.decision.policy_version,
     )
-    return record.model_copy(update={"outcome": Outcome.DENIED, "decision": decision})
+    changes: dict[str, Any] = {"outcome": Outcome.DENIED, "decision": decision}
+    if status is not None:
+        changes["risk_kinds"] = tuple(sorted({flag.kind for flag in status.risk_flags if flag.active}))
+    return record.model_copy(update=changes)
 
 
 def shadowed(record: DecisionRecord) -> DecisionRecord:
@@ -295,16 +335,26 @@ def shadowed(record: DecisionRecord) -> DecisionRecord:
     return record.model_copy(update=changes)
 
 
+def _refusal(status: ThreadStatus, branch: int, held_sequence: int | None) -> SealRefusal | None:
+    """Return why an open branch must stay as it is. Risk comes first: it must show in the record."""
+    if status.at_risk:
+        return UnmetCode.RISK_FLAGGED
+    fence = status.on_branch(branch).fence
+    if held_sequence is not None and not fence <= held_sequence <= status.sequence:
+        return UnmetCode.STALE_RUN
+    return None if _knows(status, branch) else UnmetCode.STALE_RUN
+
+
 def _knows(status: ThreadStatus, branch: int) -> bool:
     """Whether the thread has this branch; every thread has branch 0."""
     return branch == 0 or any(known.branch == branch for known in status.branches)
 
 
-def _with_branch(status: ThreadStatus, branch: BranchStatus) -> ThreadStatus:
-    """Return the status with ``branch`` put in its place, one step further in sequence."""
-    others = [known for known in status.branches if known.branch != branch.branch]
-    branches = tuple(sorted((*others, branch), key=lambda known: known.branch))
-    return status.model_copy(update={"branches": branches, "sequence": status.sequence + 1})
+def _with_branch(status: ThreadStatus, put: BranchStatus, /, **changes: Any) -> ThreadStatus:
+    """Return the status with ``put`` in its place, and with further changes."""
+    others = [known for known in status.branches if known.branch != put.branch]
+    branches = tuple(sorted((*others, put), key=lambda known: known.branch))
+    return status.model_copy(update={"branches": branches, **changes})
 
 
 def event_of(
