@@ -23,22 +23,21 @@ from langgraph.runtime import get_runtime
 from langgraph.types import interrupt
 
 from end_conversation_tool._core.confirmation import question
-from end_conversation_tool._core.flow import arun_flow, run_flow
-from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.flow import Flow, arun_flow, run_flow
 from end_conversation_tool._core.prompts import conversation_end
-from end_conversation_tool._doors.door import Confirm, OnSealed, closed_messages, create_gate
+from end_conversation_tool._core.texts import Texts
+from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
 from end_conversation_tool._doors.guarded_graph.session import AsyncRule, HandOffError, Rule, Session, Watch
 from end_conversation_tool._doors.guarded_graph.state import InnerGraph, convert
 from end_conversation_tool._doors.guarded_graph.stream import INTERRUPTS_KEY, GuardedGraph, Inside
-from end_conversation_tool._doors.langgraph.messages import END_KEY, LEDGER_KEY, arrived_after, new_user_messages
+from end_conversation_tool._doors.langgraph.closing import closed_messages
+from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY, arrived_after, newest_first
 from end_conversation_tool._doors.langgraph.run_context import run_context
-from end_conversation_tool._doors.options import GateOptions
 from end_conversation_tool._doors.tool import tool_answer
 from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import ThreadSealedError
-from end_conversation_tool.readers.base import Judge
+from end_conversation_tool.readers import Reader
 from end_conversation_tool.registry.protocol import SealRegistry
-from end_conversation_tool.watch.base import DetectorSuite
 
 __all__ = ["create_guarded_graph"]
 
@@ -48,14 +47,12 @@ def create_guarded_graph(
     *,
     registry: SealRegistry,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
-    policy: EndConversationPolicy | None = None,
-    detectors: DetectorSuite | None = None,
-    judge: Judge | None = None,
+    reader: Reader,
     on_sealed: OnSealed = "raise",
     confirm: Confirm | None = None,
     speakers: Iterable[str] = (),
     name: str | None = None,
-    **options: Unpack[GateOptions],
+    **options: Unpack[DoorOptions],
 ) -> GuardedGraph:
     """Wrap a compiled graph so that its model can end the conversation, when the policy permits it.
 
@@ -65,16 +62,16 @@ def create_guarded_graph(
         registry: The truth about threads; share one between all graphs that share threads.
         checkpointer: Keeps the threads; a ``SealedSaver`` for a seal that holds against every write. ``None`` for the
             one that ``agent`` was compiled with. The graph inside is run without one of its own.
-        policy: When an end is permitted.
-        detectors: What is seen in messages; ``None`` for the offline detectors of this package.
-        judge: A second model that is asked about an end which everything else permits; it can only deny.
+        reader: Who reads the transcript when an end is asked for, such as ``ModelReader(your_model)``: the wrapper does
+            not know which model the graph calls.
         on_sealed: What a message to a sealed thread gets: ``raise`` a ``ThreadSealedError``, or ``respond`` with
             ``conversation_end``, the message not kept.
         confirm: ``interrupt`` to ask the user by an interrupt where only their own yes is missing (R5).
         speakers: Names of nested agents that speak with the user themselves, as in a swarm. The calls of all others are
             denied: a subagent cannot end its parent's conversation (R10).
         name: Name of the graph.
-        options: See ``options.GateOptions``: ``language``, ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``.
+        options: See ``DoorOptions``: ``policy``, ``mode``, ``watch``, ``language``, ``texts``, ``help_text``,
+            ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``.
 
     Returns:
         A compiled graph with the state of ``agent`` and the output ``conversation_end``.
@@ -83,8 +80,7 @@ def create_guarded_graph(
         InvalidInputError: The graph cannot be wrapped, or an argument is not usable.
     """
     inner = InnerGraph.of(agent)
-    known: dict[str, Any] = {"policy": policy, "detectors": detectors, "judge": judge, **options}
-    gate = create_gate(registry, on_sealed=on_sealed, confirm=confirm, **known)
+    gate = create_gate(registry, reader=reader, on_sealed=on_sealed, confirm=confirm, **options)
     node = _GuardNode(gate, inner, on_sealed=on_sealed, speakers=frozenset(speakers))
     builder = StateGraph(
         inner.state_schema(),
@@ -112,57 +108,57 @@ class _GuardNode(Runnable[Any, Any]):
         self.name = inner.node_name
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002 - as the base class
-        """Admit, hear, run the wrapped graph, and return what it changed."""
+        """Admit, listen, run the wrapped graph, and return what it changed."""
         state, config = input, config or {}
-        said = convert(state.get("messages"))
-        try:
-            visit = self._gate.admit(run_context(get_runtime(), None), state.get(LEDGER_KEY))
-        except ThreadSealedError as error:
-            return self._answer_sealed(state, error)
-        visit = self._gate.hear(visit, new_user_messages(said, visit.ledger))
-        session = Session(self._gate, visit, said, self._speakers)
-        inside = Inside.of(config, self)
-        watch = Watch(session)
+        opened = run_flow(self._open(state))
+        if not isinstance(opened, Session):
+            return opened
+        session, inside, watch = opened, Inside.of(config, self), Watch(opened)
         rule = Rule(watch)
         while True:
             with _guarding(session), closing(self._stream(state, config, watch, rule)) as steps:
                 for session.values in steps:
                     inside.after_step(session.values)
-                    run_flow(session.looking(_ask))
+                    run_flow(session.look(_ask))
                     if session.ended is not None:
                         break
             if session.question is None:
-                run_flow(session.noting())
+                run_flow(session.note())
                 inside.values = {}
                 return self._changes(state, session)
-            run_flow(session.settling(_ask))
+            run_flow(session.settle(_ask))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002 - as the base class
         """Async twin of ``invoke``."""
         state, config = input, config or {}
-        said = convert(state.get("messages"))
-        try:
-            visit = await self._gate.aadmit(run_context(get_runtime(), None), state.get(LEDGER_KEY))
-        except ThreadSealedError as error:
-            return self._answer_sealed(state, error)
-        visit = await self._gate.ahear(visit, new_user_messages(said, visit.ledger))
-        session = Session(self._gate, visit, said, self._speakers)
-        inside = Inside.of(config, self)
-        watch = Watch(session)
+        opened = await arun_flow(self._open(state))
+        if not isinstance(opened, Session):
+            return opened
+        session, inside, watch = opened, Inside.of(config, self), Watch(opened)
         rule = AsyncRule(watch)
         while True:
             with _guarding(session):
                 async with aclosing(self._astream(state, config, watch, rule)) as steps:
                     async for session.values in steps:
                         inside.after_step(session.values)
-                        await arun_flow(session.looking(_ask))
+                        await arun_flow(session.look(_ask))
                         if session.ended is not None:
                             break
             if session.question is None:
-                await arun_flow(session.noting())
+                await arun_flow(session.note())
                 inside.values = {}
                 return self._changes(state, session)
-            await arun_flow(session.settling(_ask))
+            await arun_flow(session.settle(_ask))
+
+    def _open(self, state: dict[str, Any]) -> Flow[Session | dict[str, Any]]:
+        """Admit the run and listen to the user; of a sealed thread, return the answer to it."""
+        said = convert(state.get("messages"))
+        try:
+            run = yield from self._gate.admit(run_context(get_runtime(), None), state.get(STATE_KEY))
+        except ThreadSealedError as error:
+            return self._answer_sealed(state, error)
+        run = yield from self._gate.hear(run, newest_first(said))
+        return Session(self._gate, run, said, self._speakers)
 
     def _stream(self, state: dict[str, Any], config: RunnableConfig, *handlers: Any) -> Any:
         """Run the wrapped graph, and yield its state after each step."""
@@ -179,24 +175,24 @@ class _GuardNode(Runnable[Any, Any]):
             raise error
         before = list(state.get("messages") or ())
         said = convert(before)
-        gone = arrived_after(said, self._gate.ledger_of(state.get(LEDGER_KEY), error.thread_id))
+        gone = arrived_after(said, self._gate.provenance_of(state.get(STATE_KEY), error.thread_id))
         kept = [message for message, known in zip(before, said, strict=True) if known.id not in gone]
         return {"messages": self._inner.messages(before, kept), END_KEY: error.conversation_end}
 
     def _changes(self, state: dict[str, Any], session: Session) -> dict[str, Any]:
         """Return the update that makes the outer state what the wrapped graph made of it, and no more after an end."""
-        visit, ended = session.visit, session.ended
+        run, ended = session.run, session.ended
         if ended is None:
             messages = list(session.values.get("messages") or ())
             reopened: dict[str, Any] = {END_KEY: None} if state.get(END_KEY) else {}
             changes = self._inner.changes(state, session.values, messages)
-            return {**changes, **reopened, LEDGER_KEY: self._gate.dump(visit)}
+            return {**changes, **reopened, STATE_KEY: self._gate.dump(run)}
         messages = closed_messages(session.messages, session.known, ended.reply, ended.ruling)
         changes = self._inner.changes(state, session.values, messages)
         if ended.ruling.seal is not None:
-            visit = visit.leaving(messages[-1].id or "" if messages else "")
+            run = run.leaving(messages[-1].id or "" if messages else "")
             changes[END_KEY] = conversation_end(ended.ruling.seal)
-        return {**changes, LEDGER_KEY: self._gate.dump(visit)}
+        return {**changes, STATE_KEY: self._gate.dump(run)}
 
 
 def _interrupts(config: RunnableConfig) -> Mapping[str, Any]:
@@ -205,9 +201,9 @@ def _interrupts(config: RunnableConfig) -> Mapping[str, Any]:
     return wanted
 
 
-def _ask() -> object:
+def _ask(texts: Texts) -> object:
     """Ask the user, between two steps of the wrapped graph; the run stops here until the app resumes it."""
-    answer: object = interrupt(question())
+    answer: object = interrupt(question(texts))
     return answer
 
 

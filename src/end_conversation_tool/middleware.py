@@ -164,7 +164,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         except ThreadSealedError as error:
             return self._refuse_tool(request, error)
         if request.tool_call["name"] != TOOL_NAME:
-            return (yield from ask(handler, handler, request))
+            result: ToolMessage | Command[Any] = yield from ask(handler, handler, request)
+            return result
         if (reply := _awaiting(request, run)) is None:
             return _stray_call(request)
         said = read(request.state, "messages")

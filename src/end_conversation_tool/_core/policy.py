@@ -163,23 +163,6 @@ class EndConversationPolicy(BaseModel):
         return PRESETS[name]
 
 
-PRESETS: Mapping[str, EndConversationPolicy] = {
-    policy.name: policy
-    for policy in (
-        EndConversationPolicy(),
-        # Harmful requests are refused for ever and never end a chat: abuse itself must be persistent.
-        EndConversationPolicy(
-            name="abuse_only", categories=frozenset({Category.ABUSE, Category.USER_REQUEST}), min_misconduct_turns=3
-        ),
-        # The notice alone is the ladder: one refusal and one redirection, then the notice, then an end.
-        EndConversationPolicy(name="single_warning", min_refusals=1, min_redirections=1),
-        EndConversationPolicy(name="user_request_only", categories=frozenset({Category.USER_REQUEST})),
-        EndConversationPolicy(name="strict", min_readers=2),
-    )
-}
-"""The variants that the rules name."""
-
-
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known without reading a word: acts, counts, and the watch's flags.
@@ -435,3 +418,20 @@ def _shown(value: object) -> str:
     """Return a value as an error shows it: a number, or a short name."""
     short = isinstance(value, (int, float)) or (isinstance(value, str) and len(value) <= _SHOWN_CHARS)
     return f" {value!r}" if short else ""
+
+
+PRESETS: Mapping[str, EndConversationPolicy] = {
+    policy.name: policy
+    for policy in (
+        EndConversationPolicy(),
+        # Harmful requests are refused for ever and never end a chat: abuse itself must be persistent.
+        EndConversationPolicy(
+            name="abuse_only", categories=frozenset({Category.ABUSE, Category.USER_REQUEST}), min_misconduct_turns=3
+        ),
+        # The notice alone is the ladder: one refusal and one redirection, then the notice, then an end.
+        EndConversationPolicy(name="single_warning", min_refusals=1, min_redirections=1),
+        EndConversationPolicy(name="user_request_only", categories=frozenset({Category.USER_REQUEST})),
+        EndConversationPolicy(name="strict", min_readers=2),
+    )
+}
+"""The variants that the rules name."""

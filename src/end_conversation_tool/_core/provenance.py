@@ -158,9 +158,9 @@ def catch_up(
 ) -> tuple[Provenance, list[ObservedMessage]]:
     """Take in the messages that came since the newest one that was heard.
 
-    Looks back from the end, so that the cost does not grow with the thread. What users said after the last word of the
-    assistant is their new turn; what stands before it was put there by somebody, and is looked at for risk alone. Where
-    the newest one that was heard is gone, the thread was rewritten: all that is still there is looked at.
+    Looks back from the end, so that the cost does not grow with the thread. All that users said since is one new turn,
+    whatever nodes have put between. Where the newest one that was heard is gone, the thread was rewritten: all that is
+    still there is looked at for risk.
 
     Args:
         known: As it stood.
@@ -225,13 +225,12 @@ def _folded(fold: str, digest: str) -> str:
 
 
 def _extended(base: Provenance, fresh: Sequence[tuple[ObservedMessage, str]]) -> Provenance:
-    """Return what is known with ``fresh`` at its end. However many messages a user sends in a row: one turn."""
-    last_word = max((place for place, (message, _) in enumerate(fresh) if message.role == "assistant"), default=-1)
+    """Return what is known with ``fresh`` at its end. However many messages of users come at once: one turn."""
     pending = list(base.pending)
     marks, fold = base.marks, base.fold
     begins = 0
-    for place, (message, digest) in enumerate(fresh):
-        mark = _mark_of(message, digest, pending, trails=place > last_word)
+    for message, digest in fresh:
+        mark = _mark_of(message, digest, pending)
         if mark == TURN and (begins or marks[-1:] in (TURN, MORE)):
             mark = MORE
         begins += mark == TURN
@@ -251,10 +250,10 @@ def _extended(base: Provenance, fresh: Sequence[tuple[ObservedMessage, str]]) ->
     )
 
 
-def _mark_of(message: ObservedMessage, digest: str, pending: list[tuple[str, str]], *, trails: bool) -> str:
+def _mark_of(message: ObservedMessage, digest: str, pending: list[tuple[str, str]]) -> str:
     """Return the mark of a new message; one that this run has made is told by its digest, each once."""
     if message.role == "user":
-        return TURN if trails and not message.summary else OTHER
+        return OTHER if message.summary else TURN
     made = next((entry for entry in pending if entry[1] == digest), None)
     if made is not None:
         pending.remove(made)

@@ -71,7 +71,8 @@ def create_gate(
     if on_sealed not in ("raise", "respond"):
         raise InvalidInputError(f"on_sealed: expected 'raise' or 'respond', got {on_sealed!r}")
     if not isinstance(registry, SealRegistry):
-        hint = ": make one with SqlSealRegistry(...)" if isinstance(registry, str) else ""
+        given: object = registry
+        hint = ": make one with SqlSealRegistry(...)" if isinstance(given, str) else ""
         raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}{hint}")
     if confirm not in (None, "interrupt"):
         raise InvalidInputError(f"confirm: expected None or 'interrupt', got {confirm!r}")

@@ -87,9 +87,7 @@ class Enforcement:
         if context.thread_id is None:
             return None
         if record.outcome in (Outcome.NOTICED, Outcome.WOULD_HAVE_NOTICED):
-            return (
-                yield from ask(registry.give_notice, registry.agive_notice, record, held_sequence=sequence)
-            )
+            return (yield from ask(registry.give_notice, registry.agive_notice, record, held_sequence=sequence))
         if record.outcome is not Outcome.SEALED:
             yield from ask(registry.record_decision, registry.arecord_decision, record)
             return None

@@ -215,18 +215,20 @@ class Gate:
         run = run.knowing(known)
         if not before.length and known.turn:
             yield from self._count(run)
-        flags = run.context.host_flags
-        if fresh:
-            flags = (*flags, *self._look(fresh))
-        return (yield from self._enforcement.raise_flags(run, flags))
+        if not fresh:
+            return (yield from self._enforcement.raise_flags(run, run.context.host_flags))
+        return (yield from self._look(run, fresh, run.context.host_flags))
 
-    def _look(self, fresh: Sequence[ObservedMessage]) -> list[FlagRaised]:
+    def _look(self, run: Run, fresh: Sequence[ObservedMessage], known: Sequence[FlagRaised] = ()) -> Flow[Run]:
         """Look for risk at what a user has said in a row: a clear sign is a flag, anything less is for the reader."""
         seen = self.watch.look([message.text for message in fresh], media=any(message.media for message in fresh))
-        if seen.grade is not RiskGrade.CLEAR:
-            return []
-        kinds = seen.kinds or (RiskKind.OTHER,)
-        return [FlagRaised(kind, seen.source, fresh[-1].message_id, seen.score) for kind in kinds]
+        flags = [
+            FlagRaised(kind, seen.source, fresh[-1].message_id, seen.score)
+            for kind in (seen.kinds or (RiskKind.OTHER,))
+            if seen.grade is RiskGrade.CLEAR
+        ]
+        run = run if seen.grade is RiskGrade.NONE else replace(run, doubtful=True)
+        return (yield from self._enforcement.raise_flags(run, (*known, *flags)))
 
     # 3
 
@@ -265,7 +267,7 @@ class Gate:
         """
         yes = is_yes(answer)
         if not yes and (words := words_of(answer)):  # the user's own: they may be at risk
-            run = yield from self._enforcement.raise_flags(run, self._look([ObservedMessage("user", words, "")]))
+            run = yield from self._look(run, [ObservedMessage("user", words, "")])
         return (yield from self._conclude(run, reply, history, reader, settled=yes))
 
     def _noted(self, run: Run, reply: Reply) -> Run:

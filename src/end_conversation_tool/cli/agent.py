@@ -1,4 +1,4 @@
-"""A real agent on a stage: sends it what a user says, and reports what became of each turn.
+"""A real agent: sends it what a user says, and reports what became of each turn.
 
 For the command line and for tests. Nothing is judged here: every fact of a report is read from the graph's state and
 from the registry after the turn.
@@ -20,16 +20,16 @@ from langchain_core.messages import AnyMessage, HumanMessage
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from end_conversation_tool._core.ledger import Ledger
 from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.provenance import Provenance
 from end_conversation_tool._core.records import DecisionRecord, RiskFlag, Seal, new_id
-from end_conversation_tool._doors.langgraph.messages import LEDGER_KEY
+from end_conversation_tool._doors.langgraph.messages import STATE_KEY
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.middleware import EndConversationMiddleware
-from end_conversation_tool.readers import Judge
+from end_conversation_tool.readers import Reader
 from end_conversation_tool.registry.protocol import SealRegistry
 
-__all__ = ["Stage", "TurnReport"]
+__all__ = ["TalkingAgent", "TurnReport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class TurnReport:
         user: What the user said.
         messages: What the agent added to the thread.
         refusal: What the user is told instead, when the thread was sealed before; ``None`` otherwise.
-        turn: Number of the user turn in the ledger.
-        counts: User turns within the policy's window that show each kind of evidence.
+        turn: Number of the user turn.
+        counts: User turns that show each kind of evidence, where a request was decided on in this turn.
         decisions: The decisions of this turn.
         risk_flags: The flags that stand after it.
         seal: The thread's seal after it; ``None`` while it is open.
@@ -57,15 +57,15 @@ class TurnReport:
     seal: Seal | None = None
 
 
-class Stage:
-    """One ``create_agent`` graph with ``EndConversationMiddleware``, and the threads that are played on it.
+class TalkingAgent:
+    """One ``create_agent`` graph with ``EndConversationMiddleware``, and its threads.
 
     Args:
         model: The model that plays the assistant.
         registry: The truth about threads.
         checkpointer: Keeps the threads.
         policy: When an end is permitted.
-        judge: Asked about an end that everything else permits; ``None`` for none.
+        reader: Who reads when an end is asked for; ``None`` for the model itself.
         tools: What the agent can do besides.
     """
 
@@ -76,11 +76,11 @@ class Stage:
         registry: SealRegistry,
         checkpointer: BaseCheckpointSaver[Any],
         policy: EndConversationPolicy,
-        judge: Judge | None = None,
+        reader: Reader | None = None,
         tools: tuple[BaseTool, ...] = (),
     ) -> None:
-        self._registry, self._policy = registry, policy
-        guard = EndConversationMiddleware(registry=registry, policy=policy, judge=judge)
+        self._registry = registry
+        guard = EndConversationMiddleware(registry=registry, policy=policy, reader=reader)
         self._agent = create_agent(model, list(tools), middleware=[guard], checkpointer=checkpointer)
 
     def say(self, thread_id: str, text: str) -> TurnReport:
@@ -105,15 +105,15 @@ class Stage:
 
     def _report(self, thread_id: str, text: str, messages: tuple[AnyMessage, ...], before: int) -> TurnReport:
         values = self._agent.get_state({"configurable": {"thread_id": thread_id}}).values
-        ledger = Ledger.load(values.get(LEDGER_KEY), self._registry.signing_key, thread_id) or Ledger()
-        recent = ledger.recent(self._policy.window_turns)
-        status = self._registry.status(thread_id)
+        known = Provenance.load(values.get(STATE_KEY), self._registry.signing_key, thread_id) or Provenance()
+        status, decisions = self._registry.status(thread_id), tuple(self._registry.decisions(thread_id)[before:])
+        shown = {(one.kind, one.turn) for record in decisions for one in record.decision.evidence}
         return TurnReport(
             text,
             messages,
-            turn=ledger.turn,
-            counts=Counter(str(kind) for evidence in recent for kind in evidence.marks),
-            decisions=tuple(self._registry.decisions(thread_id)[before:]),
+            turn=known.turn,
+            counts=Counter(str(kind) for kind, _ in shown),
+            decisions=decisions,
             risk_flags=tuple(flag for flag in status.risk_flags if flag.active),
             seal=status.seal,
         )

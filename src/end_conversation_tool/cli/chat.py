@@ -16,17 +16,15 @@ from rich.text import Text
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.policy import EndConversationPolicy
-from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.records import new_id, validate_thread_id
-from end_conversation_tool.cli.agent import Stage, TurnReport
+from end_conversation_tool.cli.agent import TalkingAgent, TurnReport
 from end_conversation_tool.cli.display import show_answer
 from end_conversation_tool.cli.output import Exit, escaped, fail, note, stdout
 from end_conversation_tool.errors import EndConversationError
-from end_conversation_tool.readers import Judge
+from end_conversation_tool.readers import OfflineReader, Reader
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.registry.protocol import SealRegistry
 from end_conversation_tool.testing.personas import reactive_model
-from end_conversation_tool.watch import default_detectors
 
 __all__ = ["run_chat"]
 
@@ -37,7 +35,7 @@ MAX_LINE_CHARS = 100_000
 def run_chat(
     policy: EndConversationPolicy,
     *,
-    judge: Judge | None = None,
+    reader: Reader | None = None,
     db: Path | None,
     thread_id: str | None,
     model_name: str,
@@ -46,7 +44,7 @@ def run_chat(
 
     Args:
         policy: When an end is permitted.
-        judge: Asked about an end that everything else permits; ``None`` for none.
+        reader: Who reads when an end is asked for; ``None`` for Claude itself, or for an ``OfflineReader`` without a key.
         db: SQLite file for threads and registry; ``None`` for memory.
         thread_id: The thread to go on with; ``None`` for a new one.
         model_name: The Claude model to use when there is a key.
@@ -57,26 +55,24 @@ def run_chat(
         ImportError: An extra is missing; the message names it.
     """
     thread_id = validate_thread_id(thread_id if thread_id is not None else new_id())
-    model = _model(model_name)
+    model, own = _model(model_name)
     console = stdout()
     with _storage(db) as (registry, saver):
-        stage = Stage(model, registry=registry, checkpointer=saver, policy=policy, judge=judge)
+        agent = TalkingAgent(model, registry=registry, checkpointer=saver, policy=policy, reader=reader or own)
         note(f"thread {thread_id}, policy {policy.version}, mode {policy.mode}")
         for line in _lines():
             if not sys.stdin.isatty():
                 console.print(Text.assemble(("  user: ", "bold blue"), escaped(line)))
-            report = _answer(stage, thread_id, line)
+            report = _answer(agent, thread_id, line)
             show_answer(console, report)
             if report.seal is not None:
-                if report.refusal is None:
-                    console.print(Text(f"  {conversation_end(report.seal)['statement']}", style="bold red"))
                 return
 
 
-def _answer(stage: Stage, thread_id: str, line: str) -> TurnReport:
+def _answer(agent: TalkingAgent, thread_id: str, line: str) -> TurnReport:
     """Say one line; whatever the provider raises becomes one line on stderr."""
     try:
-        return stage.say(thread_id, line)
+        return agent.say(thread_id, line)
     except EndConversationError:
         raise
     except Exception as error:  # noqa: BLE001 - every provider raises errors of its own
@@ -105,18 +101,18 @@ def _lines() -> Iterator[str]:
             yield line.strip()
 
 
-def _model(name: str) -> BaseChatModel:
-    """Return Claude when there is a key, and else the scripted model; says which."""
+def _model(name: str) -> tuple[BaseChatModel, Reader | None]:
+    """Return Claude, who reads for itself, when there is a key, and else the scripted model; says which."""
     if not os.environ.get("ANTHROPIC_API_KEY"):
         note("no ANTHROPIC_API_KEY: a scripted model answers, which only knows insults, distress and requests to end")
-        return reactive_model(default_detectors())
+        return reactive_model(), OfflineReader()
     try:
         from langchain_anthropic import ChatAnthropic  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise ImportError("chat with Claude needs: pip install 'end-conversation-tool[anthropic]'") from error
     note(f"model {name}")
     model: BaseChatModel = ChatAnthropic(model=name)
-    return model
+    return model, None
 
 
 @contextmanager

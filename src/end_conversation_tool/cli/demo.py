@@ -21,12 +21,11 @@ from sqlalchemy import URL
 from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import Outcome, ThreadStatus, UnmetCode
-from end_conversation_tool.cli.agent import Stage, TurnReport
+from end_conversation_tool.cli.agent import TalkingAgent, TurnReport
 from end_conversation_tool.cli.display import show_turn, turn_as_json
-from end_conversation_tool.cli.judges import usage_as_json, usage_in_words
-from end_conversation_tool.cli.output import escaped, print_json, stdout
+from end_conversation_tool.cli.output import print_json, stdout
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.readers import Judge, MeteredJudge
+from end_conversation_tool.readers import OfflineReader, Reader
 from end_conversation_tool.registry import SqlSealRegistry
 from end_conversation_tool.registry.protocol import SealRegistry
 from end_conversation_tool.testing.scenarios import SCENARIOS, Scenario, Turn, page_reader, scripted_model
@@ -68,7 +67,7 @@ class Played:
 def run_demo(
     policy: EndConversationPolicy,
     *,
-    judge: MeteredJudge | None = None,
+    reader: Reader | None = None,
     only: str | None = None,
     as_json: bool = False,
 ) -> None:
@@ -76,7 +75,7 @@ def run_demo(
 
     Args:
         policy: When an end is permitted.
-        judge: Asked about an end that everything else permits; ``None`` for none.
+        reader: Who reads when an end is asked for; ``None`` for an ``OfflineReader``.
         only: Name of the one scenario to play; ``None`` for all.
         as_json: Print JSON instead of transcripts.
 
@@ -89,15 +88,14 @@ def run_demo(
     played: list[Played] = []
     with TemporaryDirectory() as folder, sqlite_storage(Path(folder) / "demo.db") as (registry, saver):
         for scenario in chosen:
-            played.append(play(scenario, policy, registry, saver, judge))
+            played.append(play(scenario, policy, registry, saver, reader))
             if not as_json:
                 _show(played[-1])
     if as_json:
         conversations = [_as_json(one) for one in played]
-        asked = {} if judge is None else {"judge": {"name": judge.source, **usage_as_json(judge)}}
-        print_json({"policy": policy.version, "mode": str(policy.mode), **asked, "conversations": conversations})
+        print_json({"policy": policy.version, "mode": str(policy.mode), "conversations": conversations})
     else:
-        _summarise(policy, played, judge)
+        _summarise(policy, played)
 
 
 @contextmanager
@@ -120,7 +118,7 @@ def play(
     policy: EndConversationPolicy,
     registry: SealRegistry,
     checkpointer: BaseCheckpointSaver[Any],
-    judge: Judge | None = None,
+    reader: Reader | None = None,
 ) -> Played:
     """Play one scenario through a real ``create_agent`` graph.
 
@@ -129,14 +127,15 @@ def play(
         policy: When an end is permitted.
         registry: The truth about threads.
         checkpointer: Keeps the threads.
-        judge: Asked about an end that everything else permits; ``None`` for none.
+        reader: Who reads when an end is asked for; ``None`` for an ``OfflineReader``.
     """
-    kept: dict[str, Any] = {"registry": registry, "checkpointer": checkpointer, "policy": policy, "judge": judge}
+    kept: dict[str, Any] = {"registry": registry, "checkpointer": checkpointer, "policy": policy}
+    kept["reader"] = OfflineReader() if reader is None else reader
 
     def spoken(turns: tuple[Turn, ...], thread_id: str) -> Iterator[TurnReport]:
-        stage = Stage(scripted_model(turns), tools=(page_reader(),), **kept)
+        agent = TalkingAgent(scripted_model(turns), tools=(page_reader(),), **kept)
         for turn in turns:
-            report = stage.say(thread_id, turn.user)
+            report = agent.say(thread_id, turn.user)
             yield report
             if report.refusal is not None:
                 return  # one refused message shows it
@@ -158,7 +157,7 @@ def _show(played: Played) -> None:
     console.print(Text(f"=> {played.outcome}\n", style="bold green"))
 
 
-def _summarise(policy: EndConversationPolicy, played: list[Played], judge: MeteredJudge | None) -> None:
+def _summarise(policy: EndConversationPolicy, played: list[Played]) -> None:
     console = stdout()
     console.rule(Text("What became of them", style="bold"), align="left")
     for one in played:
@@ -167,8 +166,6 @@ def _summarise(policy: EndConversationPolicy, played: list[Played], judge: Meter
         f"\nPolicy {policy.version}, mode {policy.mode}. The outcomes are decided, not scripted: try "
         "--min-refusals 5, --policy user_request_only or --mode shadow."
     )
-    if judge is not None:
-        console.print(f"Judge {escaped(judge.source)}: {usage_in_words(judge)}.")
 
 
 def _as_json(played: Played) -> dict[str, Any]:

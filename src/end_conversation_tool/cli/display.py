@@ -1,4 +1,4 @@
-"""How a turn is shown: what was said, what was called, what was decided, and what the ledger counts."""
+"""How a turn is shown: what was said, what was called, what was decided, and on what."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from rich.text import Text
 from end_conversation_tool._core.records import DecisionRecord, Outcome
 from end_conversation_tool._doors.langgraph.messages import text_of
 from end_conversation_tool.cli.agent import TurnReport
-from end_conversation_tool.cli.judged import judge_in_words
 from end_conversation_tool.cli.output import escaped
 
 __all__ = ["show_answer", "show_turn", "turn_as_json"]
@@ -21,8 +20,9 @@ __all__ = ["show_answer", "show_turn", "turn_as_json"]
 _STYLES = {
     Outcome.SEALED: "bold red",
     Outcome.DENIED: "bold yellow",
-    Outcome.AWAITING_CONFIRMATION: "bold cyan",
+    Outcome.NOTICED: "bold cyan",
     Outcome.WOULD_HAVE_SEALED: "bold magenta",
+    Outcome.WOULD_HAVE_NOTICED: "bold magenta",
 }
 
 
@@ -40,10 +40,11 @@ def show_answer(console: Console, report: TurnReport) -> None:
     decisions = iter(report.decisions)
     for message in report.messages:
         _show_message(console, message, decisions)
-    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(report.counts.items())) or "nothing"
+    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(report.counts.items()))
     risk = ", ".join(sorted({str(flag.kind) for flag in report.risk_flags})) or "none"
+    read = f"; found in user turns: {counts}" if counts else ""
     console.print(
-        Padding(Text(f"ledger, turn {report.turn}: {counts}; risk: {risk}", style="dim"), (0, 0, 0, 2), expand=False)
+        Padding(Text(f"turn {report.turn}; risk flags: {risk}{read}", style="dim"), (0, 0, 0, 2), expand=False)
     )
 
 
@@ -53,7 +54,7 @@ def _show_message(console: Console, message: AnyMessage, decisions: Iterable[Dec
         _say(console, f"result of {message.name}", text, "dim")
         return
     if text:
-        _say(console, "assistant", text, "bold green")
+        _say(console, "assistant", text, "bold green")  # the last word of a turn may be the app's
     if isinstance(message, AIMessage) and message.tool_calls:
         _show_calls(console, message, decisions)
 
@@ -70,8 +71,17 @@ def _show_calls(console: Console, message: AIMessage, decisions: Iterable[Decisi
 
 def _show_decision(console: Console, record: DecisionRecord) -> None:
     unmet = ", ".join(record.decision.unmet) or "none"
-    judge = f"; judge: {judge_in_words(record.judge)}" if record.judge else ""
-    _say(console, "decision", f"{record.outcome}; unmet: {unmet}{judge}", _STYLES[record.outcome])
+    _say(console, "decision", f"{record.outcome}; unmet: {unmet}{_reading_of(record)}", _STYLES[record.outcome])
+
+
+def _reading_of(record: DecisionRecord) -> str:
+    """Return in a few words what became of the reading."""
+    reading = record.reading
+    if reading is None:
+        return "; nobody needed to read"
+    if reading.failure:
+        return f"; {reading.source} could not read: {reading.failure}"
+    return f"; read by {reading.source}: {reading.found} findings, {reading.dropped} dropped, risk {reading.risk}"
 
 
 def _say(console: Console, who: str, text: str, style: str) -> None:
@@ -85,7 +95,7 @@ def turn_as_json(report: TurnReport) -> dict[str, Any]:
         "assistant": [text_of(m.content) for m in report.messages if isinstance(m, AIMessage) and m.content],
         "refused_with": report.refusal,
         "turn": report.turn,
-        "ledger": dict(sorted(report.counts.items())),
+        "found": dict(sorted(report.counts.items())),
         "risk_flags": sorted({str(flag.kind) for flag in report.risk_flags}),
         "decisions": [
             {
@@ -93,7 +103,7 @@ def turn_as_json(report: TurnReport) -> dict[str, Any]:
                 "outcome": str(record.outcome),
                 "unmet": [str(code) for code in record.decision.unmet],
                 "evidence": [item.model_dump(mode="json") for item in record.decision.evidence],
-                "judge": record.judge.model_dump(mode="json") if record.judge else None,
+                "reading": record.reading.model_dump(mode="json") if record.reading else None,
             }
             for record in report.decisions
         ],

@@ -14,14 +14,11 @@ messages that a model call returned just now: the same fields on a message from 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from end_conversation_tool._core.messages import ObservedMessage
-from end_conversation_tool.watch.base import Answer, Signal, SignalKind
-
-__all__ = ["NativeRefusalDetector", "is_native_refusal"]
+__all__ = ["is_native_refusal"]
 
 _FINISH_REASONS = frozenset(
     {"REFUSAL", "CONTENT_FILTER", "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "IMAGE_SAFETY"}
@@ -29,30 +26,6 @@ _FINISH_REASONS = frozenset(
 """Reasons, upper case and without an enum's prefix, that mean a refusal."""
 
 _NOT_BLOCKED = frozenset({"", "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED", "0"})
-
-
-class NativeRefusalDetector:
-    """Reads the refusal signals that providers put on their messages.
-
-    It answers *yes* or *don't know*, never *no*: a model that declines in plain words sends no such signal.
-
-    Attributes:
-        name: ``native``.
-        version: Version of the table above.
-        kinds: Refusals only.
-    """
-
-    name = "native"
-    version = "1"
-    kinds = frozenset({SignalKind.REFUSAL})
-
-    def detect(self, message: ObservedMessage) -> Iterable[Signal]:
-        """Return one signal for a message of the assistant, none for a user's."""
-        if message.role != "assistant":
-            return []
-        refused = is_native_refusal(message.raw)
-        answer = Answer.YES if refused else Answer.UNKNOWN
-        return [Signal(SignalKind.REFUSAL, answer, f"{self.name}/{self.version}", 1.0 if refused else None)]
 
 
 def is_native_refusal(raw: Any) -> bool:

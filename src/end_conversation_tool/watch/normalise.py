@@ -109,7 +109,7 @@ _QUOTATION = re.compile(
 _FIELDS = ("from", "subject", "de", "von", "da", "betreff", "objet", "asunto")
 _WROTE = ("wrote", "writes", "schrieb", "escribio")
 _REPORTED = re.compile(
-    rf"^[ \t]{0,8}(?:{'|'.join(_FIELDS)}|on .{{3,80}} wrote|[\w .]{{1,40}} (?:{'|'.join(_WROTE)}))[ \t]*:.*$",
+    rf"^[ \t]{0, 8}(?:{'|'.join(_FIELDS)}|on .{{3,80}} wrote|[\w .]{{1,40}} (?:{'|'.join(_WROTE)}))[ \t]*:.*$",
     re.MULTILINE | re.IGNORECASE,
 )
 _CJK = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")

@@ -18,7 +18,7 @@ from end_conversation_tool.watch.language import is_covered
 from end_conversation_tool.watch.model import LinearModels, load_models, shipped_version
 from end_conversation_tool.watch.ngrams import units
 from end_conversation_tool.watch.normalise import as_meant, compact, has_cjk, own_voice, plain, tokens
-from end_conversation_tool.watch.phrases import PhraseBook, Rule, load_phrases
+from end_conversation_tool.watch.phrases import Rule, load_phrases
 from end_conversation_tool.watch.risk import Sighting
 
 __all__ = ["MAX_CHARS", "TextWatcher", "bounded", "spans_of"]

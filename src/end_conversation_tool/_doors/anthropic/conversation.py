@@ -9,29 +9,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from end_conversation_tool._core.fence import new_fence
-from end_conversation_tool._core.flow import Ask, Flow, arun_flow, run_flow
-from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
+from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.prompts import PROMPT_SECTION
+from end_conversation_tool._core.provenance import Provenance
 from end_conversation_tool._core.records import validate_thread_id
-from end_conversation_tool._core.run import Ruling, RunContext, Visit
-from end_conversation_tool._doors.anthropic.history import Heard, Voices
+from end_conversation_tool._core.run import Ruling, Run, RunContext
 from end_conversation_tool._doors.anthropic.turn import TurnOutcome, outcome_of
-from end_conversation_tool._doors.anthropic.wire import (
-    Response,
-    last_asked,
-    read_response,
-    transcript,
-    voices_of,
-    with_section,
-)
-from end_conversation_tool._doors.options import GateOptions
+from end_conversation_tool._doors.anthropic.wire import Response, check_messages, read_response, said_in, with_section
+from end_conversation_tool._doors.door import DoorOptions, create_gate
 from end_conversation_tool._doors.tool import anthropic_tool
-from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import InvalidInputError, RegistryError
-from end_conversation_tool.readers.base import Judge, warn_of_missing_judge
-from end_conversation_tool.registry.protocol import LedgerStore, SealRegistry, StoredLedger
-from end_conversation_tool.watch import default_detectors
-from end_conversation_tool.watch.base import DetectorSuite
+from end_conversation_tool.readers import ClaudeReader, Reader, ReadingBudget
+from end_conversation_tool.registry.protocol import ProvenanceStore, SealRegistry, StoredProvenance
 
 if TYPE_CHECKING:
     from anthropic.types import ToolParam
@@ -43,20 +33,21 @@ __all__ = ["Conversation", "ConversationGuard", "Turn", "TurnOutcome"]
 _log = logging.getLogger(__name__)
 
 _SAVES = 5
-"""How often a ledger that another loop has just saved is read anew before this loop's evidence is given up."""
+"""How often what another loop has just saved is read anew before this loop's part is given up."""
 
 
 class ConversationGuard:
     """Lets the model of a raw Anthropic loop end the conversation, when the policy permits it.
 
     Args:
-        registry: The truth about conversations; one that keeps ledgers, as every registry of this package does.
-        policy: When an end is permitted.
-        detectors: What is seen in messages; ``None`` for the offline detectors of this package.
-        judge: A second model that is asked about an end which everything else permits; it can only deny.
+        registry: The truth about conversations; one that keeps provenance, as every registry of this package does.
+        reader: Who reads the transcript when an end is asked for; ``None`` for the model of the loop, by ``client``.
+        client: For the reader of the loop's own model: an ``Anthropic`` or ``AsyncAnthropic``; ``None`` for one that is
+            made from the environment when it is first needed.
         prompt_section: What ``system`` adds to the system prompt; ``None`` adds nothing.
         strict_tool: Whether the API is to hold the model to the tool's schema.
-        options: See ``options.GateOptions``: ``language``, ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``.
+        options: See ``DoorOptions``: ``policy``, ``mode``, ``watch``, ``language``, ``texts``, ``help_text``,
+            ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``.
 
     Raises:
         InvalidInputError: An argument is not usable.
@@ -66,29 +57,19 @@ class ConversationGuard:
         self,
         *,
         registry: SealRegistry,
-        policy: EndConversationPolicy | None = None,
-        detectors: DetectorSuite | None = None,
-        judge: Judge | None = None,
+        reader: Reader | None = None,
+        client: Any = None,
         prompt_section: str | None = PROMPT_SECTION,
         strict_tool: bool = False,
-        **options: Unpack[GateOptions],
+        **options: Unpack[DoorOptions],
     ) -> None:
-        if not isinstance(registry, SealRegistry) or not isinstance(registry, LedgerStore):
+        if not isinstance(registry, SealRegistry) or not isinstance(registry, ProvenanceStore):
             raise InvalidInputError(
-                f"registry: expected a SealRegistry that is a LedgerStore too, got {type(registry).__name__}"
+                f"registry: expected a SealRegistry that is a ProvenanceStore too, got {type(registry).__name__}"
             )
-        if policy is not None and not isinstance(policy, EndConversationPolicy):
-            raise InvalidInputError(f"policy: expected an EndConversationPolicy, got {type(policy).__name__}")
-        if judge is None and policy is not None and policy.require_judge:
-            warn_of_missing_judge(policy.version)
-        self.store: LedgerStore = registry
-        self.gate = Gate(
-            policy=policy if policy is not None else EndConversationPolicy(),
-            registry=registry,
-            detectors=default_detectors() if detectors is None else detectors,
-            judge=judge,
-            **options,
-        )
+        self.store: ProvenanceStore = registry
+        self.gate = create_gate(registry, reader=reader, **options)
+        self._readers = _LoopReaders(client)
         self._prompt_section = prompt_section
         self._strict_tool = strict_tool
 
@@ -128,13 +109,34 @@ class ConversationGuard:
         context = RunContext(conversation_id, persisted=conversation_id is not None, nested=subagent)
         return Conversation(self, context, continues)
 
+    def reader_of(self, model: str | None) -> Reader | None:
+        """Return who reads for a response of ``model``."""
+        return self.gate.reader or self._readers.on(model)
+
+
+class _LoopReaders:
+    """The readers on the models of the loop: one for each model, made when it is first needed."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._readers: dict[str, ClaudeReader] = {}
+
+    def on(self, model: str | None, budget: ReadingBudget | None = None) -> Reader | None:
+        if not model:
+            return None
+        if model not in self._readers:
+            is_async = type(self._client).__name__.startswith("Async")
+            clients: dict[str, Any] = {"async_client" if is_async else "client": self._client} if self._client else {}
+            self._readers[model] = ClaudeReader(model, budget=budget, **clients)
+        return self._readers[model]
+
 
 class Conversation:
-    """One conversation; from ``ConversationGuard.conversation``. Holds no evidence itself: several may be in use."""
+    """One conversation; from ``ConversationGuard.conversation``. Holds nothing itself: several may be in use."""
 
     def __init__(self, guard: ConversationGuard, context: RunContext, continues: str | None) -> None:
         self.guard = guard
-        self._gate, self._store, self._key = guard.gate, guard.store, guard.gate.registry.signing_key
+        self._gate, self._store = guard.gate, guard.store
         self._context, self._continues = context, continues
 
     @property
@@ -153,15 +155,11 @@ class Conversation:
             RegistryError: Nobody knows whether it has.
             InvalidInputError: It is no list of messages.
         """
-        return run_flow(self._preparing(*self._read(messages), self._context))
+        return run_flow(self._prepare(said_in(check_messages(messages))))
 
     async def abefore_request(self, messages: Sequence[Any]) -> Turn:
         """Async twin of ``before_request``."""
-        return await arun_flow(self._preparing(*self._read(messages), self._context))
-
-    def _read(self, messages: Sequence[Any]) -> tuple[tuple[Any, ...], Voices]:
-        voices = voices_of(messages, self._key)
-        return tuple(messages), voices
+        return await arun_flow(self._prepare(said_in(check_messages(messages))))
 
     def tool_runner(
         self, client: Any, *, messages: list[Any], tools: Iterable[Any] = (), system: Any = None, **params: Any
@@ -187,84 +185,91 @@ class Conversation:
         self, client: Any, *, messages: list[Any], tools: Iterable[Any] = (), system: Any = None, **params: Any
     ) -> AsyncGuardedToolRunner:
         """Async twin of ``tool_runner``, for an ``AsyncAnthropic`` client; it is iterated with ``async for``."""
-        from end_conversation_tool._doors.anthropic.runner import AsyncGuardedToolRunner  # noqa: PLC0415 - it loads the SDK
+        from end_conversation_tool._doors.anthropic.runner import (  # noqa: PLC0415 - it loads the SDK
+            AsyncGuardedToolRunner,
+        )
 
         return AsyncGuardedToolRunner(self, client, {"messages": messages, "tools": tools, "system": system, **params})
 
-    def _preparing(self, messages: tuple[Any, ...], voices: Voices, context: RunContext) -> Flow[Turn]:
-        """Admit, load the ledger, and listen to what was not heard yet."""
-        gate = self._gate
-        yield from self._carrying_over()
-        stored: StoredLedger | None = None
+    def _prepare(self, said: list[ObservedMessage]) -> Flow[Turn]:
+        """Admit, load what is known, and listen to what is new."""
+        gate, context = self._gate, self._context
+        yield from self._carry_over()
+        stored: StoredProvenance | None = None
         if context.thread_id is not None:
-            stored = yield Ask(self._store.load_ledger, self._store.aload_ledger, (context.thread_id,))
-        ledger, heard = _unpacked(stored)
-        visit: Visit = yield Ask(gate.admit, gate.aadmit, (context, ledger))
-        if visit.status is not None and context.fence is None:
-            visit = replace(visit, context=replace(context, fence=new_fence(visit.status, visit.branch)))
-        if visit.ledger.pending is not None and not last_asked(messages):
-            # The model never heard that it must confirm: the answer to its call was lost (R8).
-            visit = visit.noting(visit.ledger.break_row())
-        unheard, heard = voices.since(heard)
-        if unheard:
-            visit = yield Ask(gate.hear, gate.ahear, (visit, unheard))
-        return Turn(self, visit, messages, voices, heard, stored.version if stored else 0)
+            stored = yield from ask(self._store.load_provenance, self._store.aload_provenance, context.thread_id)
+        run = yield from gate.admit(context, _unpacked(stored))
+        before = run.provenance
+        if run.status is not None and context.fence is None:
+            run = replace(run, context=replace(context, fence=new_fence(run.status, run.branch)))
+        run = yield from gate.hear(run, reversed(said))
+        return Turn(self, run, said, before, stored.version if stored else 0)
 
-    def _carrying_over(self) -> Flow[None]:
+    def _carry_over(self) -> Flow[None]:
         """Take over the risk flags of the conversation that this one continues, once."""
-        if self._continues is None:
+        source, target = self._continues, self._context.thread_id
+        if source is None or target is None:
             return
         registry = self._gate.registry
-        ids = (self._continues, self._context.thread_id)
-        yield Ask(registry.copy_status, registry.acopy_status, ids, {"seals": False})
+        yield from ask(registry.copy_status, registry.acopy_status, source, target, seals=False)
         self._continues = None
 
-    def concluding(self, turn: Turn, message: Any) -> Flow[TurnOutcome]:
-        """Check that the conversation is still open, rule on the response, and save the evidence: for ``Turn``."""
-        gate, response = self._gate, read_response(message, self._key)
-        visit = yield from self._readmitting(turn.visit, response)
-        asked = (visit, response.reply, lambda: transcript(turn.messages, turn.voices))
-        visit, ruling = yield Ask(gate.rule, gate.arule, asked)
+    def conclude(self, turn: Turn, message: Any) -> Flow[TurnOutcome]:
+        """Check that the conversation is still open, rule on the response, and save what is known: for ``Turn``."""
+        response = read_response(message)
+        run = yield from self._admit_again(turn.run, response)
+        run, ruling = yield from self._gate.rule(
+            run, response.reply, lambda: turn.said, reader=self.guard.reader_of(response.model)
+        )
+        if response.reply.refused:
+            # The refused turn leaves the history, and so must leave what is known of it; a doubt in it stays.
+            run = run.knowing(replace(turn.before, broken=turn.before.broken or run.doubtful))
         if ruling is None or ruling.seal is None:
-            yield from self._saving(replace(turn, visit=visit), response, ruling)
+            yield from self._save(replace(turn, run=run), response, ruling)
         return outcome_of(response, ruling)
 
-    def _readmitting(self, visit: Visit, response: Response) -> Flow[Visit]:
-        gate, context = self._gate, replace(visit.context, model=response.model)
+    def _admit_again(self, run: Run, response: Response) -> Flow[Run]:
+        context = replace(run.context, model=response.model)
         try:
-            present: Visit = yield Ask(gate.admit, gate.aadmit, (context,))
+            present = yield from self._gate.admit(context)
         except RegistryError:
             if response.own_calls:
                 raise
             _log.error("the registry could not be read after a response; no end is possible")
-            return replace(visit, context=replace(context, readable=False))
-        return replace(visit, context=present.context, status=present.status)
+            return replace(run, context=replace(context, readable=False))
+        return replace(run, context=present.context, status=present.status)
 
-    def _saving(self, turn: Turn, response: Response, ruling: Ruling | None) -> Flow[None]:
-        """Save the ledger; where another loop was faster, note the same facts in what it saved."""
-        context = turn.visit.context
-        if context.thread_id is None:
+    def _save(self, turn: Turn, response: Response, ruling: Ruling | None) -> Flow[None]:
+        """Save what is known; where another loop was faster, note the same in what it saved."""
+        thread_id = turn.run.context.thread_id
+        if thread_id is None:
             return
         try:
             for _ in range(_SAVES):
-                body = json.dumps({"ledger": self._gate.dump(turn.visit), **turn.heard.dump()})
-                ask = (context.thread_id, body)
-                if (yield Ask(self._store.save_ledger, self._store.asave_ledger, ask, {"replaces": turn.version})):
+                body = json.dumps(self._gate.dump(turn.run))
+                saved = yield from ask(
+                    self._store.save_provenance,
+                    self._store.asave_provenance,
+                    thread_id,
+                    body,
+                    replaces=turn.version,
+                )
+                if saved:
                     return
-                turn = yield from self._preparing(turn.messages, turn.voices, context)
-                turn = yield from self._noting(turn, response, ruling)
+                turn = yield from self._prepare(turn.said)
+                turn = yield from self._note(turn, response, ruling)
         except RegistryError as error:
-            _log.error("evidence could not be saved and is lost: %s", type(error).__name__)
+            _log.error("what is known of a turn could not be saved and is lost: %s", type(error).__name__)
         else:
-            _log.warning("evidence was given up: too many loops save this conversation at once")
+            _log.warning("what is known of a turn was given up: too many loops save this conversation at once")
 
-    def _noting(self, turn: Turn, response: Response, ruling: Ruling | None) -> Flow[Turn]:
+    def _note(self, turn: Turn, response: Response, ruling: Ruling | None) -> Flow[Turn]:
         """Note a response that was ruled on already: never rule twice."""
+        run, _ = yield from self._gate.rule(turn.run, replace(response.reply, end_calls=()), tuple)
         if ruling is not None:
-            return replace(turn, visit=turn.visit.noting(turn.visit.ledger.count_denial()))
-        asked = (turn.visit, response.reply, tuple)
-        visit, _ = yield Ask(self._gate.rule, self._gate.arule, asked)
-        return replace(turn, visit=visit)
+            known = run.provenance
+            run = run.knowing(replace(known, denials=known.denials + 1, read_turn=known.turn))
+        return replace(turn, run=run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +277,9 @@ class Turn:
     """One request that was let out; from ``Conversation.before_request``."""
 
     conversation: Conversation
-    visit: Visit
-    messages: tuple[Any, ...]
-    voices: Voices
-    heard: Heard
+    run: Run
+    said: list[ObservedMessage]
+    before: Provenance
     version: int
 
     def after_response(self, response: Any) -> TurnOutcome:
@@ -290,21 +294,18 @@ class Turn:
             RegistryError: The registry cannot be read, and the response calls tools of your own.
             InvalidInputError: It is no finished message.
         """
-        return run_flow(self.conversation.concluding(self, response))
+        return run_flow(self.conversation.conclude(self, response))
 
     async def aafter_response(self, response: Any) -> TurnOutcome:
         """Async twin of ``after_response``."""
-        return await arun_flow(self.conversation.concluding(self, response))
+        return await arun_flow(self.conversation.conclude(self, response))
 
 
-def _unpacked(stored: StoredLedger | None) -> tuple[Any, Heard]:
-    """Return the ledger's dump and what was heard; what cannot be read counts as nothing, and permits nothing."""
+def _unpacked(stored: StoredProvenance | None) -> Any:
+    """Return the dump of what is known; what cannot be read counts as nothing, and permits nothing."""
     if stored is None:
-        return None, Heard()
+        return None
     try:
-        found = json.loads(stored.body)
+        return json.loads(stored.body)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        return {}, Heard()
-    return found.get("ledger"), Heard.load(found)
+        return {}

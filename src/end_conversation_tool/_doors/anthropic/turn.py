@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from end_conversation_tool._core.prompts import conversation_end, no_further_step_text, not_run_text, still_here_text
+from end_conversation_tool._core.prompts import conversation_end, no_further_step_text, not_run_text
 from end_conversation_tool._core.records import DecisionRecord
 from end_conversation_tool._core.request import TOOL_NAME
 from end_conversation_tool._core.run import Ruling
@@ -29,8 +29,8 @@ class TurnOutcome:
         tool_calls: The calls of your own tools that are to be run now.
         decision: The decision on the model's request to end, where it made one.
         answer: What the model is told about that request.
-        notice: What to show the user in place of an answer, where the model used up its attempts to end; empty
-            otherwise. It is in ``messages`` too.
+        closing: What to show the user as the last word of this turn: the statement, the notice, or that somebody is
+            still there when the model used up its attempts; empty where there is none. It is in ``messages`` too.
     """
 
     ended: bool = False
@@ -40,7 +40,7 @@ class TurnOutcome:
     tool_calls: tuple[Any, ...] = ()
     decision: DecisionRecord | None = None
     answer: str = ""
-    notice: str = ""
+    closing: str = ""
     _content: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     _results: Mapping[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
@@ -77,8 +77,8 @@ class TurnOutcome:
         found = {**self._results, **unrun, **given}
         order = [block["id"] for block in self._content if block["type"] == "tool_use"]
         answered = [{"role": "user", "content": [found[call_id] for call_id in order]}] if order else []
-        noticed = [{"role": "assistant", "content": self.notice}] if self.notice else []
-        return [*said, *answered, *noticed]
+        closed = [{"role": "assistant", "content": self.closing}] if self.closing else []
+        return [*said, *answered, *closed]
 
     def extend(self, messages: list[Any], results: Sequence[Mapping[str, Any]] = ()) -> None:
         """Bring a history up to date, in place.
@@ -99,23 +99,23 @@ def outcome_of(response: Response, ruling: Ruling | None) -> TurnOutcome:
             refused=True, decision=ruling.record if ruling else None, answer=ruling.text if ruling else ""
         )
     seal = ruling.seal if ruling else None
-    cut_off = ruling is not None and ruling.cut_off
+    stops = ruling is not None and ruling.ends_run
     results: dict[str, dict[str, Any]] = {}
     for call in response.calls:
         name = str(get(call, "name"))
         if ruling is not None and name == TOOL_NAME:
             results[str(get(call, "id"))] = result_block(call, ruling.text, is_error=seal is None)
-        elif seal is not None or cut_off:
+        elif stops:
             text = not_run_text(name) if seal is not None else no_further_step_text(name)
             results[str(get(call, "id"))] = result_block(call, text, is_error=True)
     return TurnOutcome(
         ended=seal is not None,
         conversation_end=conversation_end(seal) if seal is not None else None,
-        again=seal is None and not cut_off and (bool(response.calls) or response.stop_reason == "pause_turn"),
-        tool_calls=() if seal is not None or cut_off else response.own_calls,
+        again=not stops and (bool(response.calls) or response.stop_reason == "pause_turn"),
+        tool_calls=() if stops else response.own_calls,
         decision=ruling.record if ruling else None,
         answer=ruling.text if ruling else "",
-        notice=still_here_text() if cut_off else "",
+        closing=ruling.closing if ruling else "",
         _content=response.content,
         _results=results,
     )

@@ -9,27 +9,26 @@ Messages, responses and content blocks may be the SDK's objects or plain dicts. 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.content import has_media, without_reasoning
+from end_conversation_tool._core.messages import ObservedMessage, Role
 from end_conversation_tool._core.request import TOOL_NAME
 from end_conversation_tool._core.run import Call, Reply
-from end_conversation_tool._doors.anthropic.history import Voices, keyed_digest
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.watch.native import is_native_refusal
 
 __all__ = [
     "Response",
+    "check_messages",
     "get",
     "has_calls",
     "is_user_turn",
-    "last_asked",
     "read_response",
     "result_block",
-    "transcript",
-    "voices_of",
+    "said_in",
     "with_section",
 ]
 
@@ -69,12 +68,8 @@ def get(value: Any, name: str) -> Any:
     return getattr(value, name, None)
 
 
-def read_response(response: Any, key: bytes) -> Response:
+def read_response(response: Any) -> Response:
     """Read a response.
-
-    Args:
-        response: The response.
-        key: The registry's key.
 
     Raises:
         InvalidInputError: It is not a finished message.
@@ -89,7 +84,7 @@ def read_response(response: Any, key: bytes) -> Response:
     end_calls = [call for call in calls if get(call, "name") == TOOL_NAME]
     whole = stop_reason not in _CUT_SHORT
     reply = Reply(
-        message=_spoken(content, response, key),
+        message=ObservedMessage("assistant", _spoken(content), "response", response),
         end_calls=tuple(
             Call(str(get(call, "id")), TOOL_NAME, get(call, "input") if whole else None) for call in end_calls
         ),
@@ -101,77 +96,59 @@ def read_response(response: Any, key: bytes) -> Response:
     )
 
 
-def voices_of(messages: Any, key: bytes) -> Voices:
-    """Return what the user said in a request.
-
-    Args:
-        messages: The history.
-        key: The registry's key.
+def check_messages(messages: Any) -> tuple[Any, ...]:
+    """Return the messages of a request.
 
     Raises:
         InvalidInputError: It is not a list of messages, each with a role and a text or a list of blocks.
     """
     if isinstance(messages, (str, Mapping)) or not isinstance(messages, Sequence) or not messages:
         raise InvalidInputError(f"messages: expected a non-empty list of messages, got {type(messages).__name__}")
-    said: list[tuple[str, Any]] = []
-    trailing = 0
     for index, message in enumerate(messages):
-        role = get(message, "role")
+        role, content = get(message, "role"), get(message, "content")
         if not isinstance(role, str):
             raise InvalidInputError(f"messages.{index}.role: expected a str, got {type(role).__name__}")
-        content = get(message, "content")
         if not isinstance(content, str) and (not isinstance(content, Sequence) or isinstance(content, bytes)):
             # A generator could be read only once: by us, or by the request.
             raise InvalidInputError(
                 f"messages.{index}.content: expected a str or a list of blocks, got {type(content).__name__}"
             )
-        if role == "assistant" and index < len(messages) - 1:  # the last one is a prefill, or a turn that goes on
-            trailing = len(said)
-        elif role == "user" and _is_voice(content):
-            said.append(("\n".join(_texts(content)), message))
-    return Voices(said, trailing, key)
+    return tuple(messages)
 
 
-def transcript(messages: Iterable[Any], voices: Voices) -> Iterator[ObservedMessage]:
-    """Yield what user, assistant and tools said, oldest first; the results of our own tool are left out."""
-    heard = voices.messages()
-    ours: set[Any] = set()
+def said_in(messages: Sequence[Any]) -> list[ObservedMessage]:
+    """Return what user, assistant and tools said in a request, oldest first; each is known by its place.
+
+    The wire gives no ids, and each request brings the whole history again: a history that was shortened or changed does
+    not fit what is known of it.
+    """
+    said: list[ObservedMessage] = []
+
+    def add(role: Role, text: str, raw: Any, *, media: bool = False) -> None:
+        said.append(ObservedMessage(role, text, f"{role}-{len(said)}", raw, media=media))
+
     for message in messages:
         content = get(message, "content")
         blocks = [] if isinstance(content, str) else list(content or ())
         if get(message, "role") == "assistant":
-            ours |= {get(block, "id") for block in blocks if get(block, "name") == TOOL_NAME}
-            yield _spoken(content, message, voices.key)
+            add("assistant", _spoken(content), message)
             continue
-        yield from _results(blocks, ours, voices.key)
+        for block in blocks:
+            if get(block, "type") == "tool_result":
+                add("tool", "\n".join(_texts(get(block, "content"))), block)
         if is_user_turn(message):
-            yield next(heard)
+            add("user", "\n".join(_texts(content)), message, media=has_media(content))
+    return said
 
 
-def _results(blocks: Iterable[Any], ours: Collection[Any], key: bytes) -> Iterator[ObservedMessage]:
-    """Yield the results of tools: a person may have answered one."""
-    for block in blocks:
-        if get(block, "type") == "tool_result" and get(block, "tool_use_id") not in ours:
-            text = "\n".join(_texts(get(block, "content")))
-            yield ObservedMessage("tool", text, f"tool-{keyed_digest(text, key)}", block)
-
-
-def _spoken(content: Any, raw: Any, key: bytes) -> ObservedMessage:
-    """Return a message of the assistant: a history gives it no id, so it too is known by its words."""
-    text = "\n".join(_texts(content))
-    return ObservedMessage("assistant", text, f"assistant-{keyed_digest(text, key)}", raw)
+def _spoken(content: Any) -> str:
+    """Return what the user sees of a message of the assistant."""
+    return "\n".join(text for part in _texts(content) if (text := without_reasoning(part)))
 
 
 def is_user_turn(message: Any) -> bool:
     """Whether the user says something in a message of the history."""
     return get(message, "role") == "user" and _is_voice(get(message, "content"))
-
-
-def last_asked(messages: Sequence[Any]) -> bool:
-    """Whether the assistant's last message in the history asks for the end: so the model has its answer before it."""
-    last = next((message for message in reversed(messages) if get(message, "role") == "assistant"), None)
-    blocks = () if last is None or isinstance(get(last, "content"), str) else get(last, "content")
-    return any(get(block, "type") == "tool_use" and get(block, "name") == TOOL_NAME for block in blocks)
 
 
 def has_calls(message: Any) -> bool:

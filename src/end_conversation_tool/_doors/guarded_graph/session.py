@@ -9,7 +9,8 @@ The wrapped graph is not changed. Three things happen while it runs:
 3. When it was *denied*, ``end_conversation`` answers with the codes, its siblings run as usual, and the wrapped graph
    goes on as it would after any tool.
 
-What the wrapped graph said counts as evidence when it stands in its ``messages`` and was not there when the run began.
+What the wrapped graph said counts as evidence when a model call of this run made it, and it stands in its ``messages``:
+nothing that a tool, a memory or another node wrote does. A model that is none of LangChain's is not seen to speak.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from langgraph.config import get_config
 from langgraph.errors import ParentCommand
 from langgraph.types import Command
 
-from end_conversation_tool._core.flow import Ask, Flow, arun_flow, run_flow
+from end_conversation_tool._core.flow import Flow, arun_flow, run_flow
 from end_conversation_tool._core.prompts import denial_text
 from end_conversation_tool._core.records import EndRequest
 from end_conversation_tool._core.request import TOOL_NAME
-from end_conversation_tool._core.run import Ruling, Visit
+from end_conversation_tool._core.run import Ruling, Run
+from end_conversation_tool._core.texts import Texts
 from end_conversation_tool._core.vocabulary import UnmetCode
 from end_conversation_tool._doors.guarded_graph.state import convert
 from end_conversation_tool._doors.langgraph.messages import reply_of, said_messages, with_id
@@ -120,13 +122,14 @@ class Session:
 
     Args:
         gate: The gate.
-        visit: The admitted run, after ``hear``.
+        run: The admitted run, after ``hear``.
         messages: The thread's messages when the run began.
         speakers: Names of nested agents that speak with the user themselves, as in a swarm.
     """
 
-    def __init__(self, gate: Gate, visit: Visit, messages: Sequence[AnyMessage], speakers: frozenset[str]) -> None:
-        self.gate, self.visit, self.speakers = gate, visit, speakers
+    def __init__(self, gate: Gate, run: Run, messages: Sequence[AnyMessage], speakers: frozenset[str]) -> None:
+        self.gate, self.run, self.speakers = gate, run, speakers
+        self.spoken: set[str] = set()
         self.prompted: list[AnyMessage] = []
         self.values: Mapping[str, Any] = {"messages": list(messages)}
         self.verdicts: list[Verdict] = []
@@ -166,51 +169,51 @@ class Session:
         answered = {getattr(message, "tool_call_id", None) for message in messages}
         return [(reply, Place())] if calls - ruled - answered else []
 
-    def looking(self, ask: Callable[[], object]) -> Flow[None]:
+    def look(self, ask_user: Callable[[Texts], object]) -> Flow[None]:
         """Look at what the last step said: note it, rule on what nobody has ruled on, and have the user asked.
 
         Args:
-            ask: Asks the user; called between two steps.
+            ask_user: Asks the user; called between two steps.
         """
         for reply, place in self.unruled():
-            yield from self.ruling(reply, place)
-        yield from self.settling(ask)
+            yield from self.rule(reply, place)
+        yield from self.settle(ask_user)
 
-    def ruling(self, reply: AIMessage, place: Place, *, late: bool = False) -> Flow[None]:
+    def rule(self, reply: AIMessage, place: Place, *, late: bool = False) -> Flow[None]:
         """Rule on a reply that asks for the end; parallel calls of one step are one request, with one ruling."""
         for verdict in self.verdicts:
             if not late and verdict.place.step == place.step and verdict.place.namespace != place.namespace:
                 self.verdicts.append(replace(verdict, reply=reply, place=place))
                 return
         self._noted.add(reply.id)
-        yield from self.noting()
-        arguments = (self._seen_from(place), reply_of(reply), self.history)
-        visit, ruling = yield Ask(self.gate.rule, self.gate.arule, arguments)
-        self._keep(visit, None if ruling is None else Verdict(reply, ruling, place, late))
+        yield from self.note()
+        run, ruling = yield from self.gate.rule(self._seen_from(place), reply_of(reply), self.history)
+        self._keep(run, None if ruling is None else Verdict(reply, ruling, place, late))
 
-    def settling(self, ask: Callable[[], object]) -> Flow[None]:
+    def settle(self, ask_user: Callable[[Texts], object]) -> Flow[None]:
         """Ask the user, where a request waits for that, and rule on it anew."""
         waiting = self.question
         if waiting is None:
             return
         self.asking = True
-        answer = ask()
+        answer = ask_user(self.gate.texts)
         self.asking = False
-        arguments = (self._seen_from(waiting.place), reply_of(waiting.reply), self.history, answer)
-        visit, ruling = yield Ask(self.gate.settle, self.gate.asettle, arguments)
-        self._keep(visit, None)
+        seen = self._seen_from(waiting.place)
+        run, ruling = yield from self.gate.settle(seen, reply_of(waiting.reply), self.history, answer)
+        self._keep(run, None)
         self.verdicts = [replace(one, ruling=ruling) if one.ruling.asks else one for one in self.verdicts]
 
-    def noting(self) -> Flow[None]:
-        """Note what was said since the run began and is not noted yet."""
+    def note(self) -> Flow[None]:
+        """Note what a model call made since the run began: nothing that a tool or a node wrote is the model's word."""
         for message in self.messages:
             if isinstance(message, AIMessage) and message.id not in self._noted:
                 self._noted.add(message.id)
                 reply = replace(reply_of(message), end_calls=())
-                self.visit, _ = yield Ask(self.gate.rule, self.gate.arule, (self.visit, reply, self.history))
+                if reply.message.text in self.spoken:
+                    self.run, _ = yield from self.gate.rule(self.run, reply, self.history)
 
-    def _keep(self, visit: Visit, verdict: Verdict | None) -> None:
-        self.visit = replace(visit, context=self.visit.context)
+    def _keep(self, run: Run, verdict: Verdict | None) -> None:
+        self.run = replace(run, context=self.run.context)
         if verdict is not None:
             self.verdicts.append(verdict)
 
@@ -237,13 +240,13 @@ class Session:
         found = (message for message in reversed(self.messages) if isinstance(message, AIMessage))
         made = next((message for message in found if call_id in [call["id"] for call in message.tool_calls]), None)
         call = ToolCall(name=TOOL_NAME, args=request.model_dump(mode="json"), id=call_id or "", type="tool_call")
-        run_flow(self.ruling(made or AIMessage("", id="unknown", tool_calls=[call]), place, late=True))
+        run_flow(self.rule(made or AIMessage("", id="unknown", tool_calls=[call]), place, late=True))
         self.leave_if_ended()
         return self.verdicts[-1].ruling.text
 
-    def _seen_from(self, place: Place) -> Visit:
-        nested = self.visit.context.nested or not place.speaks(self.speakers)
-        return replace(self.visit, context=replace(self.visit.context, nested=nested, model=place.model))
+    def _seen_from(self, place: Place) -> Run:
+        nested = self.run.context.nested or not place.speaks(self.speakers)
+        return replace(self.run, context=replace(self.run.context, nested=nested, model=place.model))
 
     def leave_if_ended(self) -> None:
         """Leave the wrapped graph if a reply has ended the run, or the user is asked: nothing more is run or said."""
@@ -301,14 +304,20 @@ class Watch(_Handler):
     on_tool_error = on_tool_end
 
     def asking(self, response: LLMResult, run_id: UUID) -> tuple[AIMessage, Place] | None:
-        """Return a reply that asks for the end and was not ruled on, and where it was made."""
+        """Note what a model said, and return a reply that asks for the end, and where it was made."""
         place = self.places.pop(run_id, Place(in_tool=True))
+        found = None
         for generations in response.generations:
             for generation in generations:
                 message = getattr(generation, "message", None)
-                if isinstance(message, AIMessage) and reply_of(message).end_calls:
-                    return with_id(message), place
-        return None
+                if not isinstance(message, AIMessage):
+                    continue
+                reply = reply_of(message)
+                if place.speaks(self.session.speakers):
+                    self.session.spoken.add(reply.message.text)
+                if reply.end_calls and found is None:
+                    found = with_id(message), place
+        return found
 
 
 class Rule(_Handler):
@@ -324,7 +333,7 @@ class Rule(_Handler):
         if (found := self._watch.asking(response, run_id)) is None:
             return
         with self._lock:
-            run_flow(self._session.ruling(*found))
+            run_flow(self._session.rule(*found))
 
 
 class AsyncRule(_Handler, AsyncCallbackHandler):
@@ -340,7 +349,7 @@ class AsyncRule(_Handler, AsyncCallbackHandler):
         if (found := self._watch.asking(response, run_id)) is None:
             return
         async with self._lock:
-            await arun_flow(self._session.ruling(*found))
+            await arun_flow(self._session.rule(*found))
 
 
 def _present_place() -> Place:

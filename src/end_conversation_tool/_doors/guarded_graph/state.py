@@ -21,7 +21,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Overwrite
 from typing_extensions import TypedDict
 
-from end_conversation_tool._doors.langgraph.messages import END_KEY, LEDGER_KEY
+from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY
 from end_conversation_tool.errors import InvalidInputError
 
 __all__ = ["InnerGraph", "convert"]
@@ -92,11 +92,11 @@ class InnerGraph:
 
     def state_schema(self) -> Any:
         """Return the type of the state round it: all channels, and ours."""
-        ours = {LEDGER_KEY: NotRequired[dict[str, Any]], END_KEY: NotRequired[dict[str, Any] | None]}
+        ours = {STATE_KEY: NotRequired[dict[str, Any]], END_KEY: NotRequired[dict[str, Any] | None]}
         return TypedDict("GuardedState", {**self.hints, **ours}, total=False)  # type: ignore[operator]
 
     def input_schema(self) -> Any:
-        """Return what a caller may put in: the graph's own input, and neither the ledger nor the end."""
+        """Return what a caller may put in: the graph's own input, and neither the provenance nor the end."""
         return TypedDict("GuardedInput", self._only(self.inputs), total=False)  # type: ignore[operator]
 
     def output_schema(self) -> Any:

@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import GraphOutput
 
-from end_conversation_tool._doors.langgraph.messages import END_KEY, LEDGER_KEY
+from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY
 
 __all__ = ["INTERRUPTS_KEY", "GuardedGraph", "Inside"]
 
@@ -68,7 +68,7 @@ class Inside:
         return self._merged(found, outputs)
 
     def _merged(self, found: Any, outputs: str | Sequence[str] | None) -> Any:
-        state = _without_ledger(found) if isinstance(found, Mapping) else found
+        state = _without_ours(found) if isinstance(found, Mapping) else found
         if not self.values or isinstance(outputs, str):  # of one channel, LangGraph shows nothing at an interrupt
             return state
         return {**(state or {}), **_wanted(self.values, outputs)}
@@ -226,7 +226,7 @@ class _Flat:
             return payload if mode in ("custom", "messages") else None
         if not isinstance(payload, Mapping):
             return None if payload == self._inside else payload
-        state = _without_ledger(payload)
+        state = _without_ours(payload)
         if interrupts or _INTERRUPT in payload:
             return {**state, **(self._inside or {})}
         return None if state == self._inside else state
@@ -238,8 +238,8 @@ def _wanted(state: Mapping[str, Any], outputs: str | Sequence[str] | None) -> An
     return {key: value for key, value in state.items() if outputs is None or key in outputs}
 
 
-def _without_ledger(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in state.items() if key != LEDGER_KEY}
+def _without_ours(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in state.items() if key != STATE_KEY}
 
 
 def _interrupts_inside(config: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -12,14 +12,13 @@ from langchain_core.messages import (
     BaseMessage,
     ChatMessage,
     HumanMessage,
-    SystemMessage,
     ToolMessage,
 )
 
 from end_conversation_tool._core.content import has_media, without_reasoning
-from end_conversation_tool._core.provenance import Provenance
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.prompts import asked_first_text, not_run_text
+from end_conversation_tool._core.provenance import Provenance
 from end_conversation_tool._core.records import is_storable, new_id
 from end_conversation_tool._core.request import TOOL_NAME
 from end_conversation_tool._core.run import Call, Reply, Ruling

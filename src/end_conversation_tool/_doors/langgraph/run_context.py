@@ -12,7 +12,7 @@ from end_conversation_tool._checkpoint.active_runs import current_fence
 from end_conversation_tool._core.run import RunContext
 from end_conversation_tool._doors.upstream import context_flags
 
-__all__ = ["hooks_follow", "kept_messages", "model_name", "run_context"]
+__all__ = ["kept_messages", "model_name", "run_context"]
 
 _CHECKPOINTER = "__pregel_checkpointer"
 _READ = "__pregel_read"
@@ -41,20 +41,6 @@ def run_context(runtime: Any, model: Any) -> RunContext:
         host_flags=context_flags(getattr(runtime, "context", None)),
         fence=None if scope is None or thread_id is None else current_fence(configurable, str(thread_id), scope),
     )
-
-
-def hooks_follow() -> bool:
-    """Whether ``after_model`` hooks of other middlewares run between the model's node and the end of the loop.
-
-    Each of them is a node, and LangGraph forgets ``jump_to`` after one step: the loop would go on where the model's
-    node ended it. ``True`` when it cannot be told.
-    """
-    read: Any = get_config().get("configurable", {}).get(_READ)
-    try:
-        channels = read.args[1]
-        return any(name.endswith(".after_model") for name in channels)
-    except (AttributeError, IndexError, TypeError):
-        return True
 
 
 def kept_messages(given: Sequence[AnyMessage]) -> Sequence[AnyMessage]:

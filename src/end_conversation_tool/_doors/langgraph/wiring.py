@@ -59,15 +59,15 @@ def wrap_node(builder: Any, name: str, node: Any) -> None:
     spec.input_schema = builder.state_schema
 
 
-def lead_to_end(builder: Any, model: str) -> None:
-    """Let every way out of the model node lead to ``END`` once the thread is sealed."""
+def lead_to_end(builder: Any, model: str, closed: str) -> None:
+    """Let every way out of the model node lead to ``END`` while the channel ``closed`` says so, or an end shows."""
     for name, branch in builder.branches[model].items():
         ends = None if branch.ends is None else {**branch.ends, END: END}
-        path = _unless_ended(branch.path)
+        path = _unless_closed(branch.path, closed)
         builder.branches[model][name] = branch._replace(path=path, ends=ends, input_schema=builder.state_schema)
     for edge in [edge for edge in builder.edges if edge[0] == model and edge[1] != END]:
         builder.edges.discard(edge)
-        builder.add_conditional_edges(model, _unless_ended(_Always(edge[1])), [edge[1], END])
+        builder.add_conditional_edges(model, _unless_closed(_Always(edge[1]), closed), [edge[1], END])
 
 
 class _Guarded(RunnableLambda[Any, Any]):
@@ -89,11 +89,14 @@ class _Always:
         return self.target
 
 
-def _unless_ended(path: Any) -> Any:
+def _unless_closed(path: Any, closed: str) -> Any:
+    def stops(state: Any) -> bool:
+        return bool(read(state, END_KEY) or read(state, closed))
+
     def route(state: Any, config: RunnableConfig) -> Any:
-        return END if read(state, END_KEY) else path.invoke(state, config)
+        return END if stops(state) else path.invoke(state, config)
 
     async def aroute(state: Any, config: RunnableConfig) -> Any:
-        return END if read(state, END_KEY) else await path.ainvoke(state, config)
+        return END if stops(state) else await path.ainvoke(state, config)
 
     return RunnableLambda(route, afunc=aroute, name=getattr(path, "name", None))
