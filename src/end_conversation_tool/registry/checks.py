@@ -49,8 +49,8 @@ MAX_WORDS_CHARS = 2_000
 MAX_RECORD_BYTES = 1_000_000
 """Largest decision record, in bytes of JSON."""
 
-MAX_LEDGER_CHARS = 1_000_000
-"""Largest saved ledger, in characters."""
+MAX_PROVENANCE_CHARS = 1_000_000
+"""Largest provenance of a thread, in characters."""
 
 check_thread_id = validate_thread_id
 
