@@ -179,3 +179,11 @@ def test_a_mark_that_is_no_branch_is_unknown(where: Where, mark: Any) -> None:
     assert where.write("never heard of", Mark(mark, SOMEBODY, 0)) is Answer.STALE
     set_up(where.registry, BranchState.OPEN)
     assert where.write("t", Mark(mark, SOMEBODY, 3)) is Answer.STALE
+
+
+def test_words_that_no_database_stores_break_no_answer(where: Where) -> None:
+    where.registry.flag_risk("t", kind="other", source="a\x00", reason="\x00", message_id="\x00")
+    where.registry.clear_risk("t", operator="Kim", reason="looked")
+    where.registry.seal(permit("t", reason="\x00 \ud800"), run_token=OPENER)
+    assert where.write("t", Mark(0, OPENER, 0)) is Answer.ADMITTED
+    assert where.write("t", Mark(0, SOMEBODY, 0)) is Answer.SEALED

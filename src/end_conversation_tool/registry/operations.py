@@ -60,6 +60,7 @@ from end_conversation_tool.registry.checks import (
     check_thread_id,
     check_unsealing_record,
     new_flag,
+    storable_evidence,
 )
 from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
 from end_conversation_tool.registry.protocol import ProvenanceStore, SealRegistry, StoredProvenance, ThreadEvent
@@ -360,7 +361,7 @@ def _note_mention(
         raise InvalidInputError(f"evidence: expected an EvidenceRecord, got {type(evidence).__name__}")
     if evidence.kind not in {EvidenceKind.WARNING, EvidenceKind.END_QUESTION}:
         raise InvalidInputError(f"evidence.kind: expected warning or end_question, got {evidence.kind}")
-    mention = Mentioning(evidence, check_count("branch", branch), *_origin(policy, model), utc_now())
+    mention = Mentioning(storable_evidence(evidence), check_count("branch", branch), *_origin(policy, model), utc_now())
     return Annotate(check_thread_id(thread_id), mention)
 
 
@@ -369,7 +370,9 @@ def _note_heeded(
 ) -> Operation[tuple[ThreadEvent, ...]]:
     if not isinstance(evidence, EvidenceRecord) or evidence.kind is not EvidenceKind.WARNING:
         raise InvalidInputError(f"evidence: expected the EvidenceRecord of a warning, got {type(evidence).__name__}")
-    mention = Mentioning(evidence, check_count("branch", branch), *_origin(policy, model), utc_now(), heeded=True)
+    mention = Mentioning(
+        storable_evidence(evidence), check_count("branch", branch), *_origin(policy, model), utc_now(), heeded=True
+    )
     return Annotate(check_thread_id(thread_id), mention)
 
 

@@ -184,7 +184,8 @@ class SealRegistry(Protocol):
         is returned (it vetoes as well as one more would, and the cost of ``status`` stays bounded).
 
         Raises:
-            InvalidInputError: Unknown kind, or an empty or overlong source, reason or message id.
+            InvalidInputError: Unknown kind, a blank source, or an overlong source or reason. A message id that cannot
+                be stored is no error: its digest stands in its place.
         """
         ...
 
