@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from pydantic import ValidationError
 
 from end_conversation_tool.errors import InvalidInputError
@@ -33,21 +33,27 @@ __all__ = ["CONTENT_FIELDS", "ReadItems", "read_items", "read_messages", "role_o
 Speaker = Literal["user", "assistant", "system", "tool", "none"]
 
 _SPEAKERS: dict[Speaker, tuple[str, ...]] = {
-    "user": ("user", "human", "prompter", "customer", "visitor", "end_user", "enduser", "client", "request"),
-    "assistant": ("assistant", "ai", "model", "bot", "gpt", "chatgpt", "chatbot", "claude", "gemini", "bard", "bing",
-                  "llm", "response", "agent"),
+    "user": ("user", "human", "prompter", "customer", "visitor", "end_user", "enduser", "client"),
+    "assistant": ("assistant", "ai", "model", "bot", "gpt", "chatgpt", "chatbot", "claude", "gemini", "bard",
+                  "bing", "llm", "agent"),
     "system": ("system", "developer"),
     "tool": ("tool", "function", "observation", "ipython", "tool_response", "tool_result"),
     "none": ("reasoning", "remove", "activity", "data", "think", "thought"),
 }  # fmt: skip
 _ROLES: dict[str, Speaker] = {word: speaker for speaker, words in _SPEAKERS.items() for word in words}
 
-_ROLE_FIELDS = ("role", "author", "sender", "from", "speaker", "source", "type", "event", "kind", "author_role",
-                "sender_type", "senderType", "direction_role", "Role", "_role")  # fmt: skip
+_ROLE_FIELDS = ("role", "author", "sender", "from", "speaker", "author_role", "sender_type", "senderType", "Role",
+                "_role", "source", "type", "event")  # fmt: skip
+_LOOSE_FIELDS = ("source", "type", "event")
+"""Fields that say much else in other files: there, only the plainest words mean somebody who speaks."""
+
+_PLAIN = frozenset({"user", "human", "ai", "assistant", "bot", "system", "developer", "tool", "function", "remove",
+                    "reasoning"})  # fmt: skip
+_CHAT_SUBTYPES = (None, "bot_message", "thread_broadcast", "file_share", "me_message")
 _USER_FLAGS = ("isCreatedByUser", "is_user", "isUser", "from_user")
 _BOT_FLAGS = ("isBot", "is_bot", "bot")
 
-CONTENT_FIELDS = ("content", "parts", "text", "value", "message", "body", "mes", "blocks", "items", "transcript",
+CONTENT_FIELDS = ("content", "parts", "text", "value", "message", "body", "mes", "blocks", "transcript",
                   "fragments", "utterance", "msg", "Items", "_content")  # fmt: skip
 """Fields of a message that hold what is said."""
 
@@ -153,18 +159,22 @@ def _speaker(fields: Mapping[str, Any]) -> Speaker | None:
     for name in _USER_FLAGS:
         if isinstance(fields.get(name), bool):
             return "user" if fields[name] else "assistant"
+    if fields.get("kind") in ("request", "response") and "parts" in fields:  # of Pydantic AI
+        return "user" if fields["kind"] == "request" else "assistant"
     for name in _ROLE_FIELDS:
         value = fields.get(name)
-        found = _speaker_named(value)
+        found = _speaker_named(value, plain=name in _LOOSE_FIELDS)
         if found is not None or (name == "role" and value is not None):
             return found
+    if "ts" in fields and fields.get("subtype") not in _CHAT_SUBTYPES:
+        return "none"
     if any(fields.get(name) for name in (*_BOT_FLAGS, "bot_id", "bot_profile")):
         return "assistant"
     is_chat_line = "ts" in fields or any(isinstance(fields.get(name), bool) for name in _BOT_FLAGS)
     return "user" if is_chat_line and isinstance(fields.get("text") or fields.get("content"), str) else None
 
 
-def _speaker_named(value: Any) -> Speaker | None:
+def _speaker_named(value: Any, *, plain: bool = False) -> Speaker | None:
     """Tell who speaks from a role, or from an object that describes the speaker."""
     if isinstance(value, Mapping):
         for flag in _BOT_FLAGS:
@@ -172,11 +182,14 @@ def _speaker_named(value: Any) -> Speaker | None:
                 return "assistant" if value[flag] else "user"
         if isinstance(value.get("role"), int):  # the Bot Framework's enum
             return {0: "assistant", 1: "user"}.get(value["role"])  # type: ignore[return-value]
+        if "username" in value:  # Discord says only of bots that they are some
+            return "user"
         value = first_of(value, ("role", "type", "Label", "label"))
     if not isinstance(value, str):
         return None
     word = value.lower().rpartition(".")[2].removeprefix("role_").removesuffix("chunk").removesuffix("message")
-    return _ROLES.get(word.replace("-", "_").strip("_ "))
+    word = word.replace("-", "_").strip("_ ")
+    return _ROLES.get(word) if not plain or word in _PLAIN else None
 
 
 def _read(item: Any, place: str) -> list[BaseMessage]:

@@ -3,7 +3,7 @@
 1. What holds text is text, whatever its type is called.
 2. Hidden reasoning is nobody's words and is left out.
 3. A tool's result is never the words of the message that carries it (R12).
-4. What else a user sent is kept as a part of its own kind, so that a reader knows that there is something it cannot read.
+4. What else a user sent is kept as a part of its own kind, so that a reader knows that it cannot read all.
 5. A part that holds words which no rule finds is an error: what a user said is never dropped in silence.
 """
 
@@ -18,13 +18,32 @@ from langchain_core.messages import ToolMessage
 
 from end_conversation_tool.errors import InvalidInputError
 
-__all__ = ["Gathered", "first_of", "mapping", "named", "text_in", "tool_result", "unread_words", "words_of"]
+__all__ = [
+    "CALL_IDS",
+    "Gathered",
+    "first_of",
+    "kind_of",
+    "mapping",
+    "named",
+    "tool_result",
+    "unread_words",
+    "words_of",
+]
 
 TEXT_FIELDS = ("text", "content", "value", "transcript", "Text", "markdown", "output_text", "input_text")
 """Fields of a part that hold its text."""
 
 _REASONING = frozenset(
-    {"reasoning", "reasoning_content", "thinking", "redacted_thinking", "thought", "thoughts", "think", "reasoning_recap"}
+    {
+        "reasoning",
+        "reasoning_content",
+        "thinking",
+        "redacted_thinking",
+        "thought",
+        "thoughts",
+        "think",
+        "reasoning_recap",
+    }
 )
 _CALL_TYPES = frozenset(
     {"tool_use", "tool_call", "function_call", "server_tool_use", "mcp_tool_use", "tool_request", "dynamic_tool"}
@@ -40,14 +59,29 @@ _SYSTEM = frozenset({"system_prompt", "system_instruction", "user_editable_conte
 _SAYS_NOTHING = ("step_", "source_", "data_", "search_result", "cache_point", "cachepoint", "executable_code")
 
 _NOT_WORDS = frozenset(
-    {"type", "role", "id", "status", "state", "name", "model", "lang", "language", "locale", "object", "sender", "author",
-     "user", "from", "source", "to", "recipient", "channel", "version", "provider", "format", "mime_type", "mimetype",
-     "mediatype", "media_type", "contenttype", "content_type", "kind", "part_kind", "timestamp", "ts", "date", "time",
-     "event", "sourcetype", "signature", "finish_reason", "stop_reason", "isotimestamp", "subtype", "username",
+    {"type", "role", "id", "status", "state", "name", "model", "lang", "language", "locale", "object", "sender",
+     "author", "user", "from", "source", "to", "recipient", "channel", "version", "provider", "format", "mime_type",
+     "mimetype", "mediatype", "media_type", "contenttype", "content_type", "kind", "part_kind", "timestamp", "ts",
+     "date", "time", "event", "sourcetype", "signature", "finish_reason", "stop_reason", "subtype", "username",
      "authorname", "avatar", "team", "agent", "metadata", "additional_kwargs", "response_metadata", "usage", "tags",
      "providermetadata", "provideroptions", "encrypted_content", "cwd", "gitbranch", "block_type", "endpoint"}
 )  # fmt: skip
-_NOT_WORDS_ENDINGS = ("id", "_at", "at", "time", "url", "uri", "uuid", "hash", "key")
+_NOT_WORDS_ENDINGS = (
+    "_id",
+    "Id",
+    "ID",
+    "_at",
+    "At",
+    "_time",
+    "Time",
+    "_url",
+    "Url",
+    "URL",
+    "uri",
+    "uuid",
+    "Uuid",
+    "hash",
+)
 
 
 @dataclass(slots=True)
@@ -208,7 +242,7 @@ def unread_words(value: Any, place: str, depth: int = 8) -> str | None:
 
 
 def _is_label(name: str) -> bool:
-    return name.lower() in _NOT_WORDS or (len(name) > 2 and name.lower().endswith(_NOT_WORDS_ENDINGS))  # noqa: PLR2004
+    return name.lower() in _NOT_WORDS or name.endswith(_NOT_WORDS_ENDINGS)
 
 
 def _may_be_words(text: str) -> bool:
