@@ -34,6 +34,7 @@ _THREADS = ("thread_id", "threadId", "conversation_id", "conversationId", "sessi
             "thread")  # fmt: skip
 _MOMENTS = ("ts", "timestamp", "created_at", "createdAt", "create_time", "createTime", "start_time", "startTime",
             "date")  # fmt: skip
+_ANSWERS_TO_IT = ("replies", "responses", "children", "answers", "thread")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -72,6 +73,8 @@ def is_message(value: Any) -> bool:
         return role_of(value) is not None
     if not isinstance(value, Mapping) or role_of(value) in (None, "none"):
         return False
+    if any(are_messages(value.get(name)) for name in _ANSWERS_TO_IT):
+        return False  # the root of a tree of messages
     fields = unwrapped(value)
     return any(name in fields for name in (*CONTENT_FIELDS, "tool_calls", "refusal", "function_call"))
 

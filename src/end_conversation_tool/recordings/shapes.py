@@ -7,6 +7,7 @@ name their thread, and pieces of a thread are joined by whoever reads the file.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
@@ -130,8 +131,11 @@ def _snapshot(value: Any) -> Any:
 
 
 def _inside(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        yield from ((str(name), item) for name, item in value.items() if isinstance(item, (list, Mapping)))
+    if isinstance(value, Mapping) and role_of(value) is not None:
+        return  # somebody says something here: what is inside is not the whole of it
+    if isinstance(value, Mapping):  # a message by itself in a field is only a part of something
+        fields = ((str(name), item) for name, item in value.items() if isinstance(item, (list, Mapping)))
+        yield from ((name, item) for name, item in fields if not is_message(item))
     elif isinstance(value, list):
         yield from (("", item) for item in value if isinstance(item, (list, Mapping)))
 
@@ -152,18 +156,25 @@ def piece_of(row: Any) -> Piece:
     Raises:
         InvalidInputError: No kind recognises it; the error names the fields that it has.
     """
-    if isinstance(row, list):
+    if are_messages(row):
         return Piece(dialect(row), in_order(row), "messages")
-    if not isinstance(row, Mapping):
-        raise InvalidInputError(f"row: expected an object or a list of messages, got {type(row).__name__}")
-    kind = next((kind for kind in KINDS if kind.recognises(row)), None)
+    kind = next((kind for kind in KINDS if kind.recognises(row)), None) if isinstance(row, Mapping) else None
     if kind is None:
-        names = [name for name in map(str, row) if name.isidentifier() and name.isascii()][:12]
-        found = f"an object with {', '.join(map(repr, names))}" if names else "an object without any of its fields"
-        raise InvalidInputError(f"row: expected a recorded conversation, as in an object with 'messages', got {found}")
+        expected = "expected a recorded conversation, as in an object with 'messages' or a list of them"
+        raise InvalidInputError(f"row: {expected}, got {_described(row)}")
     messages, place = kind.reads(row)
     name = kind.name or (dialect(messages) if isinstance(messages, list) else "messages")
     return Piece(name, messages, place, _id_of(row), kind.thread(row), kind.joined, moment_of(row), kind.depth(row))
+
+
+def _described(value: Any) -> str:
+    """Say what a value is, without any text of it."""
+    if isinstance(value, list):
+        return f"a list that begins with {_described(value[0])}" if value else "an empty list"
+    if not isinstance(value, Mapping):
+        return f"a value of type {type(value).__name__}"
+    names = [repr(name) for name in map(str, value) if name.isidentifier() and name.isascii()]
+    return f"an object with {', '.join(names[:12])}" if names else "an object without any of its fields"
 
 
 def _id_of(row: Row) -> str | None:
@@ -251,6 +262,20 @@ def _librechat(row: Row) -> tuple[Any, str]:
     return _tree(row, "messages" if "messages" in row else "messagesTree", "messageId", "parentMessageId")
 
 
+def _open_assistant(row: Row) -> tuple[Any, str]:
+    """Follow the first reply to each message."""
+    path: list[Any] = []
+    node = row["prompt"]
+    while isinstance(node, Mapping):
+        path.append({name: value for name, value in node.items() if name != "replies"})
+        node = next(iter(_list(node.get("replies"))), None)
+    return path, "prompt"
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _claude(row: Row) -> tuple[Any, str]:
     return _tree(row, "chat_messages", "uuid", "parent_message_uuid", row.get("current_leaf_message_uuid"))
 
@@ -266,8 +291,6 @@ def _codex(row: Row) -> tuple[Any, str]:
 
 
 def _langsmith(row: Row) -> tuple[Any, str]:
-    if row.get("run_type") not in ("chain", "llm", "chat_model", "agent", "prompt"):
-        return [], "inputs"
     return exchange(row.get("inputs"), row.get("outputs")), "inputs"
 
 
@@ -279,7 +302,10 @@ def _thread_of_run(row: Row) -> str | None:
 
 
 def _depth_of_run(row: Row) -> int:
-    return int(first_of(row, ("parent_run_id", "parentObservationId", "traceId")) is not None)
+    """Tell root runs from those of models in them, and both from tools and retrievers, which hold no conversation."""
+    is_inner = first_of(row, ("parent_run_id", "parentObservationId", "traceId")) is not None
+    kind = str(row.get("run_type") or row.get("type") or "chain").lower()
+    return is_inner + 2 * (kind not in ("chain", "llm", "chat_model", "agent", "prompt", "generation", "trace"))
 
 
 def _langfuse(row: Row) -> tuple[Any, str]:
@@ -287,11 +313,10 @@ def _langfuse(row: Row) -> tuple[Any, str]:
 
 
 def _responses(row: Row) -> tuple[Any, str]:
-    said = decoded(row["input"])
-    output = row.get("output")
-    asked = [{"role": "user", "content": said}] if isinstance(said, str) else said
+    given, output = decoded(row["input"]), row.get("output")
+    said = [{"role": "user", "content": given}] if isinstance(given, str) else given
     items = output if isinstance(output, list) else []
-    return [*told(row), *asked, *items] if isinstance(asked, list) else asked, "input"
+    return [*told(row), *said, *items] if isinstance(said, list) else said, "input"
 
 
 def _gemini(row: Row) -> tuple[Any, str]:
@@ -329,11 +354,44 @@ def _attributes(row: Row) -> Row:
     found = first_of(row, ("attributes", "span_attributes"))
     if not isinstance(found, list):
         return {**row, **mapping(found)}
-    values = {mapping(item).get("key"): mapping(mapping(item).get("value")) for item in found}
-    return {str(key): next(iter(value.values()), None) for key, value in values.items()}
+    values = {str(mapping(item).get("key")): mapping(mapping(item).get("value")) for item in found}
+    return {key: next(iter(value.values()), None) for key, value in values.items()}
 
 
-_INDEXED = re.compile(r"(gen_ai\.prompt|llm\.input_messages|gen_ai\.completion|llm\.output_messages)\.(\d+)\.(.+)")
+_IN, _OUT = "gen_ai.input.messages", "gen_ai.output.messages"
+_INDEXED = re.compile(r"(?:gen_ai\.(prompt|completion)|llm\.(input|output)_messages)\.(\d{1,9})\.(?:message\.)?(.+)")
+"""How older conventions number the messages of a span."""
+
+
+def _is_span(row: Row) -> bool:
+    is_span = bool({"traceId", "trace_id", "spanId", "span_id", "context", "span_name"} & row.keys())
+    return _IN in row or (isinstance(row.get("attributes"), (list, Mapping)) and (is_span or _has_messages(row)))
+
+
+def _has_messages(row: Row) -> bool:
+    return any(name == _IN or _INDEXED.fullmatch(name) for name in map(str, _attributes(row)))
+
+
+def _is_of_model(row: Row) -> bool:
+    """Whether a span is of a model or an agent, whose messages would be missed, and not of a server or a database."""
+    signs = ("gen_ai.", "llm.", "input.", "output.", "traceloop.", "ai.")
+    return any(name.startswith(signs) for name in map(str, _attributes(row)))
+
+
+def _otel(row: Row) -> tuple[Any, str]:
+    span = _attributes(row)
+    rules = decoded(span.get("gen_ai.system_instructions"))
+    start = [{"role": "system", "parts": rules}] if rules else []
+    if _IN in span:
+        before, after = decoded(span[_IN]), decoded(span.get(_OUT)) or []
+        both = isinstance(before, list) and isinstance(after, list)
+        return ([*start, *before, *after] if both else before), _IN
+    numbered: dict[tuple[bool, int], dict[str, Any]] = {}
+    for name, value in span.items():
+        if match := _INDEXED.fullmatch(str(name)):
+            number = (match[1] == "completion" or match[2] == "output", int(match[3]))
+            numbered.setdefault(number, {})[match[4]] = value
+    return [*start, *(numbered[number] for number in sorted(numbered))], "attributes"
 
 
 def _thread_of_span(row: Row) -> str | None:
@@ -342,36 +400,19 @@ def _thread_of_span(row: Row) -> str | None:
     return thread if isinstance(thread, str) and thread else _thread_of_run(row)
 
 
-def _otel(row: Row) -> tuple[Any, str]:
-    told = _attributes(row)
-    before = decoded(told.get("gen_ai.system_instructions"))
-    start = [{"role": "system", "parts": before}] if before else []
-    if "gen_ai.input.messages" in told:
-        asked = decoded(told["gen_ai.input.messages"])
-        replied = decoded(told.get("gen_ai.output.messages")) or []
-        return [*start, *asked, *replied] if isinstance(asked, list) and isinstance(replied, list) else asked, (
-            "gen_ai.input.messages"
-        )
-    indexed: dict[tuple[bool, int], dict[str, Any]] = {}
-    for name, value in told.items():
-        if match := _INDEXED.fullmatch(str(name)):
-            number = ("completion" in match[1] or "output" in match[1], int(match[2][:9]))
-            indexed.setdefault(number, {})[match[3].removeprefix("message.")] = value
-    return [*start, *(indexed[number] for number in sorted(indexed))], "attributes"
-
-
-def _is_otel(row: Row) -> bool:
-    return isinstance(row.get("attributes"), (list, Mapping)) | ("gen_ai.input.messages" in row) and any(
-        name == "gen_ai.input.messages" or _INDEXED.fullmatch(name) for name in _attributes(row)
-    )
+_NEWEST = ("input", "question", "query", "user_message", "user_input")
+"""Fields in which the user's newest words are, beside a list of what was said before."""
 
 
 def _listed(row: Row) -> tuple[Any, str]:
     """Read a list of messages beside other fields; a reply of its own goes after it."""
     name = next(name for name in _LISTS if are_one_conversation(row.get(name)))
     messages = in_order(row[name]) if row.get("object") == "list" else row[name]
+    newest = asked({key: row[key] for key in _NEWEST if isinstance(row.get(key), str)})
+    known = json.dumps(messages, ensure_ascii=False)
+    newest = [new for new in newest if json.dumps(new["content"], ensure_ascii=False)[1:-1] not in known]
     after = answered({key: row[key] for key in ("choices", "response", "output", "preferred_output") if key in row})
-    return [*told(row), *messages, *after], name
+    return [*told(row), *messages, *newest, *after], name
 
 
 _PROMPTS = ("prompt", "question", "user_message", "user_input", "instruction", "input", "inputs", "request", "body")
@@ -385,8 +426,8 @@ def _pairs(row: Row) -> tuple[Any, str]:
 
 def _is_exchange(row: Row) -> bool:
     """Whether this has a prompt and a reply. Strings alone are one only where both are called so."""
-    asked = any(asked(row.get(name)) for name in _PROMPTS if name != "body" or not isinstance(row.get(name), str))
-    return asked and any(answered(row.get(name)) for name in _REPLIES)
+    prompted = any(asked(row.get(name)) for name in _PROMPTS if name != "body" or not isinstance(row.get(name), str))
+    return prompted and any(answered(row.get(name)) for name in _REPLIES)
 
 
 def _turns(row: Row) -> tuple[Any, str]:
@@ -410,6 +451,7 @@ KINDS: tuple[Kind, ...] = (
         _open_webui,
     ),
     Kind("librechat", lambda row: "conversationId" in row and ("messages" in row or "messagesTree" in row), _librechat),
+    Kind("open_assistant", lambda row: isinstance(_at(row, "prompt", "replies"), list), _open_assistant),
     Kind(
         "claude_code",
         lambda row: ("sessionId" in row and "type" in row and ("uuid" in row or "message" in row)) or "leafUuid" in row,
@@ -455,7 +497,15 @@ KINDS: tuple[Kind, ...] = (
         lambda row: isinstance(row.get("events"), list) and any("event" in mapping(e) for e in row["events"]),
         _rasa,
     ),
-    Kind("otel_gen_ai", _is_otel, _otel, _thread_of_span, Joined.OVERLAPPING),
+    Kind(
+        "otel_gen_ai",
+        lambda row: _is_span(row) and (_has_messages(row) or _is_of_model(row)),
+        _otel,
+        _thread_of_span,
+        Joined.OVERLAPPING,
+        lambda row: int(not _has_messages(row)),
+    ),
+    Kind("otel_span", _is_span, lambda _: ([], "attributes"), lambda _: ""),
     Kind(
         "openai_responses",
         lambda row: "input" in row and (are_messages(row["input"]) or "instructions" in row),
