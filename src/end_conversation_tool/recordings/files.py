@@ -30,7 +30,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.recordings.messages import read_items
-from end_conversation_tool.recordings.shapes import Joined, Piece, piece_of, rows_in
+from end_conversation_tool.recordings.shapes import Joined, Kind, Piece, piece_of, rows_in
 
 __all__ = ["BrokenRow", "Recording", "read_recordings"]
 
@@ -84,8 +84,8 @@ class BrokenRow:
     problem: str
 
 
-Row = tuple[int, str, Any]
-"""Line, name, and value of a row."""
+Row = tuple[int, str, Any, Kind | None]
+"""Line, name, value and kind of a row."""
 
 Found = Recording | BrokenRow
 
@@ -239,8 +239,8 @@ def _rows_of_line(number: int, line: bytes) -> Iterator[Row | BrokenRow]:
     except InvalidInputError as error:
         yield BrokenRow(number, str(error))
         return
-    for index, row in enumerate(rows, 1):
-        yield number, f"line {number}" + (f", row {index}" if len(rows) > 1 else ""), row
+    for index, (row, kind) in enumerate(rows, 1):
+        yield number, f"line {number}" + (f", row {index}" if len(rows) > 1 else ""), row, kind
 
 
 def _rows_of_document(content: bytes, advance: Callable[[int], None], *, or_lines: bool) -> Iterator[Row | BrokenRow]:
@@ -258,13 +258,13 @@ def _rows_of_document(content: bytes, advance: Callable[[int], None], *, or_line
             yield BrokenRow(1, str(error))
         return
     advance(len(content))
-    for index, row in enumerate(rows, 1):
-        yield index, f"row {index}", row
+    for index, (row, kind) in enumerate(rows, 1):
+        yield index, f"row {index}", row, kind
 
 
-def _rows_of_value(value: Any) -> list[Any]:
+def _rows_of_value(value: Any) -> list[tuple[Any, Kind | None]]:
     try:
-        return [row for _, row in rows_in(value)]
+        return list(rows_in(value))
     except RecursionError as error:
         raise InvalidInputError("row: expected a conversation, got one that is nested too deeply") from error
 
@@ -313,9 +313,9 @@ def _assembled(rows: Iterable[Row | BrokenRow], name: str, *, by_day: bool = Fal
 
 def _read_row(row: Row, shelf: _Shelf, *, by_day: bool) -> Found | None:
     """Read a row that is a conversation; a piece of one is put aside."""
-    line, name, value = row
+    line, name, value, kind = row
     try:
-        piece = piece_of(value)
+        piece = piece_of(value, kind)
         if by_day and piece.kind == "slack":
             piece = piece._replace(thread="")
         if piece.thread is None:

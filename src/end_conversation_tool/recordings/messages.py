@@ -123,7 +123,7 @@ def role_of(item: Any) -> Speaker | None:
     """Return who speaks in a recorded message; ``None`` when it is none or does not say."""
     if isinstance(item, list):
         return _ROLES.get(str(item[0]).lower()) if _is_pair(item) else None
-    return _speaker(unwrapped(item)) if isinstance(item, Mapping) else None
+    return _speaker(unwrapped(item)) if isinstance(item, dict) else None
 
 
 def unwrapped(item: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -139,14 +139,14 @@ def unwrapped(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _inner(item: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    if "lc" in item and isinstance(item.get("kwargs"), Mapping):
+    if "lc" in item and isinstance(item.get("kwargs"), dict):
         path = item.get("id")
         return {"type": path[-1] if isinstance(path, list) and path else None, **item["kwargs"]}
-    if isinstance(item.get("data"), Mapping) and "type" in item and "content" not in item:
+    if isinstance(item.get("data"), dict) and "type" in item and "content" not in item:
         return {"type": item["type"], **item["data"]}
     for name in _WRAPPINGS:
         inner = item.get(name)
-        if isinstance(inner, Mapping) and _is_spoken(inner) and (name != "message" or "content" not in item):
+        if isinstance(inner, dict) and _is_spoken(inner) and (name != "message" or "content" not in item):
             return inner
     return None
 
@@ -176,7 +176,7 @@ def _speaker(fields: Mapping[str, Any]) -> Speaker | None:
 
 def _speaker_named(value: Any, *, plain: bool = False) -> Speaker | None:
     """Tell who speaks from a role, or from an object that describes the speaker."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for flag in _BOT_FLAGS:
             if isinstance(value.get(flag), bool):
                 return "assistant" if value[flag] else "user"
@@ -196,10 +196,10 @@ def _read(item: Any, place: str) -> list[BaseMessage]:
     """Read one recorded item; a user message with tool results becomes several."""
     if isinstance(item, list) and _is_pair(item):
         item = {"role": item[0], "content": item[1]}
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         raise InvalidInputError(f"{place}: expected an object, got {type(item).__name__}")
     for name in ("kwargs", "data") if "lc" in item or "content" not in item else ():
-        if name in item and ("lc" in item or "type" in item) and not isinstance(item[name], Mapping):
+        if name in item and ("lc" in item or "type" in item) and not isinstance(item[name], dict):
             raise InvalidInputError(f"{place}.{name}: expected an object, got {type(item[name]).__name__}")
     fields = unwrapped(item)
     if "role" not in fields and (messages := _read_item(fields, place)) is not None:
@@ -263,7 +263,7 @@ def _gathered(fields: Mapping[str, Any], speaker: Speaker, place: str) -> Gather
     gathered, strict = Gathered(), speaker == "user"
     for name in CONTENT_FIELDS:
         value = fields.get(name)
-        if value is None or (name != "content" and not isinstance(value, (str, list, Mapping))):
+        if value is None or (name != "content" and not isinstance(value, (str, list, dict))):
             continue
         if not gathered.content:
             gathered.add(value, f"{place}.{name}", strict=strict)
@@ -283,7 +283,7 @@ def _check_nothing_is_lost(fields: Mapping[str, Any], gathered: Gathered, place:
         return
     if unread := unread_words(fields, place):
         raise InvalidInputError(f"{unread}: expected the user's text in a known field, found words in this one")
-    if not any(isinstance(fields.get(name), (str, list, Mapping)) for name in (*CONTENT_FIELDS, *_ATTACHED)):
+    if not any(isinstance(fields.get(name), (str, list, dict)) for name in (*CONTENT_FIELDS, *_ATTACHED)):
         got = type(fields.get("content")).__name__
         raise InvalidInputError(f"{place}.content: expected a str or a list of parts, got {got}")
 
@@ -329,13 +329,13 @@ def _recorded_calls(
             raise InvalidInputError(f"{place}.{name}: expected a list, got {type(value).__name__}")
         for index, call in enumerate(value or ()):
             where = f"{place}.{name}[{index}]"
-            if not isinstance(call, Mapping):
+            if not isinstance(call, dict):
                 raise InvalidInputError(f"{where}: expected an object, got {type(call).__name__}")
             found[named(call, CALL_IDS) or where] = (call, where)
     for call_id, call in gathered.calls.items():
         found.setdefault(call_id, call)
     legacy = fields.get("function_call")
-    if isinstance(legacy, Mapping):
+    if isinstance(legacy, dict):
         found.setdefault("function_call", ({"function": legacy}, f"{place}.function_call"))
     return list(found.values())
 
@@ -355,7 +355,7 @@ def _sort_call(call: Mapping[str, Any], place: str, calls: list[dict[str, Any]],
             parsed = json.loads(arguments or "{}")
         except (ValueError, RecursionError):
             parsed = None
-    if isinstance(parsed, Mapping):
+    if isinstance(parsed, dict):
         calls.append({"name": name, "args": dict(parsed), "id": call_id, "type": "tool_call"})
         return
     text = words_of(arguments)

@@ -104,18 +104,19 @@ class Kind(NamedTuple):
     depth: Callable[[Row], int] = lambda _: 0
 
 
-def rows_in(value: Any, place: str = "", depth: int = _DEPTH) -> Iterator[tuple[str, Any]]:
-    """Yield the rows of a document, each with its place: a conversation, a piece of one, or what nobody recognises."""
+def rows_in(value: Any, depth: int = _DEPTH) -> Iterator[tuple[Any, Kind | None]]:
+    """Yield the rows of a document, each with its kind: a conversation, a piece of one, or what nobody recognises."""
     value = _snapshot(value)
-    inner = [] if _is_row(value) else [(name, item) for name, item in _inside(value) if _holds_rows(item, depth - 1)]
-    if not inner:
-        yield place, value
+    kind = _kind_of(value)
+    if kind is not None or _is_conversation(value) or not any(_holds_rows(item, depth - 1) for item in _inside(value)):
+        yield value, kind
     elif isinstance(value, list):  # the rows beside those that are recognised are reported
-        for index, item in enumerate(value):
-            yield from rows_in(item, f"{place}[{index}]", depth - 1)
+        for item in value:
+            yield from rows_in(item, depth - 1)
     else:
-        for name, item in inner:
-            yield from rows_in(item, f"{place}.{name}" if place else name, depth - 1)
+        for item in _inside(value):
+            if _holds_rows(item, depth - 1):
+                yield from rows_in(item, depth - 1)
 
 
 def _snapshot(value: Any) -> Any:
@@ -130,35 +131,40 @@ def _snapshot(value: Any) -> Any:
     return value
 
 
-def _inside(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and role_of(value) is not None:
-        return  # somebody says something here: what is inside is not the whole of it
-    if isinstance(value, Mapping):  # a message by itself in a field is only a part of something
-        fields = ((str(name), item) for name, item in value.items() if isinstance(item, (list, Mapping)))
-        yield from ((name, item) for name, item in fields if not is_message(item))
-    elif isinstance(value, list):
-        yield from (("", item) for item in value if isinstance(item, (list, Mapping)))
+def _inside(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        yield from (item for item in value if isinstance(item, (list, dict)))
+    elif isinstance(value, dict) and role_of(value) is None:  # where somebody speaks, what is inside is not all of it
+        # A message by itself in a field is only a part of something.
+        yield from (item for item in value.values() if isinstance(item, (list, dict)) and not is_message(item))
 
 
 def _holds_rows(value: Any, depth: int) -> bool:
-    return _is_row(value) or (depth > 0 and any(_holds_rows(item, depth - 1) for _, item in _inside(value)))
+    if _is_conversation(value) or _kind_of(value) is not None:
+        return True
+    return depth > 0 and any(_holds_rows(item, depth - 1) for item in _inside(value))
 
 
-def _is_row(value: Any) -> bool:
-    if isinstance(value, list):
-        return are_messages(value) and thread_of_message(value[0]) is None
-    return isinstance(value, Mapping) and any(kind.recognises(value) for kind in KINDS)
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and are_messages(value) and thread_of_message(value[0]) is None
 
 
-def piece_of(row: Any) -> Piece:
+def _kind_of(value: Any) -> Kind | None:
+    return next((kind for kind in KINDS if kind.recognises(value)), None) if isinstance(value, dict) else None
+
+
+def piece_of(row: Any, kind: Kind | None = None) -> Piece:
     """Return the messages of a row.
+
+    Args:
+        row: As ``rows_in`` gives it.
+        kind: Its kind; ``None`` for a list of messages.
 
     Raises:
         InvalidInputError: No kind recognises it; the error names the fields that it has.
     """
     if are_messages(row):
         return Piece(dialect(row), in_order(row), "messages")
-    kind = next((kind for kind in KINDS if kind.recognises(row)), None) if isinstance(row, Mapping) else None
     if kind is None:
         expected = "expected a recorded conversation, as in an object with 'messages' or a list of them"
         raise InvalidInputError(f"row: {expected}, got {_described(row)}")
@@ -171,7 +177,7 @@ def _described(value: Any) -> str:
     """Say what a value is, without any text of it."""
     if isinstance(value, list):
         return f"a list that begins with {_described(value[0])}" if value else "an empty list"
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return f"a value of type {type(value).__name__}"
     names = [repr(name) for name in map(str, value) if name.isidentifier() and name.isascii()]
     return f"an object with {', '.join(names[:12])}" if names else "an object without any of its fields"
@@ -232,7 +238,7 @@ def _flattened(messages: list[Any], depth: int = 500) -> list[Any]:
         message, left = stack.pop()
         found.append(message)
         children = mapping(message).get("children")
-        if left and isinstance(children, list) and any(isinstance(child, Mapping) for child in children):
+        if left and isinstance(children, list) and any(isinstance(child, dict) for child in children):
             stack += [(child, left - 1) for child in reversed(children)]
     return found
 
@@ -253,7 +259,7 @@ def _chatgpt(row: Row) -> tuple[Any, str]:
 def _open_webui(row: Row) -> tuple[Any, str]:
     chat = mapping(row.get("chat")) or row
     history = mapping(chat.get("history"))
-    if isinstance(history.get("messages"), Mapping):
+    if isinstance(history.get("messages"), dict):
         return _branch(history["messages"], history.get("currentId"), "parentId"), "chat.history.messages"
     return chat.get("messages"), "chat.messages"
 
@@ -266,7 +272,7 @@ def _open_assistant(row: Row) -> tuple[Any, str]:
     """Follow the first reply to each message."""
     path: list[Any] = []
     node = row["prompt"]
-    while isinstance(node, Mapping):
+    while isinstance(node, dict):
         path.append({name: value for name, value in node.items() if name != "replies"})
         node = next(iter(_list(node.get("replies"))), None)
     return path, "prompt"
@@ -281,7 +287,7 @@ def _claude(row: Row) -> tuple[Any, str]:
 
 
 def _claude_code(row: Row) -> tuple[Any, str]:
-    is_own = isinstance(row.get("message"), Mapping) and not (row.get("isSidechain") or row.get("isMeta"))
+    is_own = isinstance(row.get("message"), dict) and not (row.get("isSidechain") or row.get("isMeta"))
     return [row] if is_own and role_of(row) else [], "message"
 
 
@@ -323,7 +329,7 @@ def _gemini(row: Row) -> tuple[Any, str]:
     contents = row["contents"]
     if not isinstance(contents, list):
         return asked(contents) or contents, "contents"
-    spoken = [{"role": "user", **item} if isinstance(item, Mapping) else item for item in contents]
+    spoken = [{"role": "user", **item} if isinstance(item, dict) else item for item in contents]
     return [*told(row), *spoken, *answered(row.get("candidates"))], "contents"
 
 
@@ -365,7 +371,7 @@ _INDEXED = re.compile(r"(?:gen_ai\.(prompt|completion)|llm\.(input|output)_messa
 
 def _is_span(row: Row) -> bool:
     is_span = bool({"traceId", "trace_id", "spanId", "span_id", "context", "span_name"} & row.keys())
-    return _IN in row or (isinstance(row.get("attributes"), (list, Mapping)) and (is_span or _has_messages(row)))
+    return _IN in row or (isinstance(row.get("attributes"), (list, dict)) and (is_span or _has_messages(row)))
 
 
 def _has_messages(row: Row) -> bool:
@@ -440,12 +446,12 @@ def _has(name: str, kind: type | tuple[type, ...] = object) -> Callable[[Row], b
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("chatgpt_export", _has("mapping", Mapping), _chatgpt),
+    Kind("chatgpt_export", _has("mapping", dict), _chatgpt),
     Kind("claude_export", _has("chat_messages"), _claude),
     Kind(
         "open_webui",
         lambda row: (
-            isinstance(_at(mapping(row.get("chat")) or row, "history", "messages"), Mapping)
+            isinstance(_at(mapping(row.get("chat")) or row, "history", "messages"), dict)
             or isinstance(_at(row, "chat", "messages"), list)
         ),
         _open_webui,
@@ -462,7 +468,7 @@ KINDS: tuple[Kind, ...] = (
         "codex",
         lambda row: (
             row.get("type") in ("response_item", "event_msg", "session_meta", "turn_context")
-            and isinstance(row.get("payload"), Mapping)
+            and isinstance(row.get("payload"), dict)
         ),
         _codex,
         lambda _: "",
@@ -491,7 +497,7 @@ KINDS: tuple[Kind, ...] = (
         Joined.NEWEST,
     ),
     Kind("gemini", _has("contents"), _gemini),
-    Kind("ai_studio", _has("chunkedPrompt", Mapping), _ai_studio),
+    Kind("ai_studio", _has("chunkedPrompt", dict), _ai_studio),
     Kind(
         "rasa",
         lambda row: isinstance(row.get("events"), list) and any("event" in mapping(e) for e in row["events"]),
@@ -513,7 +519,7 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         "discord",
-        lambda row: isinstance(row.get("messages"), list) and dialect(row["messages"]) == "discord",
+        lambda row: any(isinstance(mapping(message).get("author"), dict) for message in _list(row.get("messages"))[:8]),
         _chat_export,
     ),
     Kind("", lambda row: any(are_one_conversation(row.get(name)) for name in _LISTS), _listed),

@@ -128,7 +128,7 @@ def test_one_bad_message_breaks_its_thread_and_no_other(tmp_path: Path) -> None:
 
 def test_memory_does_not_grow_with_threads(tmp_path: Path) -> None:
     def peak(threads: int) -> int:
-        rows = [{"thread_id": f"{n}", **row} for row in OPENAI * 20 for n in range(threads)]
+        rows = [{"thread_id": f"{n}", **row} for row in OPENAI * 5 for n in range(threads)]
         path = written(tmp_path, "a.jsonl", lines(rows))
         del rows
         tracemalloc.start()
