@@ -51,7 +51,9 @@ print("policy:", policy.version)
 refusal = "I can't help with insults. Instead, I can help you with your order."
 registry = InMemorySealRegistry()
 agent = create_agent(
-    ScriptedChatModel(replies=[refusal, end_call(), "Please stop at the side of the road!", refusal, end_call(), "Yes?"]),
+    ScriptedChatModel(
+        replies=[refusal, end_call(), "Please stop at the side of the road!", refusal, end_call(), "Yes?"]
+    ),
     middleware=[
         EndConversationMiddleware(
             registry=registry,

@@ -51,7 +51,9 @@ builder.add_node("tools", ToolNode(tools))
 builder.add_edge(START, "model")
 builder.add_conditional_edges("model", tools_condition)
 builder.add_edge("tools", "model")
-add_end_conversation(builder, registry=registry, reader=OfflineReader())  # the one line; with a real model: ModelReader(it)
+add_end_conversation(
+    builder, registry=registry, reader=OfflineReader()
+)  # the one line; with a real model: ModelReader(it)
 graph = builder.compile(checkpointer=SealedSaver(InMemorySaver(), registry))
 
 thread = {"configurable": {"thread_id": "first"}}

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from end_conversation_tool import PRESETS, OfflineReader
+from end_conversation_tool import PRESETS
 from end_conversation_tool.recordings.files import BrokenRow, read_recordings
 from end_conversation_tool.recordings.replay import replay_conversation
 
