@@ -60,17 +60,14 @@ def train(rows: list[tuple[Row, int]], folder: Path) -> None:
 
 
 def save_vocabulary(rows: list[tuple[Row, int]], path: Path) -> None:
-    """Write the hashes of the words that occur in more than one text: in English, and in any language."""
-    seen: dict[str, Counter[int]] = {"english": Counter(), "covered": Counter()}
+    """Write the hashes of the words of each language; in English, of which there is most, of those in several texts."""
+    seen: dict[str, Counter[int]] = {}
     for row, _ in rows:
-        words = [word for word in units_of(row.text) if word.isalpha()]
-        hashes = set(spell(words)[2].tolist()) if words else set()
-        seen["covered"].update(hashes)
-        if row.lang == "en":
-            seen["english"].update(hashes)
+        words = [word for word in units_of(row.text) if word[0].isalpha()]
+        seen.setdefault(row.lang, Counter()).update(set(spell(words)[2].tolist()) if words else ())
     vocabularies = {
-        name: np.array(sorted(word for word, texts in counts.items() if texts > 1), np.uint32)
-        for name, counts in seen.items()
+        lang: np.array(sorted(word for word, texts in counts.items() if texts > (lang == "en")), np.uint32)
+        for lang, counts in sorted(seen.items())
     }
     np.savez_compressed(path, allow_pickle=False, **vocabularies)
 

@@ -14,14 +14,14 @@ import re
 from collections.abc import Iterator, Sequence
 
 from end_conversation_tool._core.vocabulary import RiskGrade, RiskKind
-from end_conversation_tool.watch.language import is_covered
+from end_conversation_tool.watch.language import is_covered, is_english
 from end_conversation_tool.watch.model import LinearModels, load_models, shipped_version
 from end_conversation_tool.watch.ngrams import units
 from end_conversation_tool.watch.normalise import as_meant, compact, has_cjk, own_voice, plain, tokens
-from end_conversation_tool.watch.phrases import PhraseBook, Rule, load_phrases
+from end_conversation_tool.watch.phrases import Rule, load_phrases
 from end_conversation_tool.watch.risk import Sighting
 
-__all__ = ["MAX_CHARS", "TextWatcher", "bounded", "spans_of"]
+__all__ = ["MAX_CHARS", "TextWatcher", "bounded", "windows_of"]
 
 MAX_CHARS = 6_000
 """Longest text, in characters, that is read; of a longer one the middle is not."""
@@ -75,21 +75,27 @@ class TextWatcher:
         line = _line(words)
         rest = self._phrases.without(line, "abuse")
         found, whole = self._search(line, rest, compact(prepared) if has_cjk(prepared) else "")
-        grades = {RiskKind(rule.kind): _grade_of(rule) for rule in sorted(found, key=_sureness)}
-        if len(text) <= MAX_YES_CHARS and self._phrases.is_yes(line):
+        grades: dict[RiskKind, RiskGrade] = {}
+        if not found and len(text) <= MAX_YES_CHARS and self._phrases.is_yes(line):
             return grades, 0.0, ""
-        best = self._models.scores(words, spans_of(ends)).max(axis=0)
+        english = is_english(words)
+        windows = windows_of(len(words))
+        scores = self._models.scores(words, [*windows, *zip([0, *ends], ends, strict=False)])
+        whole_text, anywhere = scores[: len(windows)].max(axis=0), scores.max(axis=0)
         if rest != line:
             kept = rest.split()
-            best = best.clip(min=self._models.scores(kept, spans_of([len(kept)])).max(axis=0))
+            whole_text = whole_text.clip(min=self._models.scores(kept, windows_of(len(kept))).max(axis=0))
         highest = 0.0
-        for kind in sorted(_RISKS):
-            score, (possible, clear) = self._of(kind, best)
+        for column, kind in enumerate(self._models.kinds):
+            if kind not in _RISKS: continue
+            possible, clear = self._models.limits[:, column].tolist()
+            score=float(max(whole_text[column], anywhere[column]))
             highest = max(highest, score)
-            if score >= clear:
-                grades[kind] = RiskGrade.CLEAR
-            elif score >= possible:
-                grades.setdefault(kind, RiskGrade.POSSIBLE)
+            named = any(rule.kind == kind for rule in found)
+            if whole_text[column] >= clear or named and (whole_text[column] >= possible or not english):
+                grades[RiskKind(kind)] = RiskGrade.CLEAR
+            elif named or score >= possible:
+                grades[RiskKind(kind)] = RiskGrade.POSSIBLE
         unread = "" if is_covered(words, latin=text.isascii()) else "language"
         return grades, highest, unread or ("" if whole else "cut")
 
@@ -101,11 +107,6 @@ class TextWatcher:
             found, whole = found | more, whole and all_read
         return found, whole
 
-    def _of(self, kind: RiskKind, scores: Sequence[float]) -> tuple[float, tuple[float, float]]:
-        column = self._models.kinds.index(kind)
-        possible, clear = self._models.limits[:, column].tolist()
-        return float(scores[column]), (possible, clear)
-
 
 def bounded(text: str) -> tuple[str, bool]:
     """Return ``text``, or its head and tail where it is longer than :data:`MAX_CHARS`, and whether it was cut."""
@@ -114,11 +115,9 @@ def bounded(text: str) -> tuple[str, bool]:
     return text[: MAX_CHARS // 2] + "\n" + text[-(MAX_CHARS // 2) :], True
 
 
-def spans_of(ends: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the spans that are judged: windows of all words, and each clause, given where the clauses end."""
-    count = ends[-1] if ends else 0
-    windows = [(begin, min(begin + WINDOW_TOKENS, count)) for begin in range(0, max(count, 1), WINDOW_TOKENS)]
-    return [*windows, *zip([0, *ends], ends, strict=False)]
+def windows_of(count: int) -> list[tuple[int, int]]:
+    """Return the windows of at most :data:`WINDOW_TOKENS` words in which ``count`` words are judged, at least one."""
+    return [(begin, min(begin + WINDOW_TOKENS, count)) for begin in range(0, max(count, 1), WINDOW_TOKENS)]
 
 
 def _words_and_clauses(prepared: str) -> tuple[list[str], list[int]]:
@@ -141,12 +140,3 @@ def _clauses(prepared: str) -> Iterator[str]:
 
 def _line(words: Sequence[str]) -> str:
     return f" {' '.join(words)} "
-
-
-def _grade_of(rule: Rule) -> RiskGrade:
-    """A sure phrase is a clear sign; of a threat in English, of which the models saw much, they have to be sure."""
-    return RiskGrade.CLEAR if rule.kind == "self_harm" or rule.language != "en" else RiskGrade.POSSIBLE
-
-
-def _sureness(rule: Rule) -> bool:
-    return _grade_of(rule) is RiskGrade.CLEAR
