@@ -1,7 +1,7 @@
 """The watcher that ships: phrases in twelve languages, and small linear models over n-grams. Offline, without any state.
 
-1. A sure phrase about self-harm, or about violence in a language of which the models saw little, is a clear sign; so is a
-   high score of a model. Everything between that and nothing is possible.
+1. A high score of a model is a clear sign; so is a phrase, where a model sees something as well, or in a language of
+   which the models saw little. Everything between that and nothing is possible.
 2. Each clause counts, and what remains of the text without its insults: neither hides the other.
 3. A threat that somebody only quotes is possible. Words about self-harm count whoever said them.
 4. What is not read is a doubt: the middle of a long text, more work than the phrases may take, an unknown language.
@@ -11,17 +11,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from end_conversation_tool._core.vocabulary import RiskGrade, RiskKind
-from end_conversation_tool.watch.language import is_covered, is_english
+from end_conversation_tool.watch.language import read_language
 from end_conversation_tool.watch.model import LinearModels, load_models, shipped_version
 from end_conversation_tool.watch.ngrams import units
 from end_conversation_tool.watch.normalise import as_meant, compact, has_cjk, own_voice, plain, tokens
 from end_conversation_tool.watch.phrases import Rule, load_phrases
 from end_conversation_tool.watch.risk import Sighting
 
-__all__ = ["MAX_CHARS", "TextWatcher", "bounded", "windows_of"]
+__all__ = ["MAX_CHARS", "TextWatcher", "bounded", "units_and_clauses", "windows_of"]
 
 MAX_CHARS = 6_000
 """Longest text, in characters, that is read; of a longer one the middle is not."""
@@ -33,6 +33,7 @@ WINDOW_TOKENS = 200
 """Tokens that a model judges at once."""
 
 _RISKS = frozenset({RiskKind.SELF_HARM, RiskKind.VIOLENCE})
+_CLAUSE = "\x00"
 _CLAUSE_END = re.compile(r"[,;:()\n.!?\N{EM DASH}\N{EN DASH}\N{IDEOGRAPHIC FULL STOP}\N{FULLWIDTH COMMA}]+")
 
 
@@ -50,7 +51,7 @@ class TextWatcher:
     name = "text"
 
     def __init__(self, models: LinearModels | None = None) -> None:
-        self._models = models or load_models("user")
+        self._models = models or load_models()
         self._phrases = load_phrases()
         self.version = shipped_version()
 
@@ -71,38 +72,37 @@ class TextWatcher:
     def _grade(self, text: str) -> tuple[dict[RiskKind, RiskGrade], float, str]:
         """Return the grade of each kind that is seen, the highest score of any model, and why something is unread."""
         prepared = plain(text)
-        words, ends = _words_and_clauses(prepared)
+        words, ends = units_and_clauses(prepared)
         line = _line(words)
-        rest = self._phrases.without(line, "abuse")
-        found, whole = self._search(line, rest, compact(prepared) if has_cjk(prepared) else "")
+        views = dict.fromkeys((line, as_meant(line), self._phrases.without(line, "abuse")))
+        found, whole = self._search(views, compact(prepared) if has_cjk(prepared) else "")
         grades: dict[RiskKind, RiskGrade] = {}
         if not found and len(text) <= MAX_YES_CHARS and self._phrases.is_yes(line):
             return grades, 0.0, ""
-        english = is_english(words)
+        covered, english = read_language(text, words)
         windows = windows_of(len(words))
         scores = self._models.scores(words, [*windows, *zip([0, *ends], ends, strict=False)])
         whole_text, anywhere = scores[: len(windows)].max(axis=0), scores.max(axis=0)
-        if rest != line:
-            kept = rest.split()
+        for view in list(views)[1:]:
+            kept = view.split()
             whole_text = whole_text.clip(min=self._models.scores(kept, windows_of(len(kept))).max(axis=0))
+        anywhere = anywhere.clip(min=whole_text)
         highest = 0.0
-        for column, kind in enumerate(self._models.kinds):
-            if kind not in _RISKS: continue
+        for kind in sorted(_RISKS):
+            column = self._models.kinds.index(kind)
             possible, clear = self._models.limits[:, column].tolist()
-            score=float(max(whole_text[column], anywhere[column]))
-            highest = max(highest, score)
-            named = any(rule.kind == kind for rule in found)
-            if whole_text[column] >= clear or named and (whole_text[column] >= possible or not english):
-                grades[RiskKind(kind)] = RiskGrade.CLEAR
-            elif named or score >= possible:
-                grades[RiskKind(kind)] = RiskGrade.POSSIBLE
-        unread = "" if is_covered(words, latin=text.isascii()) else "language"
-        return grades, highest, unread or ("" if whole else "cut")
+            highest = max(highest, float(anywhere[column]))
+            named, supported = any(rule.kind == kind for rule in found), anywhere[column] >= possible
+            if whole_text[column] >= clear or (named and (supported or not english)):
+                grades[kind] = RiskGrade.CLEAR
+            elif named or supported:
+                grades[kind] = RiskGrade.POSSIBLE
+        return grades, highest, "" if covered and whole else "cut" if covered else "language"
 
-    def _search(self, line: str, rest: str, chinese: str) -> tuple[set[Rule], bool]:
-        """Find the phrases in a line of tokens, in what it may mean, in what is left of it, and in Chinese text."""
+    def _search(self, views: Iterable[str], chinese: str) -> tuple[set[Rule], bool]:
+        """Find the phrases in the views of a text, and in its Chinese; say whether all of it was read."""
         found, whole = self._phrases.search_chinese(chinese, _RISKS) if chinese else set[Rule](), True
-        for view in dict.fromkeys((line, as_meant(line), rest)):
+        for view in views:
             more, all_read = self._phrases.search(view, _RISKS)
             found, whole = found | more, whole and all_read
         return found, whole
@@ -120,22 +120,16 @@ def windows_of(count: int) -> list[tuple[int, int]]:
     return [(begin, min(begin + WINDOW_TOKENS, count)) for begin in range(0, max(count, 1), WINDOW_TOKENS)]
 
 
-def _words_and_clauses(prepared: str) -> tuple[list[str], list[int]]:
+def units_and_clauses(prepared: str) -> tuple[list[str], list[int]]:
     """Return the words of a text, Chinese ones in pairs of characters, and where each clause ends."""
-    words: list[str] = []
-    ends = []
-    for clause in _clauses(prepared):
-        words += units(tokens(clause))
-        ends.append(len(words))
+    words, ends = list[str](), list[int]()
+    marked = _CLAUSE_END.sub(lambda end: f"{end[0]} {_CLAUSE} ", prepared.replace(_CLAUSE, " "))
+    for word in units(tokens(f"{marked} {_CLAUSE}")):
+        if word == _CLAUSE:
+            ends.append(len(words))
+        else:
+            words.append(word)
     return words, ends
-
-
-def _clauses(prepared: str) -> Iterator[str]:
-    begin = 0
-    for end in _CLAUSE_END.finditer(prepared):
-        yield prepared[begin : end.end()]
-        begin = end.end()
-    yield prepared[begin:]
 
 
 def _line(words: Sequence[str]) -> str:
