@@ -43,8 +43,8 @@ _SPEAKERS: dict[Speaker, tuple[str, ...]] = {
 _ROLES: dict[str, Speaker] = {word: speaker for speaker, words in _SPEAKERS.items() for word in words}
 
 _ROLE_FIELDS = ("role", "author", "sender", "from", "speaker", "author_role", "sender_type", "senderType", "Role",
-                "_role", "source", "type", "event")  # fmt: skip
-_LOOSE_FIELDS = ("source", "type", "event")
+                "_role", "source", "type", "event", "message_type")  # fmt: skip
+_LOOSE_FIELDS = ("source", "type", "event", "message_type")
 """Fields that say much else in other files: there, only the plainest words mean somebody who speaks."""
 
 _PLAIN = frozenset({"user", "human", "ai", "assistant", "bot", "system", "developer", "tool", "function", "remove",
@@ -162,10 +162,14 @@ def _speaker(fields: Mapping[str, Any]) -> Speaker | None:
     if fields.get("kind") in ("request", "response") and "parts" in fields:  # of Pydantic AI
         return "user" if fields["kind"] == "request" else "assistant"
     for name in _ROLE_FIELDS:
-        value = fields.get(name)
-        found = _speaker_named(value, plain=name in _LOOSE_FIELDS)
-        if found is not None or (name == "role" and value is not None):
+        found = _speaker_named(fields.get(name), plain=name in _LOOSE_FIELDS)
+        if found is not None or (name == "role" and fields.get("role") is not None):
             return found
+    return _speaker_named(mapping(fields.get("content")).get("role")) or _speaker_in_chat(fields)
+
+
+def _speaker_in_chat(fields: Mapping[str, Any]) -> Speaker | None:
+    """Tell who speaks in a room where only bots are marked."""
     if "ts" in fields and fields.get("subtype") not in _CHAT_SUBTYPES:
         return "none"
     if any(fields.get(name) for name in (*_BOT_FLAGS, "bot_id", "bot_profile")):
@@ -367,7 +371,9 @@ def _no_role(fields: Mapping[str, Any], place: str) -> InvalidInputError:
     value = fields.get(name)
     if not isinstance(value, str):
         return InvalidInputError(f"{place}.{name}: expected a role, as in 'user', got {type(value).__name__}")
-    return InvalidInputError(f"{place}.{name}: expected one of {', '.join(_ROLES)}, got another str")
+    return InvalidInputError(
+        f"{place}.{name}: expected one of user, assistant, system, tool or a like word, got another str"
+    )
 
 
 def _is_pair(item: Sequence[Any]) -> bool:

@@ -523,6 +523,56 @@ KINDS: dict[str, tuple[str, Any, str, str]] = {
         "bot_framework",
         "row 1",
     ),
+    "ollama": ("a.json", {"messages": OPENAI[:-1], "message": OPENAI[-1]}, "openai_chat", "row 1"),
+    "preferences": (
+        "a.jsonl",
+        lines([{"prompt": OPENAI[:-1], "chosen": OPENAI[-1:], "rejected": [{"role": "assistant", "content": "no"}]}]),
+        "prompt_and_response",
+        "line 1",
+    ),
+    "agent development kit": (
+        "a.json",
+        {
+            "id": "adk",
+            "events": each(
+                lambda _, mine, text: {
+                    "author": "user" if mine else "parcel_agent",
+                    "content": {"role": "user" if mine else "model", "parts": [{"text": text}]},
+                }
+            ),
+        },
+        "messages",
+        "adk",
+    ),
+    "phoenix": (
+        "a.jsonl",
+        lines(
+            [
+                {
+                    "context": {"trace_id": "p", "span_id": "s"},
+                    "attributes": {"llm": {"input_messages": [{"message": row} for row in OPENAI]}},
+                }
+            ]
+        ),
+        "otel_gen_ai",
+        "p",
+    ),
+    "letta": (
+        "a.json",
+        {
+            "messages": [
+                {"message_type": "reasoning_message", "reasoning": "the user asks"},
+                *each(
+                    lambda _, mine, text: {
+                        "message_type": "user_message" if mine else "assistant_message",
+                        "content": text,
+                    }
+                ),
+            ]
+        },
+        "messages",
+        "row 1",
+    ),
     "open assistant": (
         "a.json",
         {"message_tree_id": "oa", "prompt": replied(TALK)},

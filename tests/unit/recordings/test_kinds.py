@@ -313,6 +313,10 @@ UNKNOWN: dict[str, tuple[str, str]] = {
     ),
     "a notebook": ("a.ipynb", json.dumps({"cells": [{"cell_type": "code", "source": ["print(1)"]}], "nbformat": 4})),
     "a feature collection": ("a.json", json.dumps({"type": "FeatureCollection", "features": [{"type": "Feature"}]})),
+    "a first message beside the list of the others": (
+        "a.json",
+        json.dumps({"source": {"author": {"type": "user"}, "body": "hello there"}, "parts": {"parts": OPENAI}}),
+    ),
     "only the model speaks": ("a.json", json.dumps({"messages": [{"role": "assistant", "content": "hi"}]})),
     "telemetry without messages": ("a.json", json.dumps({"traceId": "t", "attributes": {"gen_ai.system": "openai"}})),
     "a run without messages": (
