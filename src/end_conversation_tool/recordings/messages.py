@@ -271,14 +271,14 @@ def _gathered(fields: Mapping[str, Any], speaker: Speaker, place: str) -> Gather
             continue
         if not gathered.content:
             gathered.add(value, f"{place}.{name}", strict=strict)
-        elif strict:
+        elif strict and name != "blocks":  # Slack's are the same text once more, in pieces
             more = Gathered()
-            more.add(value, f"{place}.{name}", strict=True)
+            more.add(value, f"{place}.{name}", strict=name == "parts")
             said = gathered.text
             gathered.content += [part for part in more.content if part.get("text", "").strip() not in said]
     if strict:
-        _check_nothing_is_lost(fields, gathered, place)
         gathered.content += [{"type": "file"} for name in _ATTACHED if fields.get(name)]
+        _check_nothing_is_lost(fields, gathered, place)
     return gathered
 
 
@@ -287,7 +287,7 @@ def _check_nothing_is_lost(fields: Mapping[str, Any], gathered: Gathered, place:
         return
     if unread := unread_words(fields, place):
         raise InvalidInputError(f"{unread}: expected the user's text in a known field, found words in this one")
-    if not any(isinstance(fields.get(name), (str, list, dict)) for name in (*CONTENT_FIELDS, *_ATTACHED)):
+    if not any(isinstance(fields.get(name), (str, list, dict)) for name in CONTENT_FIELDS):
         got = type(fields.get("content")).__name__
         raise InvalidInputError(f"{place}.content: expected a str or a list of parts, got {got}")
 
@@ -325,7 +325,7 @@ def _recorded_calls(
     """Return the tool calls of a message, each once, with where they were found."""
     found: dict[str, tuple[Mapping[str, Any], str]] = {}
     extra = mapping(fields.get("additional_kwargs")).get("tool_calls")
-    recorded = {name: fields.get(name) for name in ("tool_calls", "invalid_tool_calls", "toolCalls")}
+    recorded = {name: fields.get(name) for name in ("tool_calls", "invalid_tool_calls", "toolCalls", "toolInvocations")}
     if not any(recorded.values()) and isinstance(extra, list):
         recorded = {"additional_kwargs.tool_calls": extra}
     for name, value in recorded.items():

@@ -428,7 +428,7 @@ _NEWEST = ("input", "question", "query", "user_message", "user_input")
 def _listed(row: Row) -> tuple[Any, str]:
     """Read a list of messages beside other fields; a reply of its own goes after it."""
     name = next(name for name in _LISTS if are_one_conversation(row.get(name)))
-    messages = in_order(row[name]) if row.get("object") == "list" else row[name]
+    messages = in_order(row[name])
     newest = asked({key: row[key] for key in _NEWEST if isinstance(row.get(key), str)})
     known = json.dumps(messages, ensure_ascii=False)
     newest = [new for new in newest if json.dumps(new["content"], ensure_ascii=False)[1:-1] not in known]

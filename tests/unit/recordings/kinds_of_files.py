@@ -161,7 +161,16 @@ def discord(n: int, mine: bool, text: str) -> dict[str, Any]:  # noqa: FBT001
 
 
 def slack(n: int, mine: bool, text: str) -> dict[str, Any]:  # noqa: FBT001
-    return {"type": "message", "user": "U1", "text": text, "ts": f"17000000{n}.5", **({} if mine else {"bot_id": "B"})}
+    piece = {"type": "rich_text_section", "elements": [{"type": "text", "text": text}]}
+    blocks = [{"type": "rich_text", "elements": [piece]}]
+    return {
+        "type": "message",
+        "user": "U1",
+        "text": text,
+        "blocks": blocks,
+        "ts": f"17000000{n}.5",
+        **({} if mine else {"bot_id": "B"}),
+    }
 
 
 def replied(talk: list[tuple[str, str]]) -> dict[str, Any]:
@@ -572,6 +581,33 @@ KINDS: dict[str, tuple[str, Any, str, str]] = {
         },
         "messages",
         "row 1",
+    ),
+    "slack, as the interface answers": (
+        "a.json",
+        {"ok": True, "messages": each(slack)[::-1], "has_more": False},
+        "slack",
+        "row 1",
+    ),
+    "rows of a database": (
+        "a.jsonl",
+        lines(
+            each(
+                lambda n, mine, text: {
+                    "id": f"{n}",
+                    "chatId": "db",
+                    "role": "user" if mine else "assistant",
+                    "parts": json.dumps([{"type": "text", "text": text}]),
+                }
+            )
+        ),
+        "one_message_per_line",
+        "db",
+    ),
+    "langchain history table": (
+        "a.jsonl",
+        lines([{"session_id": "lc", "message": message} for message in messages_to_dict(LANGCHAIN)]),
+        "one_message_per_line",
+        "lc",
     ),
     "open assistant": (
         "a.json",

@@ -248,6 +248,18 @@ def test_attached_files_are_known_as_media(field: str) -> None:
     assert read_one({"role": "user", "content": "see", field: [{"name": "a b.png"}]}) == [("human", "see", True)]
 
 
+def test_a_picture_from_a_chat_room_is_media_and_its_name_no_text() -> None:
+    said = {"author": {"name": "ann", "isBot": False}, "content": "", "attachments": [{"fileName": "my cat.png"}]}
+    assert read_one(said) == [("human", "", True)]
+
+
+def test_calls_beside_the_parts_count_once() -> None:
+    call = {"toolCallId": "t", "toolName": "look", "args": {}, "state": "result", "result": "42"}
+    part = {"type": "tool-invocation", "toolInvocation": call}
+    messages = read_messages([{"role": "assistant", "content": "a", "parts": [part], "toolInvocations": [call]}])
+    assert [len(m.tool_calls) for m in messages if isinstance(m, AIMessage)] == [1]
+
+
 def test_text_in_two_fields_is_one_text_unless_they_differ() -> None:
     same = {"role": "user", "content": "help me", "parts": [{"type": "text", "text": "help me"}]}
     other = {"role": "user", "content": "help me", "parts": [{"type": "text", "text": "or I die"}]}
