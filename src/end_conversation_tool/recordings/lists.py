@@ -141,7 +141,7 @@ _ASKED = ("messages", "contents", "chat_history", "history", "input_messages", "
           "kwargs")  # fmt: skip
 _ANSWERED = ("messages", "choices", "candidates", "generations", "output", "outputs", "response", "completion",
              "answer", "message", "body", "content", "reply", "bot_message", "bot_response", "text",
-             "preferred_output", "chosen")  # fmt: skip
+             "preferred_output", "chosen", "output_messages")  # fmt: skip
 _INSTRUCTED = ("system", "instructions", "system_instruction", "systemInstruction", "system_prompt")
 
 

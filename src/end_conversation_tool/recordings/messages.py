@@ -172,7 +172,7 @@ def _speaker_in_chat(fields: Mapping[str, Any]) -> Speaker | None:
     """Tell who speaks in a room where only bots are marked."""
     if "ts" in fields and fields.get("subtype") not in _CHAT_SUBTYPES:
         return "none"
-    if any(fields.get(name) for name in (*_BOT_FLAGS, "bot_id", "bot_profile")):
+    if fields.get("subtype") == "bot_message" or any(fields.get(name) for name in (*_BOT_FLAGS, "bot_id")):
         return "assistant"
     is_chat_line = "ts" in fields or any(isinstance(fields.get(name), bool) for name in _BOT_FLAGS)
     return "user" if is_chat_line and isinstance(fields.get("text") or fields.get("content"), str) else None
@@ -208,6 +208,8 @@ def _read(item: Any, place: str) -> list[BaseMessage]:
     fields = unwrapped(item)
     if "role" not in fields and (messages := _read_item(fields, place)) is not None:
         return messages
+    if fields.get("from") in ("function_call", "tool_call"):  # ShareGPT's
+        return _written_call(fields.get("value"), place)
     speaker = _speaker(fields)
     has_content = any(fields.get(name) is not None for name in CONTENT_FIELDS)
     if speaker is None:
@@ -231,6 +233,17 @@ def _read_item(fields: Mapping[str, Any], place: str) -> list[BaseMessage] | Non
         return [message, tool_result(fields)] if fields.get("output") is not None else [message]
     silent = kind in ("reasoning", "compaction", "item_reference") or kind.endswith(("_call", "_request", "_tools"))
     return [] if silent else None
+
+
+def _written_call(value: Any, place: str) -> list[BaseMessage]:
+    """Read calls that are written as a text; what is none was for no reader's eyes."""
+    try:
+        calls = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return []
+    calls = calls if isinstance(calls, list) else [calls]
+    calls = [call for call in calls if isinstance(call, dict) and named(call) is not None]
+    return [_assistant({"tool_calls": calls}, Gathered(), f"{place}.value")] if calls else []
 
 
 def _is_event(fields: Mapping[str, Any]) -> bool:

@@ -30,7 +30,8 @@ __all__ = [
     "words_of",
 ]
 
-TEXT_FIELDS = ("text", "content", "value", "transcript", "Text", "markdown", "output_text", "input_text")
+TEXT_FIELDS = ("text", "content", "value", "transcript", "Text", "markdown", "output_text", "input_text",
+               "guardContent")  # fmt: skip
 """Fields of a part that hold its text."""
 
 _REASONING = frozenset(

@@ -208,7 +208,7 @@ def _at(value: Any, *path: str) -> Any:
 
 def _branch(nodes: Mapping[Any, Any], last: Any, parent: str) -> list[Any]:
     """Return the nodes from the root to the last one; without a last one, to the newest that has no successor."""
-    if last not in nodes:
+    if not _is_hashable(last) or last not in nodes:
         parents = {mapping(node).get(parent) for node in nodes.values() if _is_hashable(mapping(node).get(parent))}
         last = next((name for name in reversed(list(nodes)) if name not in parents), None)
     path: dict[Any, Any] = {}
@@ -230,6 +230,7 @@ def _tree(row: Row, name: str, own: str, parent: str, last: Any = None) -> tuple
     flat = _flattened(messages)
     nodes = {mapping(message).get(own): message for message in flat if _is_hashable(mapping(message).get(own))}
     linked = [message for message in nodes.values() if mapping(message).get(parent) in nodes]
+    last = last if _is_hashable(last) else None
     is_tree = len(nodes) == len(flat) and (last in nodes or (bool(linked) and len(linked) >= len(flat) - 2))
     return _branch(nodes, last if last in nodes else flat[-1].get(own), parent) if is_tree else flat, name
 
@@ -436,9 +437,20 @@ def _listed(row: Row) -> tuple[Any, str]:
     return [*told(row), *messages, *newest, *after], name
 
 
-_PROMPTS = ("prompt", "question", "user_message", "user_input", "instruction", "input", "inputs", "request", "body")
+_PROMPTS = (
+    "input_messages",
+    "prompt",
+    "question",
+    "user_message",
+    "user_input",
+    "instruction",
+    "input",
+    "inputs",
+    "request",
+    "body",
+)
 _REPLIES = ("response", "completion", "answer", "reply", "bot_message", "bot_response", "output", "outputs", "choices",
-            "preferred_output", "chosen")  # fmt: skip
+            "preferred_output", "chosen", "output_messages")  # fmt: skip
 _TURNS = ("history", "internal", "chatbot", "chat_history", "data")
 
 

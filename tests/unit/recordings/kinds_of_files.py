@@ -532,6 +532,12 @@ KINDS: dict[str, tuple[str, Any, str, str]] = {
         "bot_framework",
         "row 1",
     ),
+    "asked and answered": (
+        "a.json",
+        {"input_messages": OPENAI[:-1], "output_messages": OPENAI[-1:]},
+        "prompt_and_response",
+        "row 1",
+    ),
     "ollama": ("a.json", {"messages": OPENAI[:-1], "message": OPENAI[-1]}, "openai_chat", "row 1"),
     "preferences": (
         "a.jsonl",

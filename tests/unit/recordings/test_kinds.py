@@ -253,6 +253,22 @@ def test_a_picture_from_a_chat_room_is_media_and_its_name_no_text() -> None:
     assert read_one(said) == [("human", "", True)]
 
 
+def test_calls_of_sharegpt_are_calls_and_no_text() -> None:
+    call = {"from": "function_call", "value": '{"name": "end_conversation", "arguments": {"a": 1}}'}
+    user, message, result = read_messages(
+        [{"from": "human", "value": "?"}, call, {"from": "observation", "value": "42"}]
+    )
+    assert isinstance(message, AIMessage)
+    assert [(c["name"], c["args"]) for c in message.tool_calls] == [("end_conversation", {"a": 1})]
+    assert (user.text, message.text, result.type) == ("?", "", "tool")
+
+
+def test_guarded_text_of_bedrock_is_text() -> None:
+    assert read_one({"role": "user", "content": [{"guardContent": {"text": {"text": "a b"}}}]}) == [
+        ("human", "a b", False)
+    ]
+
+
 def test_calls_beside_the_parts_count_once() -> None:
     call = {"toolCallId": "t", "toolName": "look", "args": {}, "state": "result", "result": "42"}
     part = {"type": "tool-invocation", "toolInvocation": call}
