@@ -30,8 +30,8 @@ __all__ = [
 Row = Mapping[str, Any]
 
 _THREADS = ("thread_id", "threadId", "conversation_id", "conversationId", "session_id", "sessionId", "chat_id",
-            "chatId", "conversation_sid", "dialog_id", "dialogue_id", "channel_id", "ticket_id", "session",
-            "thread")  # fmt: skip
+            "chatId", "conversation_sid", "conversation_uuid", "conv_id", "dialog_id", "dialogue_id", "channel_id",
+            "ticket_id", "chat_session_id", "chatSessionId", "session", "thread", "conversation")  # fmt: skip
 _MOMENTS = ("ts", "timestamp", "created_at", "createdAt", "create_time", "createTime", "start_time", "startTime",
             "date")  # fmt: skip
 _ANSWERS_TO_IT = ("replies", "responses", "children", "answers", "thread")
@@ -50,9 +50,9 @@ def moment_of(row: Any) -> float | str | None:
 
 
 def in_order(messages: list[Any]) -> list[Any]:
-    """Sort messages by time where all of them tell it: some lists begin with the newest."""
+    """Turn a list round that begins with the newest message, as those of some interfaces do."""
     moments = [moment_of(message) for message in messages]
-    if None in moments or len({type(moment) for moment in moments}) != 1:
+    if None in moments or len({type(moment) for moment in moments}) != 1 or moments[0] <= moments[-1]:  # type: ignore[operator]
         return messages
     return [messages[index] for index in sorted(range(len(messages)), key=lambda index: moments[index])]  # type: ignore[arg-type, return-value]
 
@@ -141,7 +141,7 @@ _ASKED = ("messages", "contents", "chat_history", "history", "input_messages", "
           "kwargs")  # fmt: skip
 _ANSWERED = ("messages", "choices", "candidates", "generations", "output", "outputs", "response", "completion",
              "answer", "message", "body", "content", "reply", "bot_message", "bot_response", "text",
-             "preferred_output")  # fmt: skip
+             "preferred_output", "chosen", "output_messages")  # fmt: skip
 _INSTRUCTED = ("system", "instructions", "system_instruction", "systemInstruction", "system_prompt")
 
 

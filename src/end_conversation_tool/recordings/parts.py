@@ -30,7 +30,8 @@ __all__ = [
     "words_of",
 ]
 
-TEXT_FIELDS = ("text", "content", "value", "transcript", "Text", "markdown", "output_text", "input_text")
+TEXT_FIELDS = ("text", "content", "value", "transcript", "Text", "markdown", "output_text", "input_text",
+               "guardContent")  # fmt: skip
 """Fields of a part that hold its text."""
 
 _REASONING = frozenset(
@@ -57,6 +58,8 @@ _RESULT_FIELDS = ("toolResult", "functionResponse", "function_response", "toolRe
 _MEDIA = ("image", "audio", "video", "file", "document", "media", "pdf", "asset", "blob", "uri", "inline", "attachment")
 _SYSTEM = frozenset({"system_prompt", "system_instruction", "user_editable_context", "model_editable_context"})
 _SAYS_NOTHING = ("step_", "source_", "data_", "search_result", "cache_point", "cachepoint", "executable_code")
+
+_WRITTEN_PARTS = ('[{"type"', '[{ "type"')
 
 _NOT_WORDS = frozenset(
     {"type", "role", "id", "status", "state", "name", "model", "lang", "language", "locale", "object", "sender",
@@ -116,6 +119,8 @@ class Gathered:
         Raises:
             InvalidInputError: It is no content.
         """
+        if isinstance(value, str) and value.startswith(_WRITTEN_PARTS):
+            value = _read_parts(value)
         if isinstance(value, dict) and isinstance(value.get("parts"), list) and kind_of(value) not in _SYSTEM:
             if kind_of(value) in _REASONING:
                 return
@@ -181,6 +186,16 @@ class Gathered:
     def _say(self, text: str) -> None:
         if text.strip():
             self.content.append({"type": "text", "text": text})
+
+
+def _read_parts(text: str) -> Any:
+    """Return the parts that a database has as a text; the text itself if it is something else."""
+    try:
+        parts = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    is_parts = isinstance(parts, list) and all(isinstance(part, dict) and kind_of(part) for part in parts)
+    return parts if is_parts else text
 
 
 CALL_IDS = ("id", "call_id", "toolCallId", "tool_call_id", "toolUseId", "tool_use_id", "callId", "ref")

@@ -134,9 +134,13 @@ def _snapshot(value: Any) -> Any:
 def _inside(value: Any) -> Iterator[Any]:
     if isinstance(value, list):
         yield from (item for item in value if isinstance(item, (list, dict)))
-    elif isinstance(value, dict) and role_of(value) is None:  # where somebody speaks, what is inside is not all of it
-        # A message by itself in a field is only a part of something.
-        yield from (item for item in value.values() if isinstance(item, (list, dict)) and not is_message(item))
+    elif isinstance(value, dict) and role_of(value) is None and not any(map(_is_single_message, value.values())):
+        # Where somebody speaks, by itself or in a field of its own, what is inside is not the whole conversation.
+        yield from (item for item in value.values() if isinstance(item, (list, dict)))
+
+
+def _is_single_message(value: Any) -> bool:
+    return isinstance(value, dict) and is_message(value)
 
 
 def _holds_rows(value: Any, depth: int) -> bool:
@@ -204,7 +208,7 @@ def _at(value: Any, *path: str) -> Any:
 
 def _branch(nodes: Mapping[Any, Any], last: Any, parent: str) -> list[Any]:
     """Return the nodes from the root to the last one; without a last one, to the newest that has no successor."""
-    if last not in nodes:
+    if not _is_hashable(last) or last not in nodes:
         parents = {mapping(node).get(parent) for node in nodes.values() if _is_hashable(mapping(node).get(parent))}
         last = next((name for name in reversed(list(nodes)) if name not in parents), None)
     path: dict[Any, Any] = {}
@@ -226,6 +230,7 @@ def _tree(row: Row, name: str, own: str, parent: str, last: Any = None) -> tuple
     flat = _flattened(messages)
     nodes = {mapping(message).get(own): message for message in flat if _is_hashable(mapping(message).get(own))}
     linked = [message for message in nodes.values() if mapping(message).get(parent) in nodes]
+    last = last if _is_hashable(last) else None
     is_tree = len(nodes) == len(flat) and (last in nodes or (bool(linked) and len(linked) >= len(flat) - 2))
     return _branch(nodes, last if last in nodes else flat[-1].get(own), parent) if is_tree else flat, name
 
@@ -375,12 +380,19 @@ def _is_span(row: Row) -> bool:
 
 
 def _has_messages(row: Row) -> bool:
-    return any(name == _IN or _INDEXED.fullmatch(name) for name in map(str, _attributes(row)))
+    span = _attributes(row)
+    return bool(_nested(span)) or any(name == _IN or _INDEXED.fullmatch(name) for name in map(str, span))
+
+
+def _nested(span: Row) -> list[Any]:
+    """Return the messages of a span that has objects in the place of dots, as Phoenix exports it."""
+    llm = mapping(span.get("llm"))
+    return [*_list(llm.get("input_messages")), *_list(llm.get("output_messages"))]
 
 
 def _is_of_model(row: Row) -> bool:
     """Whether a span is of a model or an agent, whose messages would be missed, and not of a server or a database."""
-    signs = ("gen_ai.", "llm.", "input.", "output.", "traceloop.", "ai.")
+    signs = ("gen_ai", "llm", "input", "output", "traceloop", "ai.")
     return any(name.startswith(signs) for name in map(str, _attributes(row)))
 
 
@@ -397,14 +409,18 @@ def _otel(row: Row) -> tuple[Any, str]:
         if match := _INDEXED.fullmatch(str(name)):
             number = (match[1] == "completion" or match[2] == "output", int(match[3]))
             numbered.setdefault(number, {})[match[4]] = value
-    return [*start, *(numbered[number] for number in sorted(numbered))], "attributes"
+    found = [numbered[number] for number in sorted(numbered)] or _nested(span)
+    return [*start, *(found or exchange(span.get("input.value"), span.get("output.value")))], "attributes"
 
 
 def _thread_of_span(row: Row) -> str | None:
     thread = first_of(_attributes(row), ("gen_ai.conversation.id", "session.id", "traceId", "trace_id"))
-    thread = thread or first_of(row, ("traceId", "trace_id"))
+    thread = thread or first_of(row, ("traceId", "trace_id")) or _at(row, "context", "trace_id")
     return thread if isinstance(thread, str) and thread else _thread_of_run(row)
 
+
+_PREFERRED = ("preferred_output", "chosen")
+"""Replies in files of preferences; the rejected ones were never said."""
 
 _NEWEST = ("input", "question", "query", "user_message", "user_input")
 """Fields in which the user's newest words are, beside a list of what was said before."""
@@ -413,16 +429,28 @@ _NEWEST = ("input", "question", "query", "user_message", "user_input")
 def _listed(row: Row) -> tuple[Any, str]:
     """Read a list of messages beside other fields; a reply of its own goes after it."""
     name = next(name for name in _LISTS if are_one_conversation(row.get(name)))
-    messages = in_order(row[name]) if row.get("object") == "list" else row[name]
+    messages = in_order(row[name])
     newest = asked({key: row[key] for key in _NEWEST if isinstance(row.get(key), str)})
     known = json.dumps(messages, ensure_ascii=False)
     newest = [new for new in newest if json.dumps(new["content"], ensure_ascii=False)[1:-1] not in known]
-    after = answered({key: row[key] for key in ("choices", "response", "output", "preferred_output") if key in row})
+    after = answered({key: row[key] for key in ("choices", "message", "response", "output", *_PREFERRED) if key in row})
     return [*told(row), *messages, *newest, *after], name
 
 
-_PROMPTS = ("prompt", "question", "user_message", "user_input", "instruction", "input", "inputs", "request", "body")
-_REPLIES = ("response", "completion", "answer", "reply", "bot_message", "bot_response", "output", "outputs", "choices")
+_PROMPTS = (
+    "input_messages",
+    "prompt",
+    "question",
+    "user_message",
+    "user_input",
+    "instruction",
+    "input",
+    "inputs",
+    "request",
+    "body",
+)
+_REPLIES = ("response", "completion", "answer", "reply", "bot_message", "bot_response", "output", "outputs", "choices",
+            "preferred_output", "chosen", "output_messages")  # fmt: skip
 _TURNS = ("history", "internal", "chatbot", "chat_history", "data")
 
 

@@ -161,7 +161,16 @@ def discord(n: int, mine: bool, text: str) -> dict[str, Any]:  # noqa: FBT001
 
 
 def slack(n: int, mine: bool, text: str) -> dict[str, Any]:  # noqa: FBT001
-    return {"type": "message", "user": "U1", "text": text, "ts": f"17000000{n}.5", **({} if mine else {"bot_id": "B"})}
+    piece = {"type": "rich_text_section", "elements": [{"type": "text", "text": text}]}
+    blocks = [{"type": "rich_text", "elements": [piece]}]
+    return {
+        "type": "message",
+        "user": "U1",
+        "text": text,
+        "blocks": blocks,
+        "ts": f"17000000{n}.5",
+        **({} if mine else {"bot_id": "B"}),
+    }
 
 
 def replied(talk: list[tuple[str, str]]) -> dict[str, Any]:
@@ -522,6 +531,89 @@ KINDS: dict[str, tuple[str, Any, str, str]] = {
         },
         "bot_framework",
         "row 1",
+    ),
+    "asked and answered": (
+        "a.json",
+        {"input_messages": OPENAI[:-1], "output_messages": OPENAI[-1:]},
+        "prompt_and_response",
+        "row 1",
+    ),
+    "ollama": ("a.json", {"messages": OPENAI[:-1], "message": OPENAI[-1]}, "openai_chat", "row 1"),
+    "preferences": (
+        "a.jsonl",
+        lines([{"prompt": OPENAI[:-1], "chosen": OPENAI[-1:], "rejected": [{"role": "assistant", "content": "no"}]}]),
+        "prompt_and_response",
+        "line 1",
+    ),
+    "agent development kit": (
+        "a.json",
+        {
+            "id": "adk",
+            "events": each(
+                lambda _, mine, text: {
+                    "author": "user" if mine else "parcel_agent",
+                    "content": {"role": "user" if mine else "model", "parts": [{"text": text}]},
+                }
+            ),
+        },
+        "messages",
+        "adk",
+    ),
+    "phoenix": (
+        "a.jsonl",
+        lines(
+            [
+                {
+                    "context": {"trace_id": "p", "span_id": "s"},
+                    "attributes": {"llm": {"input_messages": [{"message": row} for row in OPENAI]}},
+                }
+            ]
+        ),
+        "otel_gen_ai",
+        "p",
+    ),
+    "letta": (
+        "a.json",
+        {
+            "messages": [
+                {"message_type": "reasoning_message", "reasoning": "the user asks"},
+                *each(
+                    lambda _, mine, text: {
+                        "message_type": "user_message" if mine else "assistant_message",
+                        "content": text,
+                    }
+                ),
+            ]
+        },
+        "messages",
+        "row 1",
+    ),
+    "slack, as the interface answers": (
+        "a.json",
+        {"ok": True, "messages": each(slack)[::-1], "has_more": False},
+        "slack",
+        "row 1",
+    ),
+    "rows of a database": (
+        "a.jsonl",
+        lines(
+            each(
+                lambda n, mine, text: {
+                    "id": f"{n}",
+                    "chatId": "db",
+                    "role": "user" if mine else "assistant",
+                    "parts": json.dumps([{"type": "text", "text": text}]),
+                }
+            )
+        ),
+        "one_message_per_line",
+        "db",
+    ),
+    "langchain history table": (
+        "a.jsonl",
+        lines([{"session_id": "lc", "message": message} for message in messages_to_dict(LANGCHAIN)]),
+        "one_message_per_line",
+        "lc",
     ),
     "open assistant": (
         "a.json",

@@ -248,6 +248,34 @@ def test_attached_files_are_known_as_media(field: str) -> None:
     assert read_one({"role": "user", "content": "see", field: [{"name": "a b.png"}]}) == [("human", "see", True)]
 
 
+def test_a_picture_from_a_chat_room_is_media_and_its_name_no_text() -> None:
+    said = {"author": {"name": "ann", "isBot": False}, "content": "", "attachments": [{"fileName": "my cat.png"}]}
+    assert read_one(said) == [("human", "", True)]
+
+
+def test_calls_of_sharegpt_are_calls_and_no_text() -> None:
+    call = {"from": "function_call", "value": '{"name": "end_conversation", "arguments": {"a": 1}}'}
+    user, message, result = read_messages(
+        [{"from": "human", "value": "?"}, call, {"from": "observation", "value": "42"}]
+    )
+    assert isinstance(message, AIMessage)
+    assert [(c["name"], c["args"]) for c in message.tool_calls] == [("end_conversation", {"a": 1})]
+    assert (user.text, message.text, result.type) == ("?", "", "tool")
+
+
+def test_guarded_text_of_bedrock_is_text() -> None:
+    assert read_one({"role": "user", "content": [{"guardContent": {"text": {"text": "a b"}}}]}) == [
+        ("human", "a b", False)
+    ]
+
+
+def test_calls_beside_the_parts_count_once() -> None:
+    call = {"toolCallId": "t", "toolName": "look", "args": {}, "state": "result", "result": "42"}
+    part = {"type": "tool-invocation", "toolInvocation": call}
+    messages = read_messages([{"role": "assistant", "content": "a", "parts": [part], "toolInvocations": [call]}])
+    assert [len(m.tool_calls) for m in messages if isinstance(m, AIMessage)] == [1]
+
+
 def test_text_in_two_fields_is_one_text_unless_they_differ() -> None:
     same = {"role": "user", "content": "help me", "parts": [{"type": "text", "text": "help me"}]}
     other = {"role": "user", "content": "help me", "parts": [{"type": "text", "text": "or I die"}]}
@@ -313,6 +341,10 @@ UNKNOWN: dict[str, tuple[str, str]] = {
     ),
     "a notebook": ("a.ipynb", json.dumps({"cells": [{"cell_type": "code", "source": ["print(1)"]}], "nbformat": 4})),
     "a feature collection": ("a.json", json.dumps({"type": "FeatureCollection", "features": [{"type": "Feature"}]})),
+    "a first message beside the list of the others": (
+        "a.json",
+        json.dumps({"source": {"author": {"type": "user"}, "body": "hello there"}, "parts": {"parts": OPENAI}}),
+    ),
     "only the model speaks": ("a.json", json.dumps({"messages": [{"role": "assistant", "content": "hi"}]})),
     "telemetry without messages": ("a.json", json.dumps({"traceId": "t", "attributes": {"gen_ai.system": "openai"}})),
     "a run without messages": (
