@@ -229,19 +229,21 @@ def main() -> None:
 _HEAD = """\
 # What became of the set
 
-Made by `make evaluate`, offline, from [the set](../../evaluation/README.md): 250 conversations in 15 languages, written by writers who
-had not seen the code, and frozen before they were run. In each, a scripted model asks for the end in the last two turns, rightly or
-not, as an over-eager model would. Default policy, through `create_agent`. Shares with 95 % intervals.
+Made by `make evaluate`, offline, from [the set](../../evaluation/README.md): 250 conversations in 15 languages, written
+by writers who had not seen the code, and frozen before they were run. In each, a scripted model asks for the end in the
+last two turns, rightly or not, as an over-eager model would. Default policy, through `create_agent`. Shares with 95 %
+intervals.
 """.splitlines()
 _RECORDED = f"""\
-The reader is a large language model that was given this package's own instructions (prompt `{PROMPT_DIGEST}`) and the transcripts,
-without sight of the labels; its 500 answers are replayed through the real client, the check of every quote, the decision and the seal.
-It was shown about a hundred transcripts one after the other, and not each in a call of its own. One model, one run: another one may
-read better or worse. Not measured: other models, real users."""
-_ALONE = "Somebody at risk whom the watch does not see depends on the reader alone: this is how well it does that."
+The reader is a large language model that was given this package's own instructions (prompt `{PROMPT_DIGEST}`) and the
+transcripts, without sight of the labels; its 500 answers are replayed through the real client, the check of every quote,
+the decision and the seal. It was shown about a hundred transcripts one after the other, and not each in a call of its
+own. One model, one run: another one may read better or worse. Not measured: other models, real users."""
+_ALONE = """\
+Somebody at risk whom the watch does not see depends on the reader alone: this is how well it does that."""
 _OFFLINE = """\
-No language model at all: phrases and small linear models, English first. It is for demonstrations, tests and first looks; enforcing with
-it alone logs a warning."""
+No language model at all: phrases and small linear models, English first. It is for demonstrations, tests and first
+looks; enforcing with it alone logs a warning."""
 
 if __name__ == "__main__":
     main()

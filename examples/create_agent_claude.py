@@ -1,7 +1,7 @@
 """Claude in a `create_agent` graph on SQLite, in shadow mode: everything is decided and recorded, nothing is sealed.
 
-Shows: what most applications need, and how to look at what would have happened. Claude itself reads the transcript when it
-asks for an end.
+Shows: what most applications need, and how to look at what would have happened. Claude itself reads the transcript
+when it asks for an end.
 Needs: pip install 'end-conversation-tool[langchain,anthropic,sqlite]' and ANTHROPIC_API_KEY. Reads lines from standard
 input; an empty line ends it.
 """

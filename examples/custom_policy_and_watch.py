@@ -1,6 +1,6 @@
 """A policy of your own, a watcher of your own beside the one that ships, and your own words for the user.
 
-Shows: a policy from a file, a watcher that knows your product, a host's own risk flag, the host's helpline in the notice.
+Shows: a policy from a file, a watcher that knows your product, a host's own flag, the host's helpline in the notice.
 Needs: pip install 'end-conversation-tool[langchain]'. No key: the model is scripted.
 """
 
