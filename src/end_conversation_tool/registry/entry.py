@@ -6,8 +6,6 @@ from end_conversation_tool._core.fence import Fence
 from end_conversation_tool._core.flow import Ask
 from end_conversation_tool.registry.protocol import SealRegistry
 
-__all__ = ["open_branch"]
-
 
 def open_branch(registry: SealRegistry, fence: Fence) -> Ask:
     """Return what to ask of the registry for a run that forks; asking twice opens one branch."""

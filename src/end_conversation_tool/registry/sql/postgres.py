@@ -19,8 +19,6 @@ from end_conversation_tool.registry.sql.failures import translated
 from end_conversation_tool.registry.sql.queries import READ_STATE
 from end_conversation_tool.registry.sql.schema import TABLE_NAMES
 
-__all__ = ["PostgresStore"]
-
 T = TypeVar("T")
 
 _READ = f"{READ_STATE}%s"

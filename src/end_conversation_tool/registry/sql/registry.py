@@ -21,8 +21,6 @@ from end_conversation_tool.registry.sql.queries import guard_checkpoints, load_s
 from end_conversation_tool.registry.sql.schema import thread_key
 from end_conversation_tool.registry.sql.sqlite import SqliteStore, database_of
 
-__all__ = ["SqlSealRegistry"]
-
 T = TypeVar("T")
 
 
