@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -146,7 +147,7 @@ class _LoopConnections:
             TimeoutError: No connection became free in time.
             psycopg.Error: The server cannot be reached, or refuses.
         """
-        async with asyncio.timeout(self._timeout):
+        async with asyncio.timeout(self._timeout) if self._slots.locked() else nullcontext():
             await self._slots.acquire()
         try:
             while True:

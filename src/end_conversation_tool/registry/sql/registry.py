@@ -88,7 +88,7 @@ class SqlSealRegistry(StoredRegistry):
     def guard_checkpoints(self) -> None:
         """Have this database refuse checkpoints of sealed branches: for a checkpointer that keeps its tables here.
 
-        ``SealedSaver.setup`` calls it. See ``checkpoint_triggers``.
+        ``SealedSaver.setup`` calls it. See ``triggers``.
 
         Raises:
             RegistryError: There is no table ``checkpoints``, or it is not this user's to alter.
