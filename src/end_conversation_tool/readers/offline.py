@@ -73,8 +73,8 @@ class OfflineReader:
         if not self._warned:
             self._warned = True
             _log.warning(
-                "OfflineReader is the only reader while ends are enforced: it sees no risk in %.0f %% of the conversations "
-                "of people at risk that it was measured on; use a reader with a language model for real users",
+                "OfflineReader is the only reader while ends are enforced: it sees no risk in %.0f %% of the "
+                "conversations of people at risk that it was measured on; for real users, take a reader with a model",
                 MISS_RATE * 100,
             )
 
@@ -103,7 +103,7 @@ def _findings(line: Line) -> Iterator[Finding]:
 
 
 def _quote(text: str, shows: Callable[[str], bool]) -> str:
-    """Return the first sentence in the speaker's own words that shows something, or else the whole text, if that does."""
+    """Return the first sentence in the speaker's own words that shows something, else the whole text, if that does."""
     own = own_voice(text)
     for sentence in _SENTENCE.finditer(own):
         if shows(sentence[0]):

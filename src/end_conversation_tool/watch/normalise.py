@@ -109,7 +109,7 @@ _QUOTATION = re.compile(
 _FIELDS = ("from", "subject", "de", "von", "da", "betreff", "objet", "asunto")
 _WROTE = ("wrote", "writes", "schrieb", "escribio")
 _REPORTED = re.compile(
-    rf"^[ \t]{0,8}(?:{'|'.join(_FIELDS)}|on .{{3,80}} wrote|[\w .]{{1,40}} (?:{'|'.join(_WROTE)}))[ \t]*:.*$",
+    rf"^[ \t]{0, 8}(?:{'|'.join(_FIELDS)}|on .{{3,80}} wrote|[\w .]{{1,40}} (?:{'|'.join(_WROTE)}))[ \t]*:.*$",
     re.MULTILINE | re.IGNORECASE,
 )
 _CJK = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
@@ -226,7 +226,7 @@ def compact(plain_text: str) -> str:
 
 
 def own_voice(text: str) -> str:
-    """Return ``text`` with spaces for code, quoted lines, quotations and mail headers: what the user says themselves."""
+    """Return ``text`` with spaces for code, quoted lines, quotations and mail headers: their own words."""
     for shown in (_CODE, _QUOTED_LINE, _REPORTED, _QUOTATION):
         text = shown.sub(lambda match: " " * len(match[0]), text)
     return text

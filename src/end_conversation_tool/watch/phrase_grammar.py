@@ -99,7 +99,9 @@ def _triggers(element: str) -> frozenset[str]:
         ways = [] if element.endswith((")?", ")*")) else split(element[1:-1])
         longest = [max(map(_triggers, _ELEMENT.findall(way)), key=_shortest, default=frozenset()) for way in ways]
         return frozenset().union(*longest) if all(longest) else frozenset()
-    is_word = element not in _GAPS and element not in "^$?!.," and len(element.rstrip("*")) >= element.count("*") * SHORT_STEM
+    is_word = (
+        element not in _GAPS and element not in "^$?!.," and len(element.rstrip("*")) >= element.count("*") * SHORT_STEM
+    )
     return frozenset([element] if is_word else [])
 
 

@@ -1,4 +1,4 @@
-"""The watcher that ships: phrases in twelve languages, and small linear models over n-grams. Offline, without any state.
+"""The watcher that ships: phrases in twelve languages and small linear models over n-grams; offline, without state.
 
 1. A high score of a model is a clear sign; so is a phrase, where a model sees something as well, or in a language of
    which the models saw little. Everything between that and nothing is possible.
@@ -121,15 +121,21 @@ def windows_of(count: int) -> list[tuple[int, int]]:
 
 
 def units_and_clauses(prepared: str) -> tuple[list[str], list[int]]:
-    """Return the words of a text, Chinese ones in pairs of characters, and where each clause ends."""
-    words, ends = list[str](), list[int]()
+    """Return the words of a text, Chinese ones in pairs of characters, and where each clause ends.
+
+    What is said again, a word at once or a clause anywhere, is left out: to a model, repetition is no evidence.
+    """
+    words, ends, clauses = list[str](), [0], set[tuple[str, ...]]()
     marked = _CLAUSE_END.sub(lambda end: f"{end[0]} {_CLAUSE} ", prepared.replace(_CLAUSE, " "))
     for word in units(tokens(f"{marked} {_CLAUSE}")):
-        if word == _CLAUSE:
-            ends.append(len(words))
+        if word != _CLAUSE:
+            words += [word] if len(words) == ends[-1] or word != words[-1] else []
+        elif (clause := tuple(words[ends[-1] :])) in clauses:
+            del words[ends[-1] :]
         else:
-            words.append(word)
-    return words, ends
+            clauses.add(clause)
+            ends.append(len(words))
+    return words, ends[1:]
 
 
 def _line(words: Sequence[str]) -> str:
