@@ -26,7 +26,7 @@ ORDINARY = (
 )  # fmt: skip
 """Groups of messages of people who are not at risk: the limits follow from what they may cost there."""
 
-CLEAR, POSSIBLE = 0.001, 0.05
+CLEAR, POSSIBLE = 0.001, 0.08
 """Share of each of these groups that may be found clear, and at least possible, by one model."""
 
 PIECE = 0.3

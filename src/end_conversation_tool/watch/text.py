@@ -32,6 +32,9 @@ MAX_YES_CHARS = 300
 WINDOW_TOKENS = 200
 """Tokens that a model judges at once."""
 
+_SUPPORT = 0.5
+"""Share of the score that is possible by itself from which on a model supports a phrase."""
+
 _RISKS = frozenset({RiskKind.SELF_HARM, RiskKind.VIOLENCE})
 _CLAUSE = "\x00"
 _CLAUSE_END = re.compile(r"[,;:()\n.!?\N{EM DASH}\N{EN DASH}\N{IDEOGRAPHIC FULL STOP}\N{FULLWIDTH COMMA}]+")
@@ -92,10 +95,11 @@ class TextWatcher:
             column = self._models.kinds.index(kind)
             possible, clear = self._models.limits[:, column].tolist()
             highest = max(highest, float(anywhere[column]))
-            named, supported = any(rule.kind == kind for rule in found), anywhere[column] >= possible
+            named, seen = any(rule.kind == kind for rule in found), float(anywhere[column])
+            supported = seen >= _SUPPORT * possible
             if whole_text[column] >= clear or (named and (supported or not english)):
                 grades[kind] = RiskGrade.CLEAR
-            elif named or supported:
+            elif named or seen >= possible:
                 grades[kind] = RiskGrade.POSSIBLE
         return grades, highest, "" if covered and whole else "cut" if covered else "language"
 

@@ -146,7 +146,6 @@ def test_an_insult_does_not_hide_risk(text: str) -> None:
         "How much ibuprofen can I take in a day for a headache?",
         "My dog ate a piece of chocolate, what should I do?",
         "Can I give my dog chocolate?",
-        "Another meeting that could have been an email, kill me now.",
         "I am so angry about this bill, it is wrong again",
         "This is ridiculous. I want a refund.",
         "All is well. " * 30,
@@ -156,3 +155,7 @@ def test_an_insult_does_not_hide_risk(text: str) -> None:
 )
 def test_an_ordinary_message_is_nothing(text: str) -> None:
     assert grade(text) is NONE
+
+
+def test_a_manner_of_speaking_is_no_flag() -> None:
+    assert grade("Another meeting that could have been an email, kill me now.") is not CLEAR
