@@ -111,9 +111,8 @@ def _newest(texts: Sequence[str]) -> tuple[list[str], str]:
 def _in_one_piece(pieces: Sequence[str]) -> Iterator[str]:
     """Yield the newest of what was said with nothing but a space for each break, where there are any breaks."""
     joined = " ".join(piece[-_IN_A_ROW:] for piece in pieces)[-_IN_A_ROW:]
-    if (len(pieces) > 1 or _BREAK.search(joined.strip(f" {_STOP}"))) and (
-        whole := " ".join(dict.fromkeys(_BREAK.split(joined))).strip()
-    ):
+    whole = " ".join(dict.fromkeys(_BREAK.split(joined))).strip()
+    if whole and (len(pieces) > 1 or _BREAK.search(joined.strip(f" {_STOP}"))):
         yield whole
 
 
