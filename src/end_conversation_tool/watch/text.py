@@ -1,4 +1,4 @@
-"""The watcher that ships: phrases in twelve languages, and small linear models over n-grams. Offline, without any state.
+"""The watcher that ships: phrases in twelve languages and small linear models over n-grams; offline, without state.
 
 1. A high score of a model is a clear sign; so is a phrase, where a model sees something as well, or in a language of
    which the models saw little. Everything between that and nothing is possible.
@@ -31,6 +31,9 @@ MAX_YES_CHARS = 300
 
 WINDOW_TOKENS = 200
 """Tokens that a model judges at once."""
+
+_SUPPORT = 0.5
+"""Share of the score that is possible by itself from which on a model supports a phrase."""
 
 _RISKS = frozenset({RiskKind.SELF_HARM, RiskKind.VIOLENCE})
 _CLAUSE = "\x00"
@@ -92,10 +95,11 @@ class TextWatcher:
             column = self._models.kinds.index(kind)
             possible, clear = self._models.limits[:, column].tolist()
             highest = max(highest, float(anywhere[column]))
-            named, supported = any(rule.kind == kind for rule in found), anywhere[column] >= possible
+            named, seen = any(rule.kind == kind for rule in found), float(anywhere[column])
+            supported = seen >= _SUPPORT * possible
             if whole_text[column] >= clear or (named and (supported or not english)):
                 grades[kind] = RiskGrade.CLEAR
-            elif named or supported:
+            elif named or seen >= possible:
                 grades[kind] = RiskGrade.POSSIBLE
         return grades, highest, "" if covered and whole else "cut" if covered else "language"
 
@@ -121,15 +125,21 @@ def windows_of(count: int) -> list[tuple[int, int]]:
 
 
 def units_and_clauses(prepared: str) -> tuple[list[str], list[int]]:
-    """Return the words of a text, Chinese ones in pairs of characters, and where each clause ends."""
-    words, ends = list[str](), list[int]()
+    """Return the words of a text, Chinese ones in pairs of characters, and where each clause ends.
+
+    What is said again, a word at once or a clause anywhere, is left out: to a model, repetition is no evidence.
+    """
+    words, ends, clauses = list[str](), [0], set[tuple[str, ...]]()
     marked = _CLAUSE_END.sub(lambda end: f"{end[0]} {_CLAUSE} ", prepared.replace(_CLAUSE, " "))
     for word in units(tokens(f"{marked} {_CLAUSE}")):
-        if word == _CLAUSE:
-            ends.append(len(words))
+        if word != _CLAUSE:
+            words += [word] if len(words) == ends[-1] or word != words[-1] else []
+        elif (clause := tuple(words[ends[-1] :])) in clauses:
+            del words[ends[-1] :]
         else:
-            words.append(word)
-    return words, ends
+            clauses.add(clause)
+            ends.append(len(words))
+    return words, ends[1:]
 
 
 def _line(words: Sequence[str]) -> str:
