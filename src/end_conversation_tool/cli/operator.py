@@ -39,14 +39,13 @@ def run_report(
 
     Raises:
         InvalidInputError: A moment or a number is not usable.
-        ImportError: A page is wanted, and the extra ``[plot]`` is not there.
     """
     end = utc_now() if until is None else _moment("until", until)
     begin = end - timedelta(days=days) if since is None else _moment("since", since)
     with _opened(url) as registry:
         report = build_report(registry, begin, end, threads=threads)
     if html is not None:
-        from end_conversation_tool.operations.report_html import report_page  # noqa: PLC0415 - needs an extra
+        from end_conversation_tool.operations.report_html import report_page  # noqa: PLC0415 - only where a page is wanted
 
         html.write_text(report_page(report), encoding="utf-8")
         note(f"written: {html}")

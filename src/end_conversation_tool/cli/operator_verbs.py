@@ -35,7 +35,7 @@ def report(  # noqa: PLR0917 - typer takes options for positional arguments
     since: Annotated[str | None, typer.Option(metavar="MOMENT", help="Instead of --days, as in 2026-03-01.")] = None,
     until: Annotated[str | None, typer.Option(metavar="MOMENT", help="UTC where no zone is given; else now.")] = None,
     threads: Annotated[int | None, typer.Option(min=0, help="How many threads there were, for rates.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one HTML page with plots.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one HTML page with charts.")] = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
     """Show how often conversations ended, why they did not, and what users say of it.
