@@ -160,7 +160,7 @@ def inspect(
     registry: RegistryUrl,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Show what the registry knows about a thread: status, seal, decisions, risk flags.
+    """Show the whole story of a thread in order: decisions with their quotes, notice, seal, flags, appeals, operators.
 
     Example: end-conversation inspect t1 --registry sqlite:///conversations.db
     """
