@@ -83,7 +83,7 @@ def test_a_refused_message_is_not_kept(storage: Storage) -> None:
 def test_a_person_at_risk_is_never_cut_off(storage: Storage) -> None:
     result = played("person-at-risk", storage)
     assert outcomes(result) == [Outcome.DENIED]
-    # Everything else that can be told without reading was fulfilled: the risk alone stands in the way, and nobody reads.
+    # Everything else that can be told without reading holds: the risk alone stands in the way, and nobody reads.
     assert all_unmet(result) == {UnmetCode.RISK_FLAGGED}
     assert [record.reading for report in result.turns for record in report.decisions] == [None]
     assert {flag.kind for flag in result.status.risk_flags} == {RiskKind.SELF_HARM}
@@ -142,7 +142,7 @@ def test_a_user_who_was_asked_and_does_not_say_yes_does_not_leave(storage: Stora
         (("--min-refusals", "5"), 7),
         (("--min-refusals", "9"), None),
         (("--policy", "user_request_only"), None),
-        (("--window-turns", "4"), None),
+        (("--window-turns", "4", "--min-redirections", "3"), None),
         (("--mode", "shadow"), None),
         (("--mode", "off"), None),
     ],
