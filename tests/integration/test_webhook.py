@@ -156,7 +156,8 @@ def test_a_slow_receiver_fills_the_queue_and_not_the_turn(receiver: Receiver) ->
 @pytest.mark.parametrize(
     "bad",
     [
-        {"url": "ftp://host/"}, {"url": "nonsense"}, {"url": None}, {"secret": "whsec_c2hvcnQ="}, {"secret": "short"}, {"secret": "whsec_short!"}, {"secret": None},
+        {"url": "ftp://host/"}, {"url": "nonsense"}, {"url": None}, {"secret": "whsec_c2hvcnQ="}, {"secret": "short"},
+        {"secret": "whsec_short!"}, {"secret": None},
         {"timeout": 0}, {"attempts": 0}, {"attempts": 11}, {"queue_size": 0}, {"queue_size": "x"}, {"pause": -1},
     ],
 )  # fmt: skip
