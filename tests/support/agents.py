@@ -17,13 +17,13 @@ from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.registry.protocol import SealRegistry
 from end_conversation_tool.testing import ScriptedChatModel, end_call, in_one_message, tool_call
-from support.keywords import keyword_suite
+from support.keywords import QUICK, KeywordReader, keyword_watch
 
 REFUSE = "I will not do that. Try this instead."
 WARN = "I will not do that. Try this instead, or I may end this chat."
 INSULT = "you idiot"
 LADDER = [REFUSE, REFUSE, WARN]
-"""What the model says to the first three insults; a fourth insult makes an end possible."""
+"""What the model says to the first three insults; a fourth insult makes an end possible, by the policy QUICK."""
 
 
 def config(thread_id: str = "t", **more: Any) -> Any:
@@ -88,7 +88,9 @@ class Agent:
         self.saver = (
             InMemorySaver(serde=JsonPlusSerializer(pickle_fallback=False)) if checkpointer is None else checkpointer
         )
-        options.setdefault("detectors", keyword_suite())
+        self.reader = options.setdefault("reader", KeywordReader())
+        options.setdefault("watch", keyword_watch())
+        options.setdefault("policy", QUICK)
         ours = [EndConversationMiddleware(registry=self.registry, **options)] if guarded else []
         self.graph: Any = create_agent(
             self.model,

@@ -21,7 +21,7 @@ from langgraph.types import Send
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.testing import ScriptedChatModel, end_call, in_one_message, tool_call
-from support.keywords import keyword_suite
+from support.keywords import KeywordReader, keyword_watch
 from support.savers import Place
 
 __all__ = ["EASY", "END_IT", "WARN", "Chat", "guarded", "naive", "texts_of"]
@@ -29,14 +29,12 @@ __all__ = ["EASY", "END_IT", "WARN", "Chat", "guarded", "naive", "texts_of"]
 WARN = "idiot !warn"
 END_IT = "idiot !end"
 
-EASY = EndConversationPolicy(
-    name="easy", min_refusals=0, min_redirections=0, min_warnings=1, min_abusive_turns=1, confirmation_calls=1
-)
+EASY = EndConversationPolicy(name="easy", min_refusals=1, min_redirections=0, require_notice=False)
 """One warning, then abuse: the shortest way to a seal, so that what is tested is the seal."""
 
 
 ANSWERS: dict[str, Callable[[str], str | AIMessage]] = {
-    "!warn": lambda _: "I may end this chat.",
+    "!warn": lambda _: "I will not. I may end this chat.",
     "!end": lambda _: end_call(),
     "!both": lambda _: in_one_message(tool_call("note", {"text": "sibling"}), end_call()),
     "!two": lambda _: in_one_message(end_call(), end_call("harmful_requests")),
@@ -143,7 +141,7 @@ def guarded(
 
     model = ScriptedChatModel(replies)
     create = options.pop("create", {})
-    settings = {"policy": EASY, "detectors": keyword_suite(), **options}
+    settings = {"policy": EASY, "reader": KeywordReader(), "watch": keyword_watch(), **options}
     guard = EndConversationMiddleware(registry=place.registry, **settings)
     layers = [*before, guard, *middleware]
     graph: Any = create_agent(model, tools=[note, *tools], middleware=layers, checkpointer=saver, **create)

@@ -20,7 +20,7 @@ from end_conversation_tool.graph_parts import EndConversationChannels
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import ScriptedChatModel
 from support.agents import INSULT, LADDER, Counter, config, said
-from support.keywords import keyword_suite
+from support.keywords import QUICK, KeywordReader, keyword_watch
 
 CHANCE = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.+]+"
@@ -35,7 +35,7 @@ HIDDEN = frozenset(
         "parents",
         "langgraph_step",
         "step",
-        "end_conversation_ledger",
+        "end_conversation_provenance",
     }
 )
 """Where a graph runs: in the guarded case within a node of another graph, its steps being counted anew in each turn."""
@@ -131,7 +131,9 @@ class Guarded:
         every = [self.counter.tool(), *tools, create_end_conversation_tool()]
         build = build or (lambda model, known: hand_written(model, known, **(inner or {})))
         self.inner = build(self.model, every)
-        options.setdefault("detectors", keyword_suite())
+        self.reader = options.setdefault("reader", KeywordReader())
+        options.setdefault("watch", keyword_watch())
+        options.setdefault("policy", QUICK)
         self.graph: Any = self.inner
         if guarded:
             self.graph = create_guarded_graph(self.inner, registry=self.registry, checkpointer=self.saver, **options)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from end_conversation_tool._core.ledger import Ledger
+from end_conversation_tool._core.flow import Flow, arun_flow, run_flow
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.provenance import Provenance
 from end_conversation_tool._core.records import UnmetCode
-from end_conversation_tool._core.run import Call, Reply, Ruling, RunContext, Visit
+from end_conversation_tool._core.run import Call, Reply, Ruling, Run, RunContext
 from end_conversation_tool._gate.gate import Gate
+from end_conversation_tool.readers import Reader
 from end_conversation_tool.registry.protocol import SealRegistry
-from end_conversation_tool.watch.base import DetectorSuite
-from support.keywords import keyword_suite, user
+from end_conversation_tool.watch import RiskWatch
+from support.keywords import QUICK, KeywordReader, keyword_watch, user
 
 TOOL = "end_conversation"
 REFUSE = "I will not do that. Try this instead."
@@ -29,55 +31,60 @@ def call(category: Any = "abuse", reason: Any = "why", call_id: str = "c") -> Ca
 
 @dataclass
 class Talk:
-    """One thread: user messages go in, replies go in, rulings come out. The ledger travels through its dumped form."""
+    """One thread: user messages go in, replies go in, rulings come out. What is known travels in its dumped form."""
 
     registry: SealRegistry
-    policy: EndConversationPolicy = field(default_factory=EndConversationPolicy)
-    detectors: DetectorSuite = field(default_factory=keyword_suite)
+    policy: EndConversationPolicy = QUICK
+    reader: Reader = field(default_factory=KeywordReader)
+    watch: RiskWatch = field(default_factory=keyword_watch)
     context: RunContext = field(default_factory=lambda: RunContext("t"))
     asynchronous: bool = False
     state: Any = None
     history: list[ObservedMessage] = field(default_factory=list)
-    visit: Visit | None = None
+    run: Run | None = None
     replies: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def gate(self) -> Gate:
-        return Gate(policy=self.policy, registry=self.registry, detectors=self.detectors)
+        return Gate(policy=self.policy, registry=self.registry, reader=self.reader, watch=self.watch, **self.options)
 
     @property
-    def ledger(self) -> Ledger:
-        assert self.visit is not None
-        return self.visit.ledger
+    def known(self) -> Provenance:
+        assert self.run is not None
+        return self.run.provenance
 
-    def _do(self, name: str, *args: Any) -> Any:
-        method = getattr(self.gate, f"a{name}" if self.asynchronous else name)
-        outcome = method(*args)
-        return asyncio.run(_awaited(outcome)) if self.asynchronous else outcome
+    def _do(self, flow: Flow[Any]) -> Any:
+        return asyncio.run(arun_flow(flow)) if self.asynchronous else run_flow(flow)
 
-    def says(self, *texts: str) -> Visit:
+    def says(self, *texts: str) -> Run:
         """Let the user send one input of several messages."""
         start = len(self.history)
         fresh = [user(text, f"u{start + number}") for number, text in enumerate(texts, start=1)]
         return self.hears(fresh)
 
-    def hears(self, fresh: Sequence[ObservedMessage]) -> Visit:
-        visit = self._do("admit", self.context, self.state)
+    def hears(self, fresh: Sequence[ObservedMessage]) -> Run:
+        run = self._do(self.gate.admit(self.context, self.state))
         self.history += fresh
-        self.visit = self._do("hear", visit, fresh)
-        self.state = self.gate.dump(self.visit)
-        assert self.visit is not None
-        return self.visit
+        self.run = self._do(self.gate.hear(run, reversed(self.history)))
+        assert self.run is not None
+        self.state = self.gate.dump(self.run)
+        return self.run
 
     def replies_with(self, text: str = "", *calls: Call, refused: bool = False) -> Ruling | None:
         """Let the model answer; a further answer in the same turn is admitted anew, as a door does."""
         self.replies += 1
         message = ObservedMessage("assistant", text, f"a{self.replies}")
-        visit = self._do("admit", self.context, self.state)
+        run = self._do(self.gate.admit(self.context, self.state))
+        run = self._do(self.gate.hear(run, reversed(self.history)))
         reply = Reply(message, calls, refused)
-        visit, ruling = self._do("rule", visit, reply, lambda: iter(self.history))
-        self.visit = visit
-        self.state = self.gate.dump(visit)
+        run, ruling = self._do(self.gate.rule(run, reply, lambda: tuple(self.history)))
+        self.run, self.state = run, self.gate.dump(run)
+        self.history.append(message)
+        if ruling is not None:
+            self.history += [ObservedMessage("tool", ruling.text, f"r{self.replies}.{n}") for n, _ in enumerate(calls)]
+            if ruling.closing:
+                self.history.append(ObservedMessage("assistant", ruling.closing, f"c{self.replies}"))
         assert ruling is None or isinstance(ruling, Ruling)
         return ruling
 
@@ -95,9 +102,9 @@ class Talk:
         return self
 
     def asks(self) -> Talk:
-        """Let the user ask for the end, be questioned, and say yes."""
+        """Let the user ask for the end, get the notice where the policy wants one, and say yes."""
         self.says("please end this chat")
-        self.replies_with("do you really want that?")
+        self.ends("user_request", "")
         self.says("yes")
         return self
 
@@ -105,10 +112,6 @@ class Talk:
         """Put another text under the id of an earlier user message."""
         self.history[number] = replace(self.history[number], text=text)
         return self.history[number]
-
-
-async def _awaited(outcome: Coroutine[Any, Any, Any]) -> Any:
-    return await outcome
 
 
 def unmet(ruling: Ruling) -> tuple[UnmetCode, ...]:

@@ -30,7 +30,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.recordings.messages import read_items
-from end_conversation_tool.recordings.shapes import Joined, Piece, piece_of, rows_in
+from end_conversation_tool.recordings.shapes import Joined, Kind, Piece, piece_of, rows_in
 
 __all__ = ["BrokenRow", "Recording", "read_recordings"]
 
@@ -84,8 +84,8 @@ class BrokenRow:
     problem: str
 
 
-Row = tuple[int, str, Any]
-"""Line, name, and value of a row."""
+Row = tuple[int, str, Any, Kind | None]
+"""Line, name, value and kind of a row."""
 
 Found = Recording | BrokenRow
 
@@ -161,7 +161,7 @@ def _read_zip(file: IO[bytes]) -> Iterator[Found]:
             )
             yield BrokenRow(1, f"file: expected JSON or JSONL files of conversations in the archive, got {found}")
         for folder, names in groupby(wanted, lambda name: str(PurePosixPath(name).parent)):
-            yield from _assembled(_rows_of_folder(archive, list(names)), "" if folder == "." else folder)
+            yield from _assembled(_rows_of_folder(archive, list(names)), "" if folder == "." else folder, by_day=True)
 
 
 def _rows_of_folder(archive: zipfile.ZipFile, names: list[str]) -> Iterator[Row | BrokenRow]:
@@ -235,12 +235,12 @@ def _rows_of_lines(lines: Iterable[bytes], advance: Callable[[int], None]) -> It
 
 def _rows_of_line(number: int, line: bytes) -> Iterator[Row | BrokenRow]:
     try:
-        rows = list(rows_in(_parse(line)))
+        rows = _rows_of_value(_parse(line))
     except InvalidInputError as error:
         yield BrokenRow(number, str(error))
         return
-    for index, (_, row) in enumerate(rows, 1):
-        yield number, f"line {number}" + (f", row {index}" if len(rows) > 1 else ""), row
+    for index, (row, kind) in enumerate(rows, 1):
+        yield number, f"line {number}" + (f", row {index}" if len(rows) > 1 else ""), row, kind
 
 
 def _rows_of_document(content: bytes, advance: Callable[[int], None], *, or_lines: bool) -> Iterator[Row | BrokenRow]:
@@ -250,7 +250,7 @@ def _rows_of_document(content: bytes, advance: Callable[[int], None], *, or_line
         yield BrokenRow(1, problem)
         return
     try:
-        value = _parse(content.removeprefix(_BOM))
+        rows = _rows_of_value(_parse(content.removeprefix(_BOM)))
     except InvalidInputError as error:
         if or_lines:
             yield from _rows_of_lines(_lines(BytesIO(content)), advance)
@@ -258,8 +258,15 @@ def _rows_of_document(content: bytes, advance: Callable[[int], None], *, or_line
             yield BrokenRow(1, str(error))
         return
     advance(len(content))
-    for index, (_, row) in enumerate(rows_in(value), 1):
-        yield index, f"row {index}", row
+    for index, (row, kind) in enumerate(rows, 1):
+        yield index, f"row {index}", row, kind
+
+
+def _rows_of_value(value: Any) -> list[tuple[Any, Kind | None]]:
+    try:
+        return list(rows_in(value))
+    except RecursionError as error:
+        raise InvalidInputError("row: expected a conversation, got one that is nested too deeply") from error
 
 
 def _parse(content: bytes) -> Any:
@@ -282,12 +289,18 @@ def _parse(content: bytes) -> Any:
 # --- conversations ----------------------------------------------------------------------------------------------------
 
 
-def _assembled(rows: Iterable[Row | BrokenRow], name: str) -> Iterator[Found]:
-    """Read each row; put pieces aside, and read them when the file ends."""
+def _assembled(rows: Iterable[Row | BrokenRow], name: str, *, by_day: bool = False) -> Iterator[Found]:
+    """Read each row; put pieces aside, and read them when the file ends.
+
+    Args:
+        rows: The rows of a file, or of all files of a folder.
+        name: Name of it.
+        by_day: Whether a list of messages may be only one day of the folder, as in Slack's exports.
+    """
     nothing = True
     with closing(_Shelf()) as shelf:
         for row in rows:
-            found = row if isinstance(row, BrokenRow) else _read_row(row, shelf)
+            found = row if isinstance(row, BrokenRow) else _read_row(row, shelf, by_day=by_day and bool(name))
             if found is not None:
                 nothing = False
                 yield found
@@ -298,11 +311,13 @@ def _assembled(rows: Iterable[Row | BrokenRow], name: str) -> Iterator[Found]:
         yield BrokenRow(1, "file: expected at least one conversation, found none")
 
 
-def _read_row(row: Row, shelf: _Shelf) -> Found | None:
+def _read_row(row: Row, shelf: _Shelf, *, by_day: bool) -> Found | None:
     """Read a row that is a conversation; a piece of one is put aside."""
-    line, name, value = row
+    line, name, value, kind = row
     try:
-        piece = piece_of(value)
+        piece = piece_of(value, kind)
+        if by_day and piece.kind == "slack":
+            piece = piece._replace(thread="")
         if piece.thread is None:
             return _recording([(line, piece)], piece.id or name)
         shelf.put(line, piece)

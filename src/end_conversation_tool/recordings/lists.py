@@ -30,10 +30,11 @@ __all__ = [
 Row = Mapping[str, Any]
 
 _THREADS = ("thread_id", "threadId", "conversation_id", "conversationId", "session_id", "sessionId", "chat_id",
-            "chatId", "conversation_sid", "dialog_id", "dialogue_id", "channel_id", "ticket_id", "session",
-            "thread")  # fmt: skip
+            "chatId", "conversation_sid", "conversation_uuid", "conv_id", "dialog_id", "dialogue_id", "channel_id",
+            "ticket_id", "chat_session_id", "chatSessionId", "session", "thread", "conversation")  # fmt: skip
 _MOMENTS = ("ts", "timestamp", "created_at", "createdAt", "create_time", "createTime", "start_time", "startTime",
             "date")  # fmt: skip
+_ANSWERS_TO_IT = ("replies", "responses", "children", "answers", "thread")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -49,9 +50,9 @@ def moment_of(row: Any) -> float | str | None:
 
 
 def in_order(messages: list[Any]) -> list[Any]:
-    """Sort messages by time where all of them tell it: some lists begin with the newest."""
+    """Turn a list round that begins with the newest message, as those of some interfaces do."""
     moments = [moment_of(message) for message in messages]
-    if None in moments or len({type(moment) for moment in moments}) != 1:
+    if None in moments or len({type(moment) for moment in moments}) != 1 or moments[0] <= moments[-1]:  # type: ignore[operator]
         return messages
     return [messages[index] for index in sorted(range(len(messages)), key=lambda index: moments[index])]  # type: ignore[arg-type, return-value]
 
@@ -70,15 +71,20 @@ def is_message(value: Any) -> bool:
     """Whether this is one recorded message: it says who speaks, and has a field for what is said."""
     if isinstance(value, list):
         return role_of(value) is not None
-    if not isinstance(value, Mapping) or role_of(value) in (None, "none"):
+    if not isinstance(value, dict) or role_of(value) in (None, "none"):
         return False
+    if any(are_messages(value.get(name)) for name in _ANSWERS_TO_IT):
+        return False  # the root of a tree of messages
     fields = unwrapped(value)
     return any(name in fields for name in (*CONTENT_FIELDS, "tool_calls", "refusal", "function_call"))
 
 
 def are_one_conversation(value: Any) -> bool:
     """Whether a list is one conversation, and not the messages of several."""
-    return are_messages(value) and len({thread_of_message(message) for message in value}) == 1
+    if not are_messages(value):
+        return False
+    thread = thread_of_message(value[0])
+    return thread is None or all(thread_of_message(message) == thread for message in value)
 
 
 def are_messages(value: Any) -> bool:
@@ -89,26 +95,26 @@ def are_messages(value: Any) -> bool:
 def thread_of_message(row: Any) -> str | None:
     """Return the thread that a message, or another row of a log, says it belongs to."""
     value = first_of(mapping(row), _THREADS)
-    value = first_of(value, ("id", "name")) if isinstance(value, Mapping) else value
+    value = first_of(value, ("id", "name")) if isinstance(value, dict) else value
     return str(value) if isinstance(value, (str, int)) and str(value) else None
 
 
 def parts_of(message: Row) -> list[Row]:
     value = first_of(message, ("content", "parts"))
-    return [part for part in value if isinstance(part, Mapping)] if isinstance(value, list) else []
+    return [part for part in value if isinstance(part, dict)] if isinstance(value, list) else []
 
 
 _LANGCHAIN_TYPES = frozenset({"human", "ai", "humanmessage", "aimessage", "humanmessagechunk", "aimessagechunk"})
 _DIALECTS: tuple[tuple[str, Callable[[Row, Row], bool]], ...] = (
     ("langchain", lambda m, _: "lc" in m or str(m.get("type")).lower() in _LANGCHAIN_TYPES),
     ("slack", lambda m, _: "ts" in m and "text" in m),
-    ("discord", lambda m, _: isinstance(m.get("author"), Mapping)),
+    ("discord", lambda m, _: isinstance(m.get("author"), dict)),
     ("openai_agents", lambda m, _: "raw_item" in m),
     ("claude_export", lambda m, _: "sender" in m and "uuid" in m),
     ("librechat", lambda m, _: "isCreatedByUser" in m),
-    ("bot_framework", lambda m, _: isinstance(m.get("from"), Mapping) and "text" in m),
+    ("bot_framework", lambda m, _: isinstance(m.get("from"), dict) and "text" in m),
     ("sharegpt", lambda m, _: "from" in m and "value" in m),
-    ("assistants", lambda m, p: m.get("object") == "thread.message" or isinstance(p.get("text"), Mapping)),
+    ("assistants", lambda m, p: m.get("object") == "thread.message" or isinstance(p.get("text"), dict)),
     ("realtime", lambda _, p: "transcript" in p or "audio" in kind_of(p)),
     ("openai_responses", lambda m, p: m.get("type") in ("message", "function_call") or kind_of(p).startswith("input_")),
     ("pydantic_ai", lambda _, p: "part_kind" in p),
@@ -125,7 +131,7 @@ _DIALECTS: tuple[tuple[str, Callable[[Row, Row], bool]], ...] = (
 
 def dialect(messages: Sequence[Any]) -> str:
     """Name the kind of messages that a list has: the first sign that any of the first messages shows."""
-    head = [message for message in messages[:8] if isinstance(message, Mapping)]
+    head = [message for message in messages[:8] if isinstance(message, dict)]
     pairs = [(message, part) for message in head for part in (parts_of(message) or [{}])]
     return next((name for name, shows in _DIALECTS if any(shows(*pair) for pair in pairs)), "messages")
 
@@ -135,7 +141,7 @@ _ASKED = ("messages", "contents", "chat_history", "history", "input_messages", "
           "kwargs")  # fmt: skip
 _ANSWERED = ("messages", "choices", "candidates", "generations", "output", "outputs", "response", "completion",
              "answer", "message", "body", "content", "reply", "bot_message", "bot_response", "text",
-             "preferred_output")  # fmt: skip
+             "preferred_output", "chosen", "output_messages")  # fmt: skip
 _INSTRUCTED = ("system", "instructions", "system_instruction", "systemInstruction", "system_prompt")
 
 
@@ -149,7 +155,7 @@ def asked(value: Any, depth: int = 4) -> list[Any]:
             return spread(value)
         nested = len(value) == 1 and isinstance(value[0], (list, str))  # a batch of one
         return asked(value[0], depth - 1) if nested and depth else value if are_messages(value) else []
-    if not isinstance(value, Mapping) or not depth:
+    if not isinstance(value, dict) or not depth:
         return []
     if is_message(value):
         return [value]
@@ -170,7 +176,7 @@ def answered(value: Any, depth: int = 5) -> list[Any]:
         if are_messages(value):
             return value
         return answered(value[0], depth - 1) if value and depth else []  # the first of several choices
-    if not isinstance(value, Mapping) or not depth:
+    if not isinstance(value, dict) or not depth:
         return []
     if is_message(value) and role_of(value) != "user":
         return [value]
@@ -180,7 +186,7 @@ def answered(value: Any, depth: int = 5) -> list[Any]:
 def told(value: Row) -> list[Any]:
     """Return the system prompt beside messages."""
     told = first_of(value, _INSTRUCTED)
-    return [{"role": "system", "content": told}] if told and isinstance(told, (str, list, Mapping)) else []
+    return [{"role": "system", "content": told}] if told and isinstance(told, (str, list, dict)) else []
 
 
 def said(message: Any) -> Any:

@@ -43,8 +43,8 @@ _SPEAKERS: dict[Speaker, tuple[str, ...]] = {
 _ROLES: dict[str, Speaker] = {word: speaker for speaker, words in _SPEAKERS.items() for word in words}
 
 _ROLE_FIELDS = ("role", "author", "sender", "from", "speaker", "author_role", "sender_type", "senderType", "Role",
-                "_role", "source", "type", "event")  # fmt: skip
-_LOOSE_FIELDS = ("source", "type", "event")
+                "_role", "source", "type", "event", "message_type")  # fmt: skip
+_LOOSE_FIELDS = ("source", "type", "event", "message_type")
 """Fields that say much else in other files: there, only the plainest words mean somebody who speaks."""
 
 _PLAIN = frozenset({"user", "human", "ai", "assistant", "bot", "system", "developer", "tool", "function", "remove",
@@ -123,7 +123,7 @@ def role_of(item: Any) -> Speaker | None:
     """Return who speaks in a recorded message; ``None`` when it is none or does not say."""
     if isinstance(item, list):
         return _ROLES.get(str(item[0]).lower()) if _is_pair(item) else None
-    return _speaker(unwrapped(item)) if isinstance(item, Mapping) else None
+    return _speaker(unwrapped(item)) if isinstance(item, dict) else None
 
 
 def unwrapped(item: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -139,14 +139,14 @@ def unwrapped(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _inner(item: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    if "lc" in item and isinstance(item.get("kwargs"), Mapping):
+    if "lc" in item and isinstance(item.get("kwargs"), dict):
         path = item.get("id")
         return {"type": path[-1] if isinstance(path, list) and path else None, **item["kwargs"]}
-    if isinstance(item.get("data"), Mapping) and "type" in item and "content" not in item:
+    if isinstance(item.get("data"), dict) and "type" in item and "content" not in item:
         return {"type": item["type"], **item["data"]}
     for name in _WRAPPINGS:
         inner = item.get(name)
-        if isinstance(inner, Mapping) and _is_spoken(inner) and (name != "message" or "content" not in item):
+        if isinstance(inner, dict) and _is_spoken(inner) and (name != "message" or "content" not in item):
             return inner
     return None
 
@@ -162,13 +162,17 @@ def _speaker(fields: Mapping[str, Any]) -> Speaker | None:
     if fields.get("kind") in ("request", "response") and "parts" in fields:  # of Pydantic AI
         return "user" if fields["kind"] == "request" else "assistant"
     for name in _ROLE_FIELDS:
-        value = fields.get(name)
-        found = _speaker_named(value, plain=name in _LOOSE_FIELDS)
-        if found is not None or (name == "role" and value is not None):
+        found = _speaker_named(fields.get(name), plain=name in _LOOSE_FIELDS)
+        if found is not None or (name == "role" and fields.get("role") is not None):
             return found
+    return _speaker_named(mapping(fields.get("content")).get("role")) or _speaker_in_chat(fields)
+
+
+def _speaker_in_chat(fields: Mapping[str, Any]) -> Speaker | None:
+    """Tell who speaks in a room where only bots are marked."""
     if "ts" in fields and fields.get("subtype") not in _CHAT_SUBTYPES:
         return "none"
-    if any(fields.get(name) for name in (*_BOT_FLAGS, "bot_id", "bot_profile")):
+    if fields.get("subtype") == "bot_message" or any(fields.get(name) for name in (*_BOT_FLAGS, "bot_id")):
         return "assistant"
     is_chat_line = "ts" in fields or any(isinstance(fields.get(name), bool) for name in _BOT_FLAGS)
     return "user" if is_chat_line and isinstance(fields.get("text") or fields.get("content"), str) else None
@@ -176,7 +180,7 @@ def _speaker(fields: Mapping[str, Any]) -> Speaker | None:
 
 def _speaker_named(value: Any, *, plain: bool = False) -> Speaker | None:
     """Tell who speaks from a role, or from an object that describes the speaker."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for flag in _BOT_FLAGS:
             if isinstance(value.get(flag), bool):
                 return "assistant" if value[flag] else "user"
@@ -196,14 +200,16 @@ def _read(item: Any, place: str) -> list[BaseMessage]:
     """Read one recorded item; a user message with tool results becomes several."""
     if isinstance(item, list) and _is_pair(item):
         item = {"role": item[0], "content": item[1]}
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         raise InvalidInputError(f"{place}: expected an object, got {type(item).__name__}")
     for name in ("kwargs", "data") if "lc" in item or "content" not in item else ():
-        if name in item and ("lc" in item or "type" in item) and not isinstance(item[name], Mapping):
+        if name in item and ("lc" in item or "type" in item) and not isinstance(item[name], dict):
             raise InvalidInputError(f"{place}.{name}: expected an object, got {type(item[name]).__name__}")
     fields = unwrapped(item)
     if "role" not in fields and (messages := _read_item(fields, place)) is not None:
         return messages
+    if fields.get("from") in ("function_call", "tool_call"):  # ShareGPT's
+        return _written_call(fields.get("value"), place)
     speaker = _speaker(fields)
     has_content = any(fields.get(name) is not None for name in CONTENT_FIELDS)
     if speaker is None:
@@ -227,6 +233,17 @@ def _read_item(fields: Mapping[str, Any], place: str) -> list[BaseMessage] | Non
         return [message, tool_result(fields)] if fields.get("output") is not None else [message]
     silent = kind in ("reasoning", "compaction", "item_reference") or kind.endswith(("_call", "_request", "_tools"))
     return [] if silent else None
+
+
+def _written_call(value: Any, place: str) -> list[BaseMessage]:
+    """Read calls that are written as a text; what is none was for no reader's eyes."""
+    try:
+        calls = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return []
+    calls = calls if isinstance(calls, list) else [calls]
+    calls = [call for call in calls if isinstance(call, dict) and named(call) is not None]
+    return [_assistant({"tool_calls": calls}, Gathered(), f"{place}.value")] if calls else []
 
 
 def _is_event(fields: Mapping[str, Any]) -> bool:
@@ -263,18 +280,18 @@ def _gathered(fields: Mapping[str, Any], speaker: Speaker, place: str) -> Gather
     gathered, strict = Gathered(), speaker == "user"
     for name in CONTENT_FIELDS:
         value = fields.get(name)
-        if value is None or (name != "content" and not isinstance(value, (str, list, Mapping))):
+        if value is None or (name != "content" and not isinstance(value, (str, list, dict))):
             continue
         if not gathered.content:
             gathered.add(value, f"{place}.{name}", strict=strict)
-        elif strict:
+        elif strict and name != "blocks":  # Slack's are the same text once more, in pieces
             more = Gathered()
-            more.add(value, f"{place}.{name}", strict=True)
+            more.add(value, f"{place}.{name}", strict=name == "parts")
             said = gathered.text
             gathered.content += [part for part in more.content if part.get("text", "").strip() not in said]
     if strict:
-        _check_nothing_is_lost(fields, gathered, place)
         gathered.content += [{"type": "file"} for name in _ATTACHED if fields.get(name)]
+        _check_nothing_is_lost(fields, gathered, place)
     return gathered
 
 
@@ -283,7 +300,7 @@ def _check_nothing_is_lost(fields: Mapping[str, Any], gathered: Gathered, place:
         return
     if unread := unread_words(fields, place):
         raise InvalidInputError(f"{unread}: expected the user's text in a known field, found words in this one")
-    if not any(isinstance(fields.get(name), (str, list, Mapping)) for name in (*CONTENT_FIELDS, *_ATTACHED)):
+    if not any(isinstance(fields.get(name), (str, list, dict)) for name in CONTENT_FIELDS):
         got = type(fields.get("content")).__name__
         raise InvalidInputError(f"{place}.content: expected a str or a list of parts, got {got}")
 
@@ -321,7 +338,7 @@ def _recorded_calls(
     """Return the tool calls of a message, each once, with where they were found."""
     found: dict[str, tuple[Mapping[str, Any], str]] = {}
     extra = mapping(fields.get("additional_kwargs")).get("tool_calls")
-    recorded = {name: fields.get(name) for name in ("tool_calls", "invalid_tool_calls", "toolCalls")}
+    recorded = {name: fields.get(name) for name in ("tool_calls", "invalid_tool_calls", "toolCalls", "toolInvocations")}
     if not any(recorded.values()) and isinstance(extra, list):
         recorded = {"additional_kwargs.tool_calls": extra}
     for name, value in recorded.items():
@@ -329,13 +346,13 @@ def _recorded_calls(
             raise InvalidInputError(f"{place}.{name}: expected a list, got {type(value).__name__}")
         for index, call in enumerate(value or ()):
             where = f"{place}.{name}[{index}]"
-            if not isinstance(call, Mapping):
+            if not isinstance(call, dict):
                 raise InvalidInputError(f"{where}: expected an object, got {type(call).__name__}")
             found[named(call, CALL_IDS) or where] = (call, where)
     for call_id, call in gathered.calls.items():
         found.setdefault(call_id, call)
     legacy = fields.get("function_call")
-    if isinstance(legacy, Mapping):
+    if isinstance(legacy, dict):
         found.setdefault("function_call", ({"function": legacy}, f"{place}.function_call"))
     return list(found.values())
 
@@ -355,7 +372,7 @@ def _sort_call(call: Mapping[str, Any], place: str, calls: list[dict[str, Any]],
             parsed = json.loads(arguments or "{}")
         except (ValueError, RecursionError):
             parsed = None
-    if isinstance(parsed, Mapping):
+    if isinstance(parsed, dict):
         calls.append({"name": name, "args": dict(parsed), "id": call_id, "type": "tool_call"})
         return
     text = words_of(arguments)
@@ -367,7 +384,9 @@ def _no_role(fields: Mapping[str, Any], place: str) -> InvalidInputError:
     value = fields.get(name)
     if not isinstance(value, str):
         return InvalidInputError(f"{place}.{name}: expected a role, as in 'user', got {type(value).__name__}")
-    return InvalidInputError(f"{place}.{name}: expected one of {', '.join(_ROLES)}, got another str")
+    return InvalidInputError(
+        f"{place}.{name}: expected one of user, assistant, system, tool or a like word, got another str"
+    )
 
 
 def _is_pair(item: Sequence[Any]) -> bool:

@@ -30,7 +30,8 @@ __all__ = [
     "words_of",
 ]
 
-TEXT_FIELDS = ("text", "content", "value", "transcript", "Text", "markdown", "output_text", "input_text")
+TEXT_FIELDS = ("text", "content", "value", "transcript", "Text", "markdown", "output_text", "input_text",
+               "guardContent")  # fmt: skip
 """Fields of a part that hold its text."""
 
 _REASONING = frozenset(
@@ -57,6 +58,8 @@ _RESULT_FIELDS = ("toolResult", "functionResponse", "function_response", "toolRe
 _MEDIA = ("image", "audio", "video", "file", "document", "media", "pdf", "asset", "blob", "uri", "inline", "attachment")
 _SYSTEM = frozenset({"system_prompt", "system_instruction", "user_editable_context", "model_editable_context"})
 _SAYS_NOTHING = ("step_", "source_", "data_", "search_result", "cache_point", "cachepoint", "executable_code")
+
+_WRITTEN_PARTS = ('[{"type"', '[{ "type"')
 
 _NOT_WORDS = frozenset(
     {"type", "role", "id", "status", "state", "name", "model", "lang", "language", "locale", "object", "sender",
@@ -116,14 +119,16 @@ class Gathered:
         Raises:
             InvalidInputError: It is no content.
         """
-        if isinstance(value, Mapping) and isinstance(value.get("parts"), list) and kind_of(value) not in _SYSTEM:
+        if isinstance(value, str) and value.startswith(_WRITTEN_PARTS):
+            value = _read_parts(value)
+        if isinstance(value, dict) and isinstance(value.get("parts"), list) and kind_of(value) not in _SYSTEM:
             if kind_of(value) in _REASONING:
                 return
             value, place = value["parts"], f"{place}.parts"
         if isinstance(value, list):
             for index, part in enumerate(value):
                 self._add_part(part, f"{place}[{index}]", strict=strict)
-        elif isinstance(value, (str, Mapping)):
+        elif isinstance(value, (str, dict)):
             self._add_part(value, place, strict=strict)
         else:
             raise InvalidInputError(f"{place}: expected a str or a list of parts, got {type(value).__name__}")
@@ -132,7 +137,7 @@ class Gathered:
         if isinstance(part, str):
             self._say(part)
             return
-        if not isinstance(part, Mapping):
+        if not isinstance(part, dict):
             raise InvalidInputError(f"{place}: expected a str or object, got {type(part).__name__}")
         kind = kind_of(part)
         if kind in _REASONING or part.get("thought") is True or "reasoningContent" in part or "thinking" in part:
@@ -144,11 +149,11 @@ class Gathered:
 
     def _add_use_of_tool(self, part: Mapping[str, Any], kind: str, place: str) -> bool:
         result = first_of(part, _RESULT_FIELDS)
-        if isinstance(result, Mapping) or kind in _RESULT_TYPES or kind.endswith("_tool_result"):
-            self.results.append(tool_result(result if isinstance(result, Mapping) else part))
+        if isinstance(result, dict) or kind in _RESULT_TYPES or kind.endswith("_tool_result"):
+            self.results.append(tool_result(result if isinstance(result, dict) else part))
             return True
         inner = first_of(part, _CALL_FIELDS)
-        call = inner if isinstance(inner, Mapping) else part
+        call = inner if isinstance(inner, dict) else part
         if call is part and kind not in _CALL_TYPES and not (kind.startswith("tool_") and "toolCallId" in part):
             return False
         if kind.startswith("tool_") and "toolCallId" in part and named(call) is None:
@@ -183,6 +188,16 @@ class Gathered:
             self.content.append({"type": "text", "text": text})
 
 
+def _read_parts(text: str) -> Any:
+    """Return the parts that a database has as a text; the text itself if it is something else."""
+    try:
+        parts = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    is_parts = isinstance(parts, list) and all(isinstance(part, dict) and kind_of(part) for part in parts)
+    return parts if is_parts else text
+
+
 CALL_IDS = ("id", "call_id", "toolCallId", "tool_call_id", "toolUseId", "tool_use_id", "callId", "ref")
 """Fields of a call, or of its result, that hold the call's id."""
 
@@ -198,7 +213,7 @@ def tool_result(part: Mapping[str, Any]) -> ToolMessage:
 
 def words_of(value: Any) -> str:
     """Return the text of anything: its text parts joined by newlines, or else its JSON."""
-    if isinstance(value, Mapping) and (text := text_in(value)) is not None:
+    if isinstance(value, dict) and (text := text_in(value)) is not None:
         return text
     if isinstance(value, list) and value:
         texts = [part if isinstance(part, str) else text_in(part) for part in value]
@@ -210,12 +225,12 @@ def words_of(value: Any) -> str:
 
 def text_in(part: Any) -> str | None:
     """Return the text that a part holds, ``None`` when no field of text has any."""
-    if not isinstance(part, Mapping):
+    if not isinstance(part, dict):
         return None
     blank: str | None = None
     for name in TEXT_FIELDS:
         value = part.get(name)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             value = text_in(value)
         elif isinstance(value, list):
             texts = [item if isinstance(item, str) else text_in(item) for item in value]
@@ -232,7 +247,7 @@ def unread_words(value: Any, place: str, depth: int = 8) -> str | None:
     if isinstance(value, str):
         return place if _may_be_words(value) else None
     pairs: Iterator[tuple[str, Any]] = iter(())
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         pairs = ((f"{place}.{name}", inner) for name, inner in value.items() if not _is_label(str(name)))
     elif isinstance(value, Sequence):
         pairs = ((f"{place}[{index}]", inner) for index, inner in enumerate(value))
@@ -275,4 +290,4 @@ def first_of(fields: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 def mapping(value: Any) -> Mapping[str, Any]:
     """Return the value if it is an object, an empty one otherwise."""
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}

@@ -7,6 +7,7 @@ name their thread, and pieces of a thread are joined by whoever reads the file.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
@@ -103,18 +104,19 @@ class Kind(NamedTuple):
     depth: Callable[[Row], int] = lambda _: 0
 
 
-def rows_in(value: Any, place: str = "", depth: int = _DEPTH) -> Iterator[tuple[str, Any]]:
-    """Yield the rows of a document, each with its place: a conversation, a piece of one, or what nobody recognises."""
+def rows_in(value: Any, depth: int = _DEPTH) -> Iterator[tuple[Any, Kind | None]]:
+    """Yield the rows of a document, each with its kind: a conversation, a piece of one, or what nobody recognises."""
     value = _snapshot(value)
-    inner = [] if _is_row(value) else [(name, item) for name, item in _inside(value) if _holds_rows(item, depth - 1)]
-    if not inner:
-        yield place, value
+    kind = _kind_of(value)
+    if kind is not None or _is_conversation(value) or not any(_holds_rows(item, depth - 1) for item in _inside(value)):
+        yield value, kind
     elif isinstance(value, list):  # the rows beside those that are recognised are reported
-        for index, item in enumerate(value):
-            yield from rows_in(item, f"{place}[{index}]", depth - 1)
+        for item in value:
+            yield from rows_in(item, depth - 1)
     else:
-        for name, item in inner:
-            yield from rows_in(item, f"{place}.{name}" if place else name, depth - 1)
+        for item in _inside(value):
+            if _holds_rows(item, depth - 1):
+                yield from rows_in(item, depth - 1)
 
 
 def _snapshot(value: Any) -> Any:
@@ -129,41 +131,60 @@ def _snapshot(value: Any) -> Any:
     return value
 
 
-def _inside(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        yield from ((str(name), item) for name, item in value.items() if isinstance(item, (list, Mapping)))
-    elif isinstance(value, list):
-        yield from (("", item) for item in value if isinstance(item, (list, Mapping)))
+def _inside(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        yield from (item for item in value if isinstance(item, (list, dict)))
+    elif isinstance(value, dict) and role_of(value) is None and not any(map(_is_single_message, value.values())):
+        # Where somebody speaks, by itself or in a field of its own, what is inside is not the whole conversation.
+        yield from (item for item in value.values() if isinstance(item, (list, dict)))
+
+
+def _is_single_message(value: Any) -> bool:
+    return isinstance(value, dict) and is_message(value)
 
 
 def _holds_rows(value: Any, depth: int) -> bool:
-    return _is_row(value) or (depth > 0 and any(_holds_rows(item, depth - 1) for _, item in _inside(value)))
+    if _is_conversation(value) or _kind_of(value) is not None:
+        return True
+    return depth > 0 and any(_holds_rows(item, depth - 1) for item in _inside(value))
 
 
-def _is_row(value: Any) -> bool:
-    if isinstance(value, list):
-        return are_messages(value) and thread_of_message(value[0]) is None
-    return isinstance(value, Mapping) and any(kind.recognises(value) for kind in KINDS)
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and are_messages(value) and thread_of_message(value[0]) is None
 
 
-def piece_of(row: Any) -> Piece:
+def _kind_of(value: Any) -> Kind | None:
+    return next((kind for kind in KINDS if kind.recognises(value)), None) if isinstance(value, dict) else None
+
+
+def piece_of(row: Any, kind: Kind | None = None) -> Piece:
     """Return the messages of a row.
+
+    Args:
+        row: As ``rows_in`` gives it.
+        kind: Its kind; ``None`` for a list of messages.
 
     Raises:
         InvalidInputError: No kind recognises it; the error names the fields that it has.
     """
-    if isinstance(row, list):
+    if are_messages(row):
         return Piece(dialect(row), in_order(row), "messages")
-    if not isinstance(row, Mapping):
-        raise InvalidInputError(f"row: expected an object or a list of messages, got {type(row).__name__}")
-    kind = next((kind for kind in KINDS if kind.recognises(row)), None)
     if kind is None:
-        names = [name for name in map(str, row) if name.isidentifier() and name.isascii()][:12]
-        found = f"an object with {', '.join(map(repr, names))}" if names else "an object without any of its fields"
-        raise InvalidInputError(f"row: expected a recorded conversation, as in an object with 'messages', got {found}")
+        expected = "expected a recorded conversation, as in an object with 'messages' or a list of them"
+        raise InvalidInputError(f"row: {expected}, got {_described(row)}")
     messages, place = kind.reads(row)
     name = kind.name or (dialect(messages) if isinstance(messages, list) else "messages")
     return Piece(name, messages, place, _id_of(row), kind.thread(row), kind.joined, moment_of(row), kind.depth(row))
+
+
+def _described(value: Any) -> str:
+    """Say what a value is, without any text of it."""
+    if isinstance(value, list):
+        return f"a list that begins with {_described(value[0])}" if value else "an empty list"
+    if not isinstance(value, dict):
+        return f"a value of type {type(value).__name__}"
+    names = [repr(name) for name in map(str, value) if name.isidentifier() and name.isascii()]
+    return f"an object with {', '.join(names[:12])}" if names else "an object without any of its fields"
 
 
 def _id_of(row: Row) -> str | None:
@@ -187,7 +208,7 @@ def _at(value: Any, *path: str) -> Any:
 
 def _branch(nodes: Mapping[Any, Any], last: Any, parent: str) -> list[Any]:
     """Return the nodes from the root to the last one; without a last one, to the newest that has no successor."""
-    if last not in nodes:
+    if not _is_hashable(last) or last not in nodes:
         parents = {mapping(node).get(parent) for node in nodes.values() if _is_hashable(mapping(node).get(parent))}
         last = next((name for name in reversed(list(nodes)) if name not in parents), None)
     path: dict[Any, Any] = {}
@@ -209,6 +230,7 @@ def _tree(row: Row, name: str, own: str, parent: str, last: Any = None) -> tuple
     flat = _flattened(messages)
     nodes = {mapping(message).get(own): message for message in flat if _is_hashable(mapping(message).get(own))}
     linked = [message for message in nodes.values() if mapping(message).get(parent) in nodes]
+    last = last if _is_hashable(last) else None
     is_tree = len(nodes) == len(flat) and (last in nodes or (bool(linked) and len(linked) >= len(flat) - 2))
     return _branch(nodes, last if last in nodes else flat[-1].get(own), parent) if is_tree else flat, name
 
@@ -221,7 +243,7 @@ def _flattened(messages: list[Any], depth: int = 500) -> list[Any]:
         message, left = stack.pop()
         found.append(message)
         children = mapping(message).get("children")
-        if left and isinstance(children, list) and any(isinstance(child, Mapping) for child in children):
+        if left and isinstance(children, list) and any(isinstance(child, dict) for child in children):
             stack += [(child, left - 1) for child in reversed(children)]
     return found
 
@@ -242,7 +264,7 @@ def _chatgpt(row: Row) -> tuple[Any, str]:
 def _open_webui(row: Row) -> tuple[Any, str]:
     chat = mapping(row.get("chat")) or row
     history = mapping(chat.get("history"))
-    if isinstance(history.get("messages"), Mapping):
+    if isinstance(history.get("messages"), dict):
         return _branch(history["messages"], history.get("currentId"), "parentId"), "chat.history.messages"
     return chat.get("messages"), "chat.messages"
 
@@ -251,12 +273,26 @@ def _librechat(row: Row) -> tuple[Any, str]:
     return _tree(row, "messages" if "messages" in row else "messagesTree", "messageId", "parentMessageId")
 
 
+def _open_assistant(row: Row) -> tuple[Any, str]:
+    """Follow the first reply to each message."""
+    path: list[Any] = []
+    node = row["prompt"]
+    while isinstance(node, dict):
+        path.append({name: value for name, value in node.items() if name != "replies"})
+        node = next(iter(_list(node.get("replies"))), None)
+    return path, "prompt"
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _claude(row: Row) -> tuple[Any, str]:
     return _tree(row, "chat_messages", "uuid", "parent_message_uuid", row.get("current_leaf_message_uuid"))
 
 
 def _claude_code(row: Row) -> tuple[Any, str]:
-    is_own = isinstance(row.get("message"), Mapping) and not (row.get("isSidechain") or row.get("isMeta"))
+    is_own = isinstance(row.get("message"), dict) and not (row.get("isSidechain") or row.get("isMeta"))
     return [row] if is_own and role_of(row) else [], "message"
 
 
@@ -266,8 +302,6 @@ def _codex(row: Row) -> tuple[Any, str]:
 
 
 def _langsmith(row: Row) -> tuple[Any, str]:
-    if row.get("run_type") not in ("chain", "llm", "chat_model", "agent", "prompt"):
-        return [], "inputs"
     return exchange(row.get("inputs"), row.get("outputs")), "inputs"
 
 
@@ -279,7 +313,10 @@ def _thread_of_run(row: Row) -> str | None:
 
 
 def _depth_of_run(row: Row) -> int:
-    return int(first_of(row, ("parent_run_id", "parentObservationId", "traceId")) is not None)
+    """Tell root runs from those of models in them, and both from tools and retrievers, which hold no conversation."""
+    is_inner = first_of(row, ("parent_run_id", "parentObservationId", "traceId")) is not None
+    kind = str(row.get("run_type") or row.get("type") or "chain").lower()
+    return is_inner + 2 * (kind not in ("chain", "llm", "chat_model", "agent", "prompt", "generation", "trace"))
 
 
 def _langfuse(row: Row) -> tuple[Any, str]:
@@ -287,18 +324,17 @@ def _langfuse(row: Row) -> tuple[Any, str]:
 
 
 def _responses(row: Row) -> tuple[Any, str]:
-    said = decoded(row["input"])
-    output = row.get("output")
-    asked = [{"role": "user", "content": said}] if isinstance(said, str) else said
+    given, output = decoded(row["input"]), row.get("output")
+    said = [{"role": "user", "content": given}] if isinstance(given, str) else given
     items = output if isinstance(output, list) else []
-    return [*told(row), *asked, *items] if isinstance(asked, list) else asked, "input"
+    return [*told(row), *said, *items] if isinstance(said, list) else said, "input"
 
 
 def _gemini(row: Row) -> tuple[Any, str]:
     contents = row["contents"]
     if not isinstance(contents, list):
         return asked(contents) or contents, "contents"
-    spoken = [{"role": "user", **item} if isinstance(item, Mapping) else item for item in contents]
+    spoken = [{"role": "user", **item} if isinstance(item, dict) else item for item in contents]
     return [*told(row), *spoken, *answered(row.get("candidates"))], "contents"
 
 
@@ -329,53 +365,92 @@ def _attributes(row: Row) -> Row:
     found = first_of(row, ("attributes", "span_attributes"))
     if not isinstance(found, list):
         return {**row, **mapping(found)}
-    values = {mapping(item).get("key"): mapping(mapping(item).get("value")) for item in found}
-    return {str(key): next(iter(value.values()), None) for key, value in values.items()}
+    values = {str(mapping(item).get("key")): mapping(mapping(item).get("value")) for item in found}
+    return {key: next(iter(value.values()), None) for key, value in values.items()}
 
 
-_INDEXED = re.compile(r"(gen_ai\.prompt|llm\.input_messages|gen_ai\.completion|llm\.output_messages)\.(\d+)\.(.+)")
+_IN, _OUT = "gen_ai.input.messages", "gen_ai.output.messages"
+_INDEXED = re.compile(r"(?:gen_ai\.(prompt|completion)|llm\.(input|output)_messages)\.(\d{1,9})\.(?:message\.)?(.+)")
+"""How older conventions number the messages of a span."""
+
+
+def _is_span(row: Row) -> bool:
+    is_span = bool({"traceId", "trace_id", "spanId", "span_id", "context", "span_name"} & row.keys())
+    return _IN in row or (isinstance(row.get("attributes"), (list, dict)) and (is_span or _has_messages(row)))
+
+
+def _has_messages(row: Row) -> bool:
+    span = _attributes(row)
+    return bool(_nested(span)) or any(name == _IN or _INDEXED.fullmatch(name) for name in map(str, span))
+
+
+def _nested(span: Row) -> list[Any]:
+    """Return the messages of a span that has objects in the place of dots, as Phoenix exports it."""
+    llm = mapping(span.get("llm"))
+    return [*_list(llm.get("input_messages")), *_list(llm.get("output_messages"))]
+
+
+def _is_of_model(row: Row) -> bool:
+    """Whether a span is of a model or an agent, whose messages would be missed, and not of a server or a database."""
+    signs = ("gen_ai", "llm", "input", "output", "traceloop", "ai.")
+    return any(name.startswith(signs) for name in map(str, _attributes(row)))
+
+
+def _otel(row: Row) -> tuple[Any, str]:
+    span = _attributes(row)
+    rules = decoded(span.get("gen_ai.system_instructions"))
+    start = [{"role": "system", "parts": rules}] if rules else []
+    if _IN in span:
+        before, after = decoded(span[_IN]), decoded(span.get(_OUT)) or []
+        both = isinstance(before, list) and isinstance(after, list)
+        return ([*start, *before, *after] if both else before), _IN
+    numbered: dict[tuple[bool, int], dict[str, Any]] = {}
+    for name, value in span.items():
+        if match := _INDEXED.fullmatch(str(name)):
+            number = (match[1] == "completion" or match[2] == "output", int(match[3]))
+            numbered.setdefault(number, {})[match[4]] = value
+    found = [numbered[number] for number in sorted(numbered)] or _nested(span)
+    return [*start, *(found or exchange(span.get("input.value"), span.get("output.value")))], "attributes"
 
 
 def _thread_of_span(row: Row) -> str | None:
     thread = first_of(_attributes(row), ("gen_ai.conversation.id", "session.id", "traceId", "trace_id"))
-    thread = thread or first_of(row, ("traceId", "trace_id"))
+    thread = thread or first_of(row, ("traceId", "trace_id")) or _at(row, "context", "trace_id")
     return thread if isinstance(thread, str) and thread else _thread_of_run(row)
 
 
-def _otel(row: Row) -> tuple[Any, str]:
-    told = _attributes(row)
-    before = decoded(told.get("gen_ai.system_instructions"))
-    start = [{"role": "system", "parts": before}] if before else []
-    if "gen_ai.input.messages" in told:
-        asked = decoded(told["gen_ai.input.messages"])
-        replied = decoded(told.get("gen_ai.output.messages")) or []
-        return [*start, *asked, *replied] if isinstance(asked, list) and isinstance(replied, list) else asked, (
-            "gen_ai.input.messages"
-        )
-    indexed: dict[tuple[bool, int], dict[str, Any]] = {}
-    for name, value in told.items():
-        if match := _INDEXED.fullmatch(str(name)):
-            number = ("completion" in match[1] or "output" in match[1], int(match[2][:9]))
-            indexed.setdefault(number, {})[match[3].removeprefix("message.")] = value
-    return [*start, *(indexed[number] for number in sorted(indexed))], "attributes"
+_PREFERRED = ("preferred_output", "chosen")
+"""Replies in files of preferences; the rejected ones were never said."""
 
-
-def _is_otel(row: Row) -> bool:
-    return isinstance(row.get("attributes"), (list, Mapping)) | ("gen_ai.input.messages" in row) and any(
-        name == "gen_ai.input.messages" or _INDEXED.fullmatch(name) for name in _attributes(row)
-    )
+_NEWEST = ("input", "question", "query", "user_message", "user_input")
+"""Fields in which the user's newest words are, beside a list of what was said before."""
 
 
 def _listed(row: Row) -> tuple[Any, str]:
     """Read a list of messages beside other fields; a reply of its own goes after it."""
     name = next(name for name in _LISTS if are_one_conversation(row.get(name)))
-    messages = in_order(row[name]) if row.get("object") == "list" else row[name]
-    after = answered({key: row[key] for key in ("choices", "response", "output", "preferred_output") if key in row})
-    return [*told(row), *messages, *after], name
+    messages = in_order(row[name])
+    newest = asked({key: row[key] for key in _NEWEST if isinstance(row.get(key), str)})
+    known = json.dumps(messages, ensure_ascii=False)
+    newest = [new for new in newest if json.dumps(new["content"], ensure_ascii=False)[1:-1] not in known]
+    after = answered({key: row[key] for key in ("choices", "message", "response", "output", *_PREFERRED) if key in row})
+    return [*told(row), *messages, *newest, *after], name
 
 
-_PROMPTS = ("prompt", "question", "user_message", "user_input", "instruction", "input", "inputs", "request", "body")
-_REPLIES = ("response", "completion", "answer", "reply", "bot_message", "bot_response", "output", "outputs", "choices")
+_PROMPTS = (
+    "input_messages",
+    "prompt",
+    "question",
+    "user_message",
+    "user_input",
+    "instruction",
+    "input",
+    "inputs",
+    "request",
+    "body",
+)
+_REPLIES = ("response", "completion", "answer", "reply", "bot_message", "bot_response", "output", "outputs", "choices",
+            "preferred_output", "chosen", "output_messages")  # fmt: skip
 _TURNS = ("history", "internal", "chatbot", "chat_history", "data")
 
 
@@ -385,8 +460,8 @@ def _pairs(row: Row) -> tuple[Any, str]:
 
 def _is_exchange(row: Row) -> bool:
     """Whether this has a prompt and a reply. Strings alone are one only where both are called so."""
-    asked = any(asked(row.get(name)) for name in _PROMPTS if name != "body" or not isinstance(row.get(name), str))
-    return asked and any(answered(row.get(name)) for name in _REPLIES)
+    prompted = any(asked(row.get(name)) for name in _PROMPTS if name != "body" or not isinstance(row.get(name), str))
+    return prompted and any(answered(row.get(name)) for name in _REPLIES)
 
 
 def _turns(row: Row) -> tuple[Any, str]:
@@ -399,17 +474,18 @@ def _has(name: str, kind: type | tuple[type, ...] = object) -> Callable[[Row], b
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("chatgpt_export", _has("mapping", Mapping), _chatgpt),
+    Kind("chatgpt_export", _has("mapping", dict), _chatgpt),
     Kind("claude_export", _has("chat_messages"), _claude),
     Kind(
         "open_webui",
         lambda row: (
-            isinstance(_at(mapping(row.get("chat")) or row, "history", "messages"), Mapping)
+            isinstance(_at(mapping(row.get("chat")) or row, "history", "messages"), dict)
             or isinstance(_at(row, "chat", "messages"), list)
         ),
         _open_webui,
     ),
     Kind("librechat", lambda row: "conversationId" in row and ("messages" in row or "messagesTree" in row), _librechat),
+    Kind("open_assistant", lambda row: isinstance(_at(row, "prompt", "replies"), list), _open_assistant),
     Kind(
         "claude_code",
         lambda row: ("sessionId" in row and "type" in row and ("uuid" in row or "message" in row)) or "leafUuid" in row,
@@ -420,7 +496,7 @@ KINDS: tuple[Kind, ...] = (
         "codex",
         lambda row: (
             row.get("type") in ("response_item", "event_msg", "session_meta", "turn_context")
-            and isinstance(row.get("payload"), Mapping)
+            and isinstance(row.get("payload"), dict)
         ),
         _codex,
         lambda _: "",
@@ -449,13 +525,21 @@ KINDS: tuple[Kind, ...] = (
         Joined.NEWEST,
     ),
     Kind("gemini", _has("contents"), _gemini),
-    Kind("ai_studio", _has("chunkedPrompt", Mapping), _ai_studio),
+    Kind("ai_studio", _has("chunkedPrompt", dict), _ai_studio),
     Kind(
         "rasa",
         lambda row: isinstance(row.get("events"), list) and any("event" in mapping(e) for e in row["events"]),
         _rasa,
     ),
-    Kind("otel_gen_ai", _is_otel, _otel, _thread_of_span, Joined.OVERLAPPING),
+    Kind(
+        "otel_gen_ai",
+        lambda row: _is_span(row) and (_has_messages(row) or _is_of_model(row)),
+        _otel,
+        _thread_of_span,
+        Joined.OVERLAPPING,
+        lambda row: int(not _has_messages(row)),
+    ),
+    Kind("otel_span", _is_span, lambda _: ([], "attributes"), lambda _: ""),
     Kind(
         "openai_responses",
         lambda row: "input" in row and (are_messages(row["input"]) or "instructions" in row),
@@ -463,7 +547,7 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         "discord",
-        lambda row: isinstance(row.get("messages"), list) and dialect(row["messages"]) == "discord",
+        lambda row: any(isinstance(mapping(message).get("author"), dict) for message in _list(row.get("messages"))[:8]),
         _chat_export,
     ),
     Kind("", lambda row: any(are_one_conversation(row.get(name)) for name in _LISTS), _listed),
