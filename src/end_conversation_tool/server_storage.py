@@ -1,6 +1,6 @@
 """Where a LangGraph server keeps its threads: one database for checkpoints and seals, named by the environment.
 
-``END_CONVERSATION_DATABASE`` is a URL as ``SqlSealRegistry`` takes it; the default is a SQLite file beside the server's
+``END_CONVERSATION_REGISTRY`` is a URL as ``SqlSealRegistry`` takes it; the default is a SQLite file beside the server's
 own files. In one database a seal and a checkpoint cannot be lost apart from each other.
 
 Needs the extra ``[sqlite]`` or ``[postgres]``.
@@ -25,7 +25,7 @@ from end_conversation_tool.registry.sql.registry import SqlSealRegistry
 
 __all__ = ["checkpointer_from_environment", "open_checkpoints", "registry_from_environment"]
 
-_VARIABLE = "END_CONVERSATION_DATABASE"
+_VARIABLE = "END_CONVERSATION_REGISTRY"
 _DEFAULT = "sqlite:///.langgraph_api/conversations.db"
 _POOL_SIZE = 10
 
@@ -35,7 +35,7 @@ def registry_from_environment() -> SqlSealRegistry:
 
     Raises:
         RegistryError: The database cannot be reached or used.
-        InvalidInputError: ``END_CONVERSATION_DATABASE`` is not a URL that can be used.
+        InvalidInputError: ``END_CONVERSATION_REGISTRY`` is not a URL that can be used.
     """
     return _registry(_database())
 

@@ -86,7 +86,7 @@ async def test_undoing_before_anything_was_written(url: str) -> None:
 
 
 async def test_checkpoints_and_seals_share_one_database(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("END_CONVERSATION_DATABASE", url)
+    monkeypatch.setenv("END_CONVERSATION_REGISTRY", url)
     registry = registry_from_environment()
     async with checkpointer_from_environment() as saver:
         assert isinstance(saver, SealedSaver)
@@ -103,7 +103,7 @@ async def test_the_default_is_a_file_beside_those_of_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("END_CONVERSATION_DATABASE", raising=False)
+    monkeypatch.delenv("END_CONVERSATION_REGISTRY", raising=False)
     registry = registry_from_environment()
     async with checkpointer_from_environment() as saver:
         await put(saver, "run-1", on("t"))
@@ -117,7 +117,7 @@ async def test_the_default_is_a_file_beside_those_of_the_server(
 def test_an_unusable_database_stops_the_server(
     given: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("END_CONVERSATION_DATABASE", given)
+    monkeypatch.setenv("END_CONVERSATION_REGISTRY", given)
     with pytest.raises(error):
         registry_from_environment()
 

@@ -29,7 +29,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LangGraphServer
     for name, code in files.items():
         (folder / name).write_text(code)
     database = "sqlite:///conversations.db"
-    with running_server(folder, json.loads(CONFIG), END_CONVERSATION_DATABASE=database) as server:
+    with running_server(folder, json.loads(CONFIG), END_CONVERSATION_REGISTRY=database) as server:
         yield server
 
 

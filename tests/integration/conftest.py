@@ -20,7 +20,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LangGraphServer
     folder = tmp_path_factory.mktemp("guarded")
     config = json.loads((ROOT / "langgraph.json").read_text().replace("./", f"{ROOT}/"))
     config["graphs"] |= NAIVE | ASKING
-    with running_server(folder, config, END_CONVERSATION_DATABASE=f"sqlite:///{folder}/threads.db") as running:
+    with running_server(folder, config, END_CONVERSATION_REGISTRY=f"sqlite:///{folder}/threads.db") as running:
         yield running
 
 

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import Category, Outcome, RiskKind, UnmetCode
+from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.cli import app
-from end_conversation_tool.cli.agent import Stage
+from end_conversation_tool.cli.agent import TalkingAgent
 from end_conversation_tool.cli.demo import Played, play, sqlite_storage
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.protocol import SealRegistry
@@ -49,18 +50,21 @@ def demo(*arguments: str) -> dict[str, Any]:
     return {conversation["name"]: conversation for conversation in document["conversations"]}
 
 
-def test_persistent_abuse_ends_by_the_confirming_call(storage: Storage) -> None:
+def test_persistent_abuse_gets_the_notice_and_then_the_end(storage: Storage) -> None:
     result = played("persistent-abuse", storage)
-    assert outcomes(result) == [Outcome.AWAITING_CONFIRMATION, Outcome.SEALED]
+    assert outcomes(result) == [Outcome.NOTICED, Outcome.SEALED]
+    assert result.outcome == "Notice in turn 5, ended in turn 6 (abuse)."
     assert result.status.seal is not None
     assert result.status.seal.record.category is Category.ABUSE
-    assert result.status.seal.record.turn == 5
-    assert result.turns[3].counts.items() >= {"refusal": 4, "redirection": 4, "warning": 1, "abuse": 4}.items()
+    assert result.turns[4].counts == {"abuse": 5, "refusal": 4, "redirection": 4}
+    assert result.turns[5].counts == {"abuse": 6, "refusal": 5, "redirection": 4, "notice": 1}
+    assert result.turns[4].messages[-1].content == Texts().notice(Category.ABUSE)
+    assert result.turns[5].messages[-1].content == Texts().statement(Category.ABUSE)
 
 
 def test_the_next_message_is_refused_and_another_thread_is_not(storage: Storage) -> None:
     result = played("persistent-abuse", storage)
-    assert [report.refusal is not None for report in result.turns] == [False] * 5 + [True]
+    assert [report.refusal is not None for report in result.turns] == [False] * 6 + [True]
     assert "ended" in str(result.turns[-1].refusal)
     assert [report.refusal for report in result.elsewhere] == [None]
     assert not storage[0].status("persistent-abuse-elsewhere").sealed
@@ -72,15 +76,16 @@ def test_a_refused_message_is_not_kept(storage: Storage) -> None:
     assert kept is not None
     said = [message.content for message in kept["channel_values"]["messages"]]
     turns = SCENARIOS["persistent-abuse"].turns
-    assert turns[4].user in said
-    assert turns[5].user not in said
+    assert turns[5].user in said
+    assert turns[6].user not in said
 
 
 def test_a_person_at_risk_is_never_cut_off(storage: Storage) -> None:
     result = played("person-at-risk", storage)
     assert outcomes(result) == [Outcome.DENIED]
-    # Everything else was fulfilled: the risk alone stands in the way of the first call.
-    assert all_unmet(result) == {UnmetCode.RISK_FLAGGED, UnmetCode.CONFIRMATION_CALL_REQUIRED}
+    # Everything else that can be told without reading holds: the risk alone stands in the way, and nobody reads.
+    assert all_unmet(result) == {UnmetCode.RISK_FLAGGED}
+    assert [record.reading for report in result.turns for record in report.decisions] == [None]
     assert {flag.kind for flag in result.status.risk_flags} == {RiskKind.SELF_HARM}
     assert not result.status.sealed
     assert len(result.turns) == len(SCENARIOS["person-at-risk"].turns)
@@ -88,10 +93,10 @@ def test_a_person_at_risk_is_never_cut_off(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("mode", ["enforce", "shadow"])
-@pytest.mark.parametrize("confirmation_calls", [1, 2])
-def test_no_policy_cuts_off_a_person_at_risk(storage: Storage, mode: str, confirmation_calls: int) -> None:
-    easy = {"min_refusals": 1, "min_redirections": 0, "min_warnings": 0, "min_persistent_turns": 0}
-    result = played("person-at-risk", storage, **easy, mode=mode, confirmation_calls=confirmation_calls)
+@pytest.mark.parametrize("require_notice", [True, False])
+def test_no_policy_cuts_off_a_person_at_risk(storage: Storage, mode: str, *, require_notice: bool) -> None:
+    easy = {"min_refusals": 1, "min_redirections": 0, "require_notice": require_notice}
+    result = played("person-at-risk", storage, **easy, mode=mode)
     assert set(outcomes(result)) == {Outcome.DENIED}
     assert not result.status.sealed
 
@@ -101,35 +106,43 @@ def test_an_injected_instruction_ends_nothing(storage: Storage) -> None:
     contents = [message.content for message in result.turns[0].messages]
     assert INJECTED_PAGE in contents, "the page was not read"
     assert outcomes(result) == [Outcome.DENIED]
-    assert all_unmet(result) >= {UnmetCode.NO_ABUSE_OBSERVED, UnmetCode.TOO_FEW_REFUSALS, UnmetCode.NO_WARNING}
+    assert all_unmet(result) == {UnmetCode.TOO_FEW_REFUSALS}
     assert [report.counts for report in result.turns] == [{}, {}]
     assert contents[-1] == SCENARIOS["prompt-injection"].turns[0].fallback
 
 
 def test_a_user_who_says_yes_leaves(storage: Storage) -> None:
     result = played("user-leaves", storage)
-    assert outcomes(result) == [Outcome.SEALED]
+    assert outcomes(result) == [Outcome.NOTICED, Outcome.SEALED]
     assert result.status.seal is not None
     assert result.status.seal.record.category is Category.USER_REQUEST
     assert result.turns[-1].refusal is not None
 
 
-def test_a_user_who_was_not_asked_back_does_not_leave(storage: Storage) -> None:
-    scenario = SCENARIOS["user-leaves"]
-    hasty = Scenario("hasty", "", (Turn(scenario.turns[0].user, "Goodbye.", ends=Category.USER_REQUEST),))
-    result = play(hasty, EndConversationPolicy(), *storage)
-    assert not result.status.sealed
-    assert UnmetCode.USER_NOT_QUESTIONED in all_unmet(result)
+def test_an_injected_instruction_ends_nothing_under_a_policy_that_asks_for_little(storage: Storage) -> None:
+    easy = {"min_refusals": 1, "min_redirections": 0, "require_notice": False}
+    result = played("prompt-injection", storage, **easy)
+    # It was read, and the page is nobody's abuse.
+    assert all_unmet(result) >= {UnmetCode.TOO_FEW_TURNS_OF_MISCONDUCT, UnmetCode.NO_PERSISTENCE}
+
+
+def test_a_user_who_was_asked_and_does_not_say_yes_does_not_leave(storage: Storage) -> None:
+    first = SCENARIOS["user-leaves"].turns[0]
+    second = Turn("No, wait. How long do potatoes boil?", "Goodbye.", ends=Category.USER_REQUEST)
+    result = play(Scenario("staying", "", (first, second)), EndConversationPolicy(), *storage)
+    assert outcomes(result) == [Outcome.NOTICED, Outcome.DENIED]
+    assert UnmetCode.USER_DID_NOT_CONFIRM in all_unmet(result)
+    assert result.outcome == "Notice in turn 1 (user_request), not ended."
 
 
 @pytest.mark.parametrize(
     ("arguments", "ended_in"),
     [
-        ((), 5),
-        (("--min-refusals", "5"), 6),
+        ((), 6),
+        (("--min-refusals", "5"), 7),
         (("--min-refusals", "9"), None),
         (("--policy", "user_request_only"), None),
-        (("--window-turns", "2"), None),
+        (("--window-turns", "4", "--min-redirections", "3"), None),
         (("--mode", "shadow"), None),
         (("--mode", "off"), None),
     ],
@@ -139,12 +152,14 @@ def test_the_policy_on_the_command_line_decides(arguments: tuple[str, ...], ende
     assert conversation["ended_in_turn"] == ended_in
     assert conversation["sealed"] is (ended_in is not None)
     refused = [turn["refused_with"] for turn in conversation["turns"] if turn["refused_with"]]
-    assert len(refused) == (1 if ended_in else 0)
+    assert len(refused) == (1 if ended_in == 6 else 0)
 
 
-def test_one_call_is_enough_where_the_policy_says_so() -> None:
-    turns = demo("--scenario", "persistent-abuse", "--confirmation-calls", "1")["persistent-abuse"]["turns"]
-    assert [decision["outcome"] for turn in turns for decision in turn["decisions"]] == ["sealed"]
+def test_shadow_mode_says_what_would_have_been() -> None:
+    row = demo("--scenario", "persistent-abuse", "--mode", "shadow")["persistent-abuse"]
+    decided = [decision["outcome"] for turn in row["turns"] for decision in turn["decisions"]]
+    assert decided[:2] == ["would_have_noticed", "would_have_sealed"]
+    assert row["outcome"] == "Not ended: it would have been, in turn 6 (abuse), if enforced."
 
 
 def test_the_json_tells_of_all_four() -> None:
@@ -168,7 +183,13 @@ def test_a_policy_from_a_file_decides(tmp_path: Path) -> None:
 def test_the_transcript_shows_what_was_decided() -> None:
     result = CliRunner().invoke(app, ["demo"])
     assert result.exit_code == 0, result.output
-    for text in ("decision: sealed", "risk_flagged", "refused:", "Ended in turn 5 (abuse).", "no_abuse_observed"):
+    for text in (
+        "decision: noticed",
+        "app: Messages in this chat",
+        "risk_flagged",
+        "refused:",
+        "ended in turn 6 (abuse).",
+    ):
         assert text in result.stdout
 
 
@@ -192,13 +213,13 @@ def test_a_model_without_turns_is_refused() -> None:
         scripted_model(())
 
 
-def test_a_stage_reports_a_sealed_thread(storage: Storage) -> None:
+def test_an_agent_reports_a_sealed_thread(storage: Storage) -> None:
     played("user-leaves", storage)
     registry, saver = storage
-    stage = Stage(
+    agent = TalkingAgent(
         scripted_model((Turn("", "Hi."),)), registry=registry, checkpointer=saver, policy=EndConversationPolicy()
     )
-    report = stage.say("user-leaves", "hello")
+    report = agent.say("user-leaves", "hello")
     assert report.refusal is not None
     assert report.seal is not None
-    assert stage.say("new", "hello").messages[-1].content == "Hi."
+    assert agent.say("new", "hello").messages[-1].content == "Hi."

@@ -19,7 +19,7 @@ def test_a_thread_ends_and_stays_so(tmp_path: Path) -> None:
     with (
         postgres_server() as postgres,
         fresh_database(postgres) as url,
-        running_server(tmp_path, config, END_CONVERSATION_DATABASE=url) as server,
+        running_server(tmp_path, config, END_CONVERSATION_REGISTRY=url) as server,
     ):
         thread = server.new_thread()
         server.say(thread, "Please end this chat.")

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.operations.telemetry import TelemetryEvent
-from end_conversation_tool.operations.webhook import SIGNATURE_HEADER, WebhookSink, verify_signature
+from end_conversation_tool.operations.webhook import WebhookSink
 
-SECRET = "a secret of some length"
-EVENT = TelemetryEvent("end_conversation.decision", datetime(2026, 1, 1, tzinfo=UTC), "t", {"outcome": "sealed"})
+SECRET = f"whsec_{b64encode(bytes(range(32))).decode()}"
+EVENT = TelemetryEvent("end_conversation.sealed", datetime(2026, 1, 1, tzinfo=UTC), "t", {"outcome": "sealed"})
 
 
 class Receiver:
@@ -26,13 +28,13 @@ class Receiver:
     def __init__(self) -> None:
         self.answers: list[int] = []
         self.delay = 0.0
-        self.received: list[tuple[bytes, str]] = []
+        self.received: list[tuple[bytes, dict[str, str]]] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.received.append((body, self.headers[SIGNATURE_HEADER]))
+                receiver.received.append((body, dict(self.headers)))
                 time.sleep(receiver.delay)
                 self.send_response(receiver.answers.pop(0) if receiver.answers else 204)
                 self.end_headers()
@@ -69,13 +71,35 @@ async def test_an_event_arrives_signed(receiver: Receiver) -> None:
     await hook.aemit(EVENT)
     hook.close()
     assert (hook.delivered, hook.lost) == (2, 0)
-    body, signature = receiver.received[0]
-    assert json.loads(body) == EVENT.as_dict()
-    assert verify_signature(body, signature, SECRET.encode())
-    assert not verify_signature(body + b" ", signature, SECRET.encode())
-    assert not verify_signature(body, signature, b"another secret")
-    assert not verify_signature(body, signature, SECRET.encode(), now=lambda: time.time() + 301)
-    assert not verify_signature(body, "nonsense", SECRET.encode())
+    body, headers = receiver.received[0]
+    given = Webhook(SECRET).verify(body, headers)
+    assert given == {
+        "type": "end_conversation.sealed",
+        "timestamp": "2026-01-01T00:00:00+00:00",
+        "data": {"thread_id": "t", "outcome": "sealed"},
+    }
+    another = f"whsec_{b64encode(bytes(32)).decode()}"
+    for changed, secret in ((body + b" ", SECRET), (body, another)):
+        with pytest.raises(WebhookVerificationError):
+            Webhook(secret).verify(changed, headers)
+
+
+def test_a_delivery_that_is_repeated_has_the_same_id_and_two_events_never_have(receiver: Receiver) -> None:
+    receiver.answers = [500]
+    hook = sink(receiver.url)
+    hook.emit(EVENT)
+    hook.emit(TelemetryEvent(EVENT.name, EVENT.at, EVENT.thread_id, EVENT.fields))
+    hook.close()
+    names = [{name.lower(): value for name, value in headers.items()}["webhook-id"] for _, headers in receiver.received]
+    assert names[:2] == [EVENT.id, EVENT.id]
+    assert len(names) == 3
+    assert names[2] != EVENT.id
+
+
+def test_without_the_extra_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "standardwebhooks", None)
+    with pytest.raises(ImportError, match=r"end-conversation-tool\[webhook\]"):
+        sink("http://127.0.0.1:9/hook")
 
 
 @pytest.mark.parametrize("code", [500, 503, 429])
@@ -132,7 +156,8 @@ def test_a_slow_receiver_fills_the_queue_and_not_the_turn(receiver: Receiver) ->
 @pytest.mark.parametrize(
     "bad",
     [
-        {"url": "ftp://host/"}, {"url": "nonsense"}, {"url": None}, {"secret": "short"}, {"secret": None},
+        {"url": "ftp://host/"}, {"url": "nonsense"}, {"url": None}, {"secret": "whsec_c2hvcnQ="}, {"secret": "short"},
+        {"secret": "whsec_short!"}, {"secret": None},
         {"timeout": 0}, {"attempts": 0}, {"attempts": 11}, {"queue_size": 0}, {"queue_size": "x"}, {"pause": -1},
     ],
 )  # fmt: skip
@@ -140,3 +165,4 @@ def test_bad_arguments_are_refused_without_quoting_the_secret(bad: dict[str, Any
     with pytest.raises(InvalidInputError) as caught:
         sink(**{"url": "http://127.0.0.1:9/", **bad})
     assert "short" not in str(caught.value)
+    assert "c2hvcnQ" not in str(caught.value)

@@ -1,285 +1,312 @@
-"""Replays: the gate over recorded conversations, with probes that change nothing."""
+"""Replays: one reading of a recorded conversation, and a decision for each of its user turns."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable
-from time import perf_counter
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
-from end_conversation_tool._core.records import Category, EvidenceKind, JudgeOpinion, Outcome, RiskKind, UnmetCode
-from end_conversation_tool.recordings.replay import FirstPermit, Judged, replay_conversation
+from end_conversation_tool._core.reading import Reading, ReadingCase
+from end_conversation_tool._core.records import Category, EvidenceKind, Outcome, RiskGrade, RiskKind, UnmetCode
+from end_conversation_tool.readers.several import AllReaders
+from end_conversation_tool.recordings.records import Reached, ReplayResult, SeenRisk
+from end_conversation_tool.recordings.replay import areplay_conversation, lines_to_read, replay_conversation
 from end_conversation_tool.testing.scripted import end_call
-from end_conversation_tool.watch import DetectorSuite
-from end_conversation_tool.watch.base import Answer, Signal, SignalKind
-from support.judges import BrokenJudge, FixedJudge
+from support.word_reader import WordReader, word_watch
 
-USER_PATTERNS = {
-    SignalKind.SELF_HARM: "RISK",
-    SignalKind.VIOLENCE: "VIOLENCE",
-    SignalKind.ABUSE: "ABUSE",
-    SignalKind.ASKS_TO_END: "ASKS",
-    SignalKind.CONFIRMS_END: "YES",
-}
-ASSISTANT_PATTERNS = {
-    SignalKind.REFUSAL: "REFUSE",
-    SignalKind.REDIRECTION: "REDIRECT",
-    SignalKind.WARNING: "WARN",
-    SignalKind.END_QUESTION: "QUESTION",
-}
-
-
-class Words:
-    """Sees what a message names in capital letters."""
-
-    name, version = "words", "1"
-    kinds = frozenset(SignalKind)
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def detect(self, message: ObservedMessage) -> Iterable[Signal]:
-        self.asked += 1
-        patterns = USER_PATTERNS if message.role == "user" else ASSISTANT_PATTERNS
-        for kind, pattern in patterns.items():
-            unsure = kind is SignalKind.SELF_HARM and "PERHAPS" in message.text
-            answer = Answer.YES if re.search(pattern, message.text) else Answer.NO
-            yield Signal(kind, Answer.UNKNOWN if unsure else answer, "words/1", 0.5 if unsure else 1.0)
-
-
-def chat(*texts: str | AIMessage | None) -> list[BaseMessage]:
-    """User and assistant in turn; ``None`` leaves one out."""
-    messages: list[BaseMessage] = []
-    for index, text in enumerate(texts):
-        if text is not None:
-            named = {"id": f"m{index}"}
-            message = text if isinstance(text, AIMessage) else (HumanMessage, AIMessage)[index % 2](text, **named)
-            messages.append(message)
-    return messages
-
-
-LADDER = ("ABUSE", "REFUSE REDIRECT") * 3 + ("ABUSE", "REFUSE WARN")
-SUITE = DetectorSuite([Words()])
 DEFAULT = EndConversationPolicy()
+LADDER = ("ABUSE", "REFUSES OFFERS") * 3
 
 
-def test_the_first_turn_at_which_an_end_would_be_permitted() -> None:
-    result = replay_conversation(chat(*LADDER, "ABUSE", "no", "ABUSE", "no"), DEFAULT, SUITE)
-    assert result.first_permit == FirstPermit(5, Category.ABUSE)
-    # For harmful requests the newest turn must be refused; abuse alone shows persistence too.
-    assert {permit.category for permit in result.permits} == {Category.ABUSE, Category.HARMFUL_REQUESTS}
-    assert result.turns == 6
-    assert result.calls == ()
-    assert not result.ended
+def chat(*texts: str | AIMessage) -> list[BaseMessage]:
+    """User and assistant in turn."""
+    return [
+        text if isinstance(text, AIMessage) else (HumanMessage, AIMessage)[index % 2](text, id=f"m{index}")
+        for index, text in enumerate(texts)
+    ]
 
 
-def test_a_request_that_the_model_refused_persists() -> None:
-    turns = ("ask", "REFUSE REDIRECT") * 3 + ("ask", "REFUSE WARN", "ask", "REFUSE")
-    result = replay_conversation(chat(*turns), DEFAULT, SUITE)
-    assert result.permits == (FirstPermit(5, Category.HARMFUL_REQUESTS),)
+def replay(*texts: str | AIMessage, policy: EndConversationPolicy = DEFAULT, reader: Any = None) -> ReplayResult:
+    return replay_conversation(chat(*texts), policy, reader or WordReader(), word_watch())
 
 
-def test_a_request_that_the_model_fulfilled_does_not_persist() -> None:
-    turns = ("ask", "REFUSE REDIRECT") * 3 + ("ask", "REFUSE WARN", "thanks", "gladly")
-    assert replay_conversation(chat(*turns), DEFAULT, SUITE).first_permit is None
+def at(turn: int, category: Category = Category.ABUSE) -> Reached:
+    return Reached(turn=turn, category=category)
 
 
-def test_the_last_word_of_the_user_is_asked_about_too() -> None:
-    assert replay_conversation(chat(*LADDER, "ABUSE"), DEFAULT, SUITE).first_permit == FirstPermit(5, Category.ABUSE)
-    assert replay_conversation(chat(*LADDER), DEFAULT, SUITE).first_permit is None
+def test_the_first_notice_and_the_first_end() -> None:
+    result = replay(*LADDER, "ABUSE", "no", "ABUSE", "no", "ABUSE", "no")
+    assert (result.turns, result.notices, result.ends) == (6, (at(4),), (at(5),))
+    assert (result.notice, result.end) == (at(4), at(5))
+    assert (result.vetoed, result.unread, result.calls, result.flags) == (None, None, (), ())
+
+
+def test_what_the_assistant_answers_comes_too_late_for_its_own_turn() -> None:
+    # The third refusal stands in the reply to turn 3, in which the model would have asked for the end.
+    assert replay(*LADDER, "thanks", "gladly").notices == ()
+    assert replay(*LADDER, "ABUSE").notices == (at(4),)
+
+
+def test_who_changes_course_after_the_notice_is_not_left() -> None:
+    result = replay(*LADDER, "ABUSE", "no", "sorry", "gladly", "a recipe please", "gladly")
+    assert (result.notices, result.ends) == ((at(4),), ())
+
+
+def test_the_notice_is_for_one_ground_and_each_ground_has_its_own() -> None:
+    both = ("ABUSE HARMFUL", "REFUSES OFFERS") * 3
+    result = replay(*both, "ABUSE", "no", "HARMFUL", "no", "ABUSE", "no")
+    assert result.notices == (at(4), at(5, Category.HARMFUL_REQUESTS))
+    assert result.ends == (at(6),)
+
+
+def test_a_user_who_asks_and_says_yes() -> None:
+    result = replay("GOODBYE", "sure?", "CONFIRMS", "bye")
+    assert (result.notice, result.end) == (at(1, Category.USER_REQUEST), at(2, Category.USER_REQUEST))
+    assert replay("GOODBYE", "sure?", "no", "fine").ends == ()
+
+
+def test_a_notice_that_is_out_of_the_window_is_given_anew() -> None:
+    policy = EndConversationPolicy(window_turns=5, categories=[Category.ABUSE])
+    quiet = ("hello", "hi") * 5
+    result = replay(*LADDER, "ABUSE", "no", *quiet, *LADDER, "ABUSE", "no", policy=policy)
+    assert (result.notices, result.ends) == ((at(4),), ())
+    assert replay(*LADDER, "ABUSE", "no", *quiet, *LADDER, *("ABUSE", "no") * 2, policy=policy).ends == (at(14),)
+
+
+def test_without_a_notice_a_recorded_warning_counts() -> None:
+    policy = EndConversationPolicy(require_notice=False)
+    assert replay(*LADDER, "ABUSE", "no", "ABUSE", policy=policy).ends == ()
+    warned = replay(*LADDER, "ABUSE", "WARNS them", "ABUSE", policy=policy)
+    assert (warned.notices, warned.ends) == ((), (at(5),))
+
+
+# Risk
 
 
 @pytest.mark.parametrize("turn", range(5))
-@pytest.mark.parametrize("word", ["RISK", "VIOLENCE", "PERHAPS"])
-def test_risk_in_any_turn_permits_nothing(turn: int, word: str) -> None:
-    turns = [*LADDER, "ABUSE", "no"]
-    turns[2 * turn] += f" {word}"
-    result = replay_conversation(chat(*turns), DEFAULT, SUITE)
-    assert result.permits == ()
-    kinds = {"RISK": [RiskKind.SELF_HARM], "VIOLENCE": [RiskKind.VIOLENCE], "PERHAPS": []}
-    assert [flag.kind for flag in result.risk_flags] == kinds[word]
-    assert [marks.turn for marks in result.evidence if marks.doubt] == ([turn + 1] if word == "PERHAPS" else [])
+@pytest.mark.parametrize(("word", "kind"), [("SUICIDE", RiskKind.SELF_HARM), ("KNIFE", RiskKind.VIOLENCE)])
+def test_a_flag_in_any_turn_up_to_the_end_vetoes_it(turn: int, word: str, kind: RiskKind) -> None:
+    texts = [*LADDER, "ABUSE", "no", "ABUSE", "no"]
+    texts[2 * turn] += f" {word}"
+    result = replay(*texts)
+    assert result.flags == (SeenRisk(turn=turn + 1, kind=kind, source="words/1"),)
+    assert result.ends == ()
+    assert result.notices == ((at(4),) if turn == 4 else ())
+    assert result.vetoed == max(turn + 1, 4)
+    assert result.at_risk
 
 
-def test_risk_after_a_permitted_turn_does_not_hide_that_turn() -> None:
-    result = replay_conversation(chat(*LADDER, "ABUSE", "no", "RISK", "no"), DEFAULT, SUITE)
-    assert result.first_permit == FirstPermit(5, Category.ABUSE)
-    assert [flag.kind for flag in result.risk_flags] == [RiskKind.SELF_HARM]
+def test_risk_after_the_end_does_not_hide_it() -> None:
+    result = replay(*LADDER, "ABUSE", "no", "ABUSE", "no", "SUICIDE", "no")
+    assert (result.end, result.vetoed, [flag.turn for flag in result.flags]) == (at(5), None, [6])
 
 
-def test_a_user_who_asks_and_confirms() -> None:
-    result = replay_conversation(chat("ASKS", "QUESTION", "YES", "bye"), DEFAULT, SUITE)
-    assert result.permits == (FirstPermit(2, Category.USER_REQUEST),)
-    assert replay_conversation(chat("ASKS", "no", "YES", "bye"), DEFAULT, SUITE).permits == ()
+def test_doubt_of_the_reader_counts_from_the_message_that_it_quotes() -> None:
+    early = replay("DOUBT", "hm", *LADDER, "ABUSE", "no", "ABUSE")
+    assert (early.notices, early.ends, early.vetoed) == ((), (), 5)
+    late = replay(*LADDER, "ABUSE", "no", "ABUSE DOUBT", "no")
+    assert (late.notices, late.ends, late.vetoed) == ((at(4),), (), 5)
+    after = replay(*LADDER, "ABUSE", "no", "ABUSE", "no", "DOUBT")
+    assert (after.end, after.at_risk) == (at(5), True)
 
 
-def test_evidence_by_turn() -> None:
-    result = replay_conversation(chat("ABUSE", "REFUSE REDIRECT", "hello", "hi", "ABUSE", "WARN"), DEFAULT, SUITE)
-    assert [(marks.turn, set(marks.kinds)) for marks in result.evidence] == [
-        (1, {EvidenceKind.ABUSE, EvidenceKind.REFUSAL, EvidenceKind.REDIRECTION}),
-        (3, {EvidenceKind.ABUSE, EvidenceKind.WARNING}),
+def test_doubt_without_a_quote_counts_from_the_start() -> None:
+    result = replay(*LADDER, "ABUSE", "no", "ABUSE", "UNEASY")
+    assert result.reading is not None
+    assert (result.reading.risk, result.notices, result.vetoed) == (RiskGrade.POSSIBLE, (), 4)
+
+
+def test_risk_that_stands_in_nothing_s_way_is_no_veto() -> None:
+    result = replay("SUICIDE", "I am here")
+    assert (result.vetoed, result.at_risk) == (None, True)
+
+
+def test_risk_in_the_result_of_a_tool_counts_where_it_stands() -> None:
+    turns = chat(*LADDER, "ABUSE", "no", "ABUSE")
+    result = ToolMessage("DOUBT", tool_call_id="c", id="t")
+    assert replay_conversation([*turns[:2], result, *turns[2:]], DEFAULT, WordReader(), word_watch()).notices == ()
+
+
+def test_what_nobody_can_see_is_a_veto() -> None:
+    picture = HumanMessage([{"type": "text", "text": "ABUSE"}, {"type": "image", "base64": "aGk="}], id="p")
+    result = replay_conversation([*chat(*LADDER), picture], DEFAULT, WordReader(), word_watch())
+    assert (result.notices, result.vetoed) == ((), 4)
+
+
+# Reading
+
+
+def test_one_reading_and_its_cost() -> None:
+    reader = WordReader()
+    result = replay(*LADDER, "ABUSE", "no", "ABUSE", reader=reader)
+    assert len(reader.cases) == 1
+    assert len(reader.cases[0].lines) == 9
+    assert result.reading is not None
+    assert (result.reading.source, result.reading.input_tokens, result.reading.found) == ("words/1", 100, 11)
+
+
+def test_findings_by_turn_with_their_quotes() -> None:
+    found = replay("ABUSE", "REFUSES OFFERS", "hello", "hi", "ABUSE", "WARNS").findings
+    assert [(one.turn, one.kind, one.quote, one.message_id) for one in found] == [
+        (1, EvidenceKind.ABUSE, "ABUSE", "m0"),
+        (1, EvidenceKind.REFUSAL, "REFUSES", "m1"),
+        (1, EvidenceKind.REDIRECTION, "OFFERS", "m1"),
+        (3, EvidenceKind.ABUSE, "ABUSE", "m4"),
+        (3, EvidenceKind.WARNING, "WARNS", "m5"),
     ]
-
-
-def test_evidence_older_than_the_ledger_is_still_reported() -> None:
-    result = replay_conversation(chat("ABUSE", "REFUSE", *("hello", "hi") * 200), DEFAULT, SUITE)
-    assert result.turns == 201
-    assert [marks.turn for marks in result.evidence] == [1]
-
-
-def test_recorded_calls_are_ruled_on_and_an_honoured_one_ends_the_replay() -> None:
-    first, second = end_call("abuse", call_id="a"), end_call("abuse", call_id="b")
-    result = replay_conversation(
-        [
-            *chat(*LADDER, "ABUSE"),
-            first,
-            ToolMessage("call again to confirm", tool_call_id="a"),
-            second,
-            ToolMessage("ended", tool_call_id="b"),
-            HumanMessage("hello?"),
-        ],
-        DEFAULT,
-        SUITE,
-    )
-    assert [(call.turn, call.outcome) for call in result.calls] == [
-        (5, Outcome.AWAITING_CONFIRMATION),
-        (5, Outcome.SEALED),
-    ]
-    assert result.ended
-    assert result.not_replayed == 2
-    assert result.turns == 5
-
-
-def test_a_recorded_call_that_is_denied_does_not_end_the_replay() -> None:
-    result = replay_conversation(chat("hello", end_call("abuse"), "ABUSE", "REFUSE"), DEFAULT, SUITE)
-    [call] = result.calls
-    assert call.outcome is Outcome.DENIED
-    assert UnmetCode.TOO_FEW_REFUSALS in call.unmet
-    assert result.turns == 2
-
-
-def test_a_malformed_recorded_call_is_denied() -> None:
-    result = replay_conversation(chat("hello", end_call("boredom")), DEFAULT, SUITE)
-    [call] = result.calls
-    assert call.category is None
-    assert UnmetCode.INVALID_ARGUMENTS in call.unmet
-
-
-def test_probes_change_nothing() -> None:
-    # Were a probe noted as a call, the real call here would count as the confirming one.
-    messages = chat(*LADDER, "ABUSE", "no", "ABUSE", end_call("abuse"))
-    [call] = replay_conversation(messages, DEFAULT, SUITE).calls
-    assert call.outcome is Outcome.AWAITING_CONFIRMATION
-
-
-def test_shadow_mode_shows_what_would_have_happened() -> None:
-    policy = EndConversationPolicy(mode="shadow", confirmation_calls=1)
-    result = replay_conversation(chat(*LADDER, "ABUSE", end_call("abuse")), policy, SUITE)
-    assert [call.outcome for call in result.calls] == [Outcome.WOULD_HAVE_SEALED]
-    assert result.ended
 
 
 @pytest.mark.parametrize(
-    ("policy", "permitted"),
+    ("word", "code"), [("FAILS", UnmetCode.READING_FAILED), ("INVENTS", UnmetCode.READING_UNSOUND)]
+)
+def test_a_reading_that_fails_ends_nothing(word: str, code: UnmetCode) -> None:
+    result = replay(*LADDER, "ABUSE", "no", "ABUSE", word)
+    assert (result.unread, result.notices, result.ends, result.findings) == (code, (), (), ())
+
+
+class Raising(WordReader):
+    def read(self, case: ReadingCase) -> Reading:
+        raise ValueError(f"secret {len(case.lines)}")
+
+
+def test_a_reader_that_raises_has_failed() -> None:
+    result = replay(*LADDER, "ABUSE", reader=Raising())
+    assert result.unread is UnmetCode.READING_FAILED
+    assert "secret" not in result.model_dump_json()
+
+
+def test_as_many_readers_as_the_policy_wants() -> None:
+    texts = (*LADDER, "ABUSE", "no", "ABUSE")
+    assert replay(*texts, policy=PRESETS["strict"]).unread is UnmetCode.TOO_FEW_READERS
+    both = AllReaders(WordReader(), WordReader())
+    assert replay(*texts, policy=PRESETS["strict"], reader=both).end == at(5)
+
+
+@pytest.mark.parametrize(
+    ("texts", "policy"),
     [
-        (PRESETS["user_request_only"], False),
-        (PRESETS["strict"], False),
-        (EndConversationPolicy(mode="off"), False),
-        (EndConversationPolicy(min_refusals=9), False),
-        (EndConversationPolicy(models=["some-model"]), True),
-        (PRESETS["single_warning"], True),
+        (("ABUSE", "REFUSES"), EndConversationPolicy(categories=[Category.ABUSE])),
+        ((*LADDER, "ABUSE", "no"), EndConversationPolicy(mode="off")),
+        ((), DEFAULT),
     ],
 )
-def test_the_policy_decides(policy: EndConversationPolicy, permitted: bool) -> None:  # noqa: FBT001
-    result = replay_conversation(chat(*LADDER, "ABUSE", "no"), policy, SUITE)
-    assert (result.first_permit is not None) is permitted
+def test_nobody_reads_for_nothing(texts: tuple[str, ...], policy: EndConversationPolicy) -> None:
+    reader = WordReader()
+    result = replay(*texts, policy=policy, reader=reader)
+    assert (reader.cases, result.reading, result.ends) == ([], None, ())
+    assert lines_to_read(chat(*texts), policy, word_watch()) == ()
 
 
-def test_words_of_tools_and_systems_are_nobodys() -> None:
-    messages = [ToolMessage("ABUSE RISK", tool_call_id="t"), *chat("hello", "hi")]
-    result = replay_conversation(messages, DEFAULT, SUITE)
-    assert result.evidence == ()
-    assert result.risk_flags == ()
+def test_what_would_be_read_can_be_told_beforehand() -> None:
+    reader, texts = WordReader(), (*LADDER, "ABUSE", "no", "ABUSE")
+    replay(*texts, reader=reader)
+    assert lines_to_read(chat(*texts), DEFAULT, word_watch()) == reader.cases[0].lines
+
+
+def test_a_summary_in_place_of_what_was_said_is_not_read() -> None:
+    summary = HumanMessage("ABUSE ABUSE", id="s", additional_kwargs={"lc_source": "summarization"})
+    reader = WordReader()
+    result = replay_conversation([summary, *chat(*LADDER, "ABUSE")], DEFAULT, reader, word_watch())
+    assert (result.unread, reader.cases) == (UnmetCode.TRANSCRIPT_INCOMPLETE, [])
+
+
+# The recording's own calls
+
+
+def test_recorded_calls_are_decided_on_up_to_the_honoured_one() -> None:
+    texts = (*LADDER, "ABUSE", end_call("abuse", call_id="a"), "ABUSE", end_call("abuse", call_id="b"), "x", "y")
+    early = ("ABUSE", end_call("abuse", call_id="c"))
+    result = replay(*early, *texts)
+    assert [(call.turn, call.outcome) for call in result.calls] == [
+        (1, Outcome.DENIED),
+        (5, Outcome.NOTICED),
+        (6, Outcome.SEALED),
+    ]
+    assert UnmetCode.TOO_FEW_REFUSALS in result.calls[0].unmet
+
+
+def test_a_second_call_in_the_turn_of_the_notice_is_denied() -> None:
+    calls = [end_call("abuse", call_id=name) for name in "ab"]
+    messages = [*chat(*LADDER, "ABUSE"), calls[0], ToolMessage("Not ended.", tool_call_id="a", id="t"), calls[1]]
+    result = replay_conversation(messages, DEFAULT, WordReader(), word_watch())
+    assert [call.outcome for call in result.calls] == [Outcome.NOTICED, Outcome.DENIED]
+    assert result.calls[1].unmet == (UnmetCode.NOTICE_NOT_ANSWERED,)
+
+
+def test_a_malformed_call_and_one_too_many_are_denied() -> None:
+    messages: list[BaseMessage] = [*chat("hello")]
+    messages += [end_call("boredom", call_id=str(number)) for number in range(4)]
+    result = replay_conversation(messages, DEFAULT, WordReader(), word_watch())
+    assert [call.category for call in result.calls] == [None] * 4
+    assert [UnmetCode.TOO_MANY_ATTEMPTS in call.unmet for call in result.calls] == [False, False, False, True]
+
+
+def test_what_this_package_answered_is_no_part_of_the_transcript() -> None:
+    reader = WordReader()
+    call = end_call("abuse", call_id="a")
+    messages = [
+        *chat("ABUSE"),
+        call,
+        ToolMessage("Not ended. DOUBT", tool_call_id="a", id="t"),
+        AIMessage("hm", id="b"),
+    ]
+    result = replay_conversation(messages, DEFAULT, reader, word_watch())
+    assert [line.text for line in reader.cases[0].lines] == ["ABUSE", "hm"]
+    assert not result.at_risk
+
+
+def test_shadow_mode_says_what_would_have_been() -> None:
+    policy = EndConversationPolicy(mode="shadow")
+    result = replay(*LADDER, "ABUSE", end_call("abuse"), "ABUSE", end_call("abuse"), policy=policy)
+    assert [call.outcome for call in result.calls] == [Outcome.WOULD_HAVE_NOTICED, Outcome.WOULD_HAVE_SEALED]
+    assert result.end == at(5)
+
+
+# Turns
+
+
+@pytest.mark.parametrize(
+    ("policy", "ends"),
+    [
+        (PRESETS["user_request_only"], None),
+        (PRESETS["abuse_only"], 5),
+        (PRESETS["single_warning"], 3),
+        (EndConversationPolicy(min_refusals=9), None),
+        (EndConversationPolicy(models=["some-model"]), 5),
+    ],
+)
+def test_the_policy_decides(policy: EndConversationPolicy, ends: int | None) -> None:
+    end = replay(*LADDER, "ABUSE", "no", "ABUSE", "no", policy=policy).end
+    assert (end.turn if end else None) == ends
 
 
 def test_several_user_messages_before_a_reply_are_one_turn() -> None:
-    result = replay_conversation([HumanMessage("ABUSE"), HumanMessage("ABUSE"), AIMessage("REFUSE")], DEFAULT, SUITE)
-    assert result.turns == 1
+    messages = [HumanMessage("ABUSE"), ToolMessage("x", tool_call_id="t"), HumanMessage("ABUSE"), AIMessage("REFUSES")]
+    result = replay_conversation(messages, DEFAULT, WordReader(), word_watch())
+    assert (result.turns, {one.turn for one in result.findings}) == (1, {1})
 
 
-@pytest.mark.parametrize("messages", [[], [AIMessage("REFUSE")], [ToolMessage("x", tool_call_id="t")]])
+@pytest.mark.parametrize("messages", [[], [AIMessage("REFUSES")], [ToolMessage("ABUSE", tool_call_id="t")]])
 def test_a_conversation_without_a_user(messages: list[BaseMessage]) -> None:
-    result = replay_conversation(messages, DEFAULT, SUITE)
-    assert (result.turns, result.evidence, result.permits) == (0, (), ())
+    result = replay_conversation(messages, DEFAULT, WordReader(), word_watch())
+    assert result == ReplayResult(turns=0)
 
 
-def test_each_message_is_looked_at_once() -> None:
-    words = Words()
-    messages = [message.model_copy(update={"id": f"m{n}"}) for n, message in enumerate(chat(*LADDER, *LADDER))]
-    replay_conversation(messages, DEFAULT, DetectorSuite([words]))
-    assert words.asked == len(messages)
+def test_what_was_said_before_the_first_user_message_is_no_evidence() -> None:
+    opening = AIMessage("REFUSES OFFERS", id="a")
+    result = replay_conversation([opening, *chat(*LADDER[:4], "ABUSE")], DEFAULT, WordReader(), word_watch())
+    assert (result.notices, min(one.turn for one in result.findings)) == ((), 1)
 
 
-def test_a_long_conversation_costs_no_more_per_turn_than_a_short_one() -> None:
-    def seconds_per_turn(turns: int) -> float:
-        messages = chat(*("ABUSE", "REFUSE REDIRECT") * turns)
-        started = perf_counter()
-        replay_conversation(messages, DEFAULT, SUITE)
-        return (perf_counter() - started) / turns
-
-    seconds_per_turn(100)
-    assert seconds_per_turn(2000) < 3 * seconds_per_turn(200)
+async def test_the_twin_says_the_same() -> None:
+    messages = chat(*LADDER, "ABUSE", end_call("abuse"), "ABUSE KNIFE")
+    twin = await areplay_conversation(messages, DEFAULT, WordReader(), word_watch())
+    assert twin == replay_conversation(messages, DEFAULT, WordReader(), word_watch())
+    assert twin.calls
 
 
-def test_results_hold_no_text() -> None:
-    result = replay_conversation(chat("ABUSE secret", "REFUSE secret", "RISK secret", "hi"), DEFAULT, SUITE)
-    assert "secret" not in json.dumps(result, default=repr)
-
-
-# With a judge
-
-
-def judged(*texts: str, judge: Any = None, judge_all: bool = False, messages: Any = None) -> Judged | None:
-    said = messages or chat(*texts)
-    return replay_conversation(said, DEFAULT, SUITE, judge=judge or BrokenJudge(), judge_all=judge_all).judged
-
-
-def test_a_judge_is_asked_once_at_the_first_permit() -> None:
-    found = judged(*LADDER, "ABUSE", "no", "ABUSE", "no")
-    assert found is not None
-    assert (found.turn, found.category, found.unmet) == (5, Category.ABUSE, ())
-    assert (found.taken_back, found.alike) == (True, None)
-    assert found.report.source == "broken/9"  # nine lines: the reply that would have asked is not among them
-    assert judged(*LADDER) is None
-
-
-def test_a_judge_can_be_asked_about_the_last_turn() -> None:
-    found = judged(*LADDER, "ABUSE", "no", "thanks", "gladly", "RISK", judge_all=True)
-    assert found is not None
-    assert (found.turn, found.category) == (7, Category.ABUSE)
-    assert set(found.unmet) == {UnmetCode.RISK_FLAGGED, UnmetCode.NO_PERSISTENCE}
-    assert not found.taken_back
-    assert judged("ASKS", "QUESTION", "hm", judge_all=True).category is Category.USER_REQUEST  # type: ignore[union-attr]
-    assert judged(messages=[AIMessage("hello", id="a")], judge_all=True) is None
-
-
-def test_a_judge_that_would_not_see_everything_is_not_asked() -> None:
-    picture = HumanMessage([{"type": "text", "text": "look"}, {"type": "image", "base64": "aGk="}], id="p")
-    judge = FixedJudge()
-    found = judged(messages=[picture, *chat("ABUSE")], judge=judge, judge_all=True)
-    assert found is not None
-    assert (found.report.opinion, found.report.why) == (JudgeOpinion.FAILED, "transcript_incomplete")
-    assert judge.cases == []
-
-
-def test_risk_in_the_result_of_a_tool_is_a_doubt_here_too() -> None:
-    turns = chat(*LADDER, "ABUSE", "no")
-    result = ToolMessage("RISK", tool_call_id="c", id="t")
-    assert replay_conversation(turns, DEFAULT, SUITE).first_permit is not None
-    assert replay_conversation([*turns[:2], result, *turns[2:]], DEFAULT, SUITE).first_permit is None
+def test_a_result_survives_its_json() -> None:
+    result = replay(*LADDER, "ABUSE", end_call("abuse"), "ABUSE KNIFE")
+    assert ReplayResult.model_validate_json(result.model_dump_json()) == result

@@ -9,32 +9,28 @@ from typing import Annotated
 
 import typer
 
+from end_conversation_tool import __version__
 from end_conversation_tool.cli.operator_verbs import register
 from end_conversation_tool.cli.options import (
     AsJson,
-    ConfirmationCalls,
-    JudgeAll,
-    JudgeBudgetText,
-    JudgeName,
-    JudgePriceText,
+    BudgetText,
+    DryRun,
     MinRedirections,
     MinRefusals,
-    MinWarnings,
     PolicyMode,
     PolicyName,
-    PolicyNames,
+    PriceText,
+    ReaderName,
     RegistryUrl,
     WindowTurns,
     chosen_policy,
 )
 from end_conversation_tool.cli.output import EPILOG, reporting_errors
-from end_conversation_tool.errors import InvalidInputError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="end-conversation",
-    help="Let an AI agent leave a conversation, safely: see it work, try a policy, look at a thread.",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
@@ -42,18 +38,28 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Let an AI agent leave a conversation, safely: see it work, try a policy, look at a thread."""
+
+
 @app.command(epilog=EPILOG)
 def demo(  # noqa: PLR0917 - typer takes options for positional arguments
     policy: PolicyName = "default",
     min_refusals: MinRefusals = None,
     min_redirections: MinRedirections = None,
-    min_warnings: MinWarnings = None,
     window_turns: WindowTurns = None,
-    confirmation_calls: ConfirmationCalls = None,
     mode: PolicyMode = None,
-    judge: JudgeName = None,
-    judge_budget: JudgeBudgetText = None,
-    judge_price: JudgePriceText = None,
     scenario: Annotated[str | None, typer.Option(help="Play only this one of the conversations.")] = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
@@ -69,21 +75,16 @@ def demo(  # noqa: PLR0917 - typer takes options for positional arguments
             policy,
             min_refusals=min_refusals,
             min_redirections=min_redirections,
-            min_warnings=min_warnings,
             window_turns=window_turns,
-            confirmation_calls=confirmation_calls,
             mode=mode,
         )
-        from end_conversation_tool.cli.judges import chosen_judge  # noqa: PLC0415 - other verbs start faster
-
-        asked = chosen_judge(judge, budget=judge_budget, price=judge_price)
         from end_conversation_tool.cli.demo import run_demo  # noqa: PLC0415 - needs extras
 
-        run_demo(chosen, judge=asked, only=scenario, as_json=as_json)
+        run_demo(chosen, only=scenario, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
-def chat(  # noqa: PLR0917 - typer takes options for positional arguments
+def chat(
     db: Annotated[
         Path | None, typer.Option(metavar="PATH", help="SQLite file for threads and registry; else in memory.")
     ] = None,
@@ -91,69 +92,66 @@ def chat(  # noqa: PLR0917 - typer takes options for positional arguments
     model: Annotated[str, typer.Option(help="The Claude model, when ANTHROPIC_API_KEY is set.")] = "claude-opus-5-5",
     policy: PolicyName = "default",
     mode: PolicyMode = None,
-    judge: JudgeName = None,
-    judge_budget: JudgeBudgetText = None,
-    judge_price: JudgePriceText = None,
 ) -> None:
     """Talk to a model that may end the conversation. One line is one message; end with Ctrl-D.
 
-    Uses Claude when ANTHROPIC_API_KEY is set, and else a scripted model.
-    Lines may come from a pipe.
+    Uses Claude when ANTHROPIC_API_KEY is set, which then reads for itself,
+    and else a scripted model and the offline reader. Lines may come from a
+    pipe.
 
     Example: end-conversation chat --db conversations.db --thread t1
     """
     with reporting_errors():
         chosen = chosen_policy(policy, mode=mode)
-        from end_conversation_tool.cli.judges import chosen_judge  # noqa: PLC0415 - other verbs start faster
-
-        asked = chosen_judge(judge, budget=judge_budget, price=judge_price)
         from end_conversation_tool.cli.chat import run_chat  # noqa: PLC0415 - needs extras
 
-        run_chat(chosen, judge=asked, db=db, thread_id=thread, model_name=model)
+        run_chat(chosen, db=db, thread_id=thread, model_name=model)
 
 
 @app.command(epilog=EPILOG)
 def replay(  # noqa: PLR0917 - typer takes options for positional arguments
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Recorded conversations, JSONL or JSON.")],
-    policy: PolicyNames = None,
-    judge: JudgeName = None,
-    judge_all: JudgeAll = False,  # noqa: FBT002 - a flag of the command line
-    judge_budget: JudgeBudgetText = None,
-    judge_price: JudgePriceText = None,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Recorded conversations; - for standard input.")],
+    policy: PolicyName = "default",
+    reader: ReaderName = "offline",
+    budget: BudgetText = None,
+    price: PriceText = None,
+    dry_run: DryRun = False,  # noqa: FBT002 - a flag of the command line
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep results here; what is in it already is not read again."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many conversations.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one small HTML page too.")] = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Run the gate over recorded conversations: at which turn would an end first be permitted, and for what?
+    """Show what a policy would have made of recorded conversations: who gets the notice, who is ended, and when.
 
-    Reads OpenAI, Anthropic and LangChain messages: a conversation per line
-    (JSONL), or one JSON document. A broken line is reported and the rest
-    goes on. An analysis, not enforcement: the recorded assistant messages
-    are taken as made by the model.
+    The kind of file is recognised by itself. A broken line is named and the
+    rest goes on; the exit code is 1 then, and when the reader failed.
 
-    Given twice, --policy shows the conversations on which the two differ.
-
-    With --judge, a second model is asked about each conversation in which an
-    end would first be permitted. Where it fails, the end is denied, and the
-    exit code is 1.
+    An analysis, not enforcement: recorded assistant messages count as the
+    model's own, the model is taken to ask for the end in every turn, and a
+    notice that it would get is taken as given. Results, page and --resume
+    file quote the conversations.
 
     Example: end-conversation replay chats.jsonl --policy abuse_only --json
     """
     with reporting_errors():
-        chosen = [chosen_policy(name) for name in policy or ["default"]]
-        if len(chosen) > 2:  # noqa: PLR2004
-            raise InvalidInputError(f"policy: expected one or two, got {len(chosen)}")
-        if judge_all and (judge is None or len(chosen) > 1):
-            raise InvalidInputError("judge-all: expected together with --judge and one policy")
-        from end_conversation_tool.cli.judges import chosen_judge  # noqa: PLC0415 - other verbs start faster
+        chosen = chosen_policy(policy)
+        from end_conversation_tool.cli.readers import (  # noqa: PLC0415 - other verbs start faster
+            chosen_budget,
+            chosen_price,
+            chosen_reader,
+        )
+        from end_conversation_tool.cli.replay import run_dry, run_replay  # noqa: PLC0415 - other verbs start faster
 
-        asked = chosen_judge(judge, budget=judge_budget, price=judge_price)
-        from end_conversation_tool.cli.compare import run_comparison  # noqa: PLC0415 - other verbs start faster
-        from end_conversation_tool.cli.replay import run_replay  # noqa: PLC0415 - other verbs start faster
-
-        if len(chosen) == 1:
-            run_replay(file, chosen[0], judge=asked, judge_all=judge_all, limit=limit, as_json=as_json)
-        else:
-            run_comparison(file, chosen, judge=asked, limit=limit, as_json=as_json)
+        cost = chosen_price(price)
+        limits = chosen_budget(budget, cost)
+        if dry_run:
+            run_dry(file, chosen, offline=reader == "offline", price=cost, limit=limit)
+            return
+        asked = chosen_reader(reader, limits)
+        run_replay(file, chosen, asked, price=cost, limit=limit, as_json=as_json, html=html, resume=resume)
 
 
 @app.command(epilog=EPILOG)
@@ -162,7 +160,7 @@ def inspect(
     registry: RegistryUrl,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Show what the registry knows about a thread: status, seal, decisions, risk flags.
+    """Show the whole story of a thread in order: decisions with their quotes, notice, seal, flags, appeals, operators.
 
     Example: end-conversation inspect t1 --registry sqlite:///conversations.db
     """

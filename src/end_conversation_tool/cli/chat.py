@@ -44,7 +44,7 @@ def run_chat(
 
     Args:
         policy: When an end is permitted.
-        reader: Who reads when an end is asked for; ``None`` for Claude itself, or for an ``OfflineReader`` without a key.
+        reader: Who reads when an end is asked for; ``None`` for Claude itself, or without a key an ``OfflineReader``.
         db: SQLite file for threads and registry; ``None`` for memory.
         thread_id: The thread to go on with; ``None`` for a new one.
         model_name: The Claude model to use when there is a key.

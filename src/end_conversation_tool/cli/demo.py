@@ -52,13 +52,16 @@ class Played:
     @property
     def outcome(self) -> str:
         """What became of the conversation, in one line; read from the registry and the decisions."""
-        seal = self.status.seal
-        if seal is not None:
-            return f"Ended in turn {seal.record.turn} ({seal.record.category})."
         decisions = [decision for report in self.turns for decision in report.decisions]
-        shadowed = [decision for decision in decisions if decision.outcome is Outcome.WOULD_HAVE_SEALED]
-        if shadowed:
-            return f"Not ended: it would have been, in turn {shadowed[0].turn} ({shadowed[0].category}), if enforced."
+        first = {decision.outcome: decision for decision in reversed(decisions)}
+        notice, seal = first.get(Outcome.NOTICED), self.status.seal
+        if seal is not None:
+            before = f"Notice in turn {notice.turn}, ended" if notice else "Ended"
+            return f"{before} in turn {seal.record.turn} ({seal.record.category})."
+        if would := first.get(Outcome.WOULD_HAVE_SEALED):
+            return f"Not ended: it would have been, in turn {would.turn} ({would.category}), if enforced."
+        if notice is not None:
+            return f"Notice in turn {notice.turn} ({notice.category}), not ended."
         unmet = {code for decision in decisions for code in decision.decision.unmet}
         codes = ", ".join(code for code in UnmetCode if code in unmet)
         return f"Not ended. Unmet: {codes}." if codes else "Not ended: nobody asked for it."

@@ -38,8 +38,10 @@ def show_answer(console: Console, report: TurnReport) -> None:
         _say(console, "refused", report.refusal, "bold red")
         return
     decisions = iter(report.decisions)
+    by_app = any(record.outcome in (Outcome.NOTICED, Outcome.SEALED) for record in report.decisions)
     for message in report.messages:
-        _show_message(console, message, decisions)
+        last = by_app and message is report.messages[-1]
+        _show_message(console, message, decisions, "app" if last else "assistant")
     counts = ", ".join(f"{kind} {count}" for kind, count in sorted(report.counts.items()))
     risk = ", ".join(sorted({str(flag.kind) for flag in report.risk_flags})) or "none"
     read = f"; found in user turns: {counts}" if counts else ""
@@ -48,13 +50,13 @@ def show_answer(console: Console, report: TurnReport) -> None:
     )
 
 
-def _show_message(console: Console, message: AnyMessage, decisions: Iterable[DecisionRecord]) -> None:
+def _show_message(console: Console, message: AnyMessage, decisions: Iterable[DecisionRecord], who: str) -> None:
     text = text_of(message.content)
     if isinstance(message, ToolMessage):
         _say(console, f"result of {message.name}", text, "dim")
         return
     if text:
-        _say(console, "assistant", text, "bold green")  # the last word of a turn may be the app's
+        _say(console, who, text, "bold green")
     if isinstance(message, AIMessage) and message.tool_calls:
         _show_calls(console, message, decisions)
 

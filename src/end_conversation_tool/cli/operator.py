@@ -1,4 +1,4 @@
-"""What an operator does at the command line: the report, feedback, appeals, reopening, erasure, risk, the breaker."""
+"""What an operator does at the command line: the report, appeals, and every change of a thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from end_conversation_tool.operations.report import Report, build_report
 from end_conversation_tool.operations.report_rows import ROWS, name_of, shown
 from end_conversation_tool.registry import SqlSealRegistry
 
-__all__ = ["act", "run_appeals", "run_report"]
+__all__ = ["act", "moment", "opened", "run_appeals", "run_report"]
 
 _MOST_COLUMNS = 6
 _WIDTH_OF_FILES = 160
@@ -39,14 +39,13 @@ def run_report(
 
     Raises:
         InvalidInputError: A moment or a number is not usable.
-        ImportError: A page is wanted, and the extra ``[plot]`` is not there.
     """
-    end = utc_now() if until is None else _moment("until", until)
-    begin = end - timedelta(days=days) if since is None else _moment("since", since)
-    with _opened(url) as registry:
+    end = utc_now() if until is None else moment("until", until)
+    begin = end - timedelta(days=days) if since is None else moment("since", since)
+    with opened(url) as registry:
         report = build_report(registry, begin, end, threads=threads)
     if html is not None:
-        from end_conversation_tool.operations.report_html import report_page  # noqa: PLC0415 - needs an extra
+        from end_conversation_tool.operations.report_html import report_page  # noqa: PLC0415 - only where a page is wanted
 
         html.write_text(report_page(report), encoding="utf-8")
         note(f"written: {html}")
@@ -83,7 +82,7 @@ def _show_report(report: Report) -> None:
 
 def run_appeals(url: str, *, thread: str | None, limit: int, as_json: bool) -> None:
     """Print the open appeals of all threads, or all appeals of one."""
-    with _opened(url) as registry:
+    with opened(url) as registry:
         if thread is None:
             found = registry.open_appeals(limit=limit)
         else:
@@ -126,7 +125,7 @@ def act(
     Raises:
         typer.Exit: 1 when the registry knows nothing about the thread.
     """
-    with _opened(url) as registry:
+    with opened(url) as registry:
         if thread is not None and known:
             require_known(registry, thread)
         result = do(registry)
@@ -148,16 +147,22 @@ def require_known(registry: SqlSealRegistry, thread: str) -> None:
 
 
 @contextmanager
-def _opened(url: str) -> Iterator[SqlSealRegistry]:
+def opened(url: str) -> Iterator[SqlSealRegistry]:
+    """Give the registry at a URL; one that is not there is not made."""
     with SqlSealRegistry(url, create=False) as registry:
         yield registry
 
 
-def _moment(field: str, text: str) -> datetime:
+def moment(field: str, text: str) -> datetime:
+    """Read a moment, UTC where no zone is given.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidInputError(
             f"{field}: expected a moment, as in 2026-03-01 or 2026-03-01T12:00, got another str"
         ) from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

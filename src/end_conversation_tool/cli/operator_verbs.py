@@ -1,4 +1,4 @@
-"""The verbs of an operator: their options and help. What they do is in ``desk``, imported when it is used."""
+"""The verbs of an operator: their options and help. What they do is in modules that are imported when used."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from end_conversation_tool._core.vocabulary import RiskKind
-from end_conversation_tool.cli.options import AsJson, RegistryUrl
+from end_conversation_tool._core.vocabulary import Category, RiskKind
+from end_conversation_tool.cli.options import AsJson, RegistryUrl, Since, Until
 from end_conversation_tool.cli.output import EPILOG, reporting_errors
+from end_conversation_tool.errors import InvalidInputError
 
 __all__ = ["register"]
 
@@ -21,12 +22,81 @@ Reason = Annotated[str, typer.Option(help="Why, at most 2,000 characters, for th
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
     verbs = (
-        ("report", report), ("feedback", feedback), ("appeal", appeal), ("appeals", appeals), ("resolve", resolve),
-        ("reopen", reopen), ("erase", erase), ("flag-risk", flag_risk), ("clear-risk", clear_risk),
-        ("reset-breaker", reset_breaker),
+        threads, end, report, feedback, appeal, appeals, resolve, reopen, erase, flag_risk, clear_risk, reset_breaker,
     )  # fmt: skip
-    for name, verb in verbs:
-        app.command(name, epilog=EPILOG)(verb)
+    for verb in verbs:
+        app.command(verb.__name__.replace("_", "-"), epilog=EPILOG)(verb)
+
+
+def threads(  # noqa: PLR0917 - typer takes options for positional arguments
+    registry: RegistryUrl,
+    sealed: Annotated[bool, typer.Option("--sealed", help="Sealed now; this is listed unless you choose.")] = False,  # noqa: FBT002
+    shadow: Annotated[bool, typer.Option("--shadow", help="An end or a notice would have been, if enforced.")] = False,  # noqa: FBT002
+    noticed: Annotated[bool, typer.Option("--noticed", help="Its user was given notice.")] = False,  # noqa: FBT002
+    at_risk: Annotated[bool, typer.Option("--at-risk", help="A risk flag stands.")] = False,  # noqa: FBT002
+    denied: Annotated[bool, typer.Option("--denied", help="An end was denied.")] = False,  # noqa: FBT002
+    appealed: Annotated[bool, typer.Option("--appealed", help="An appeal is open.")] = False,  # noqa: FBT002
+    since: Since = None,
+    until: Until = None,
+    policy: Annotated[str | None, typer.Option(help="Only under this version of a policy.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only with this model.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 100,
+    after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on where the last page ended.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """List threads of one kind, newest first.
+
+    Example: end-conversation threads --sealed --since 2026-03-01
+    """
+    with reporting_errors():
+        from end_conversation_tool.cli.desk import Kind, run_threads  # noqa: PLC0415 - other verbs start faster
+
+        wanted = (sealed, shadow, noticed, at_risk, denied, appealed)
+        chosen = [kind for kind, want in zip(Kind, wanted, strict=True) if want] or [Kind.SEALED]
+        if len(chosen) > 1:
+            raise InvalidInputError(f"threads: expected one kind at a time, got {', '.join(chosen)}")
+        run_threads(
+            registry,
+            chosen[0],
+            since=since,
+            until=until,
+            policy=policy,
+            model=model,
+            limit=limit,
+            after=after,
+            as_json=as_json,
+        )
+
+
+def end(  # noqa: PLR0917 - typer takes options for positional arguments
+    thread: Thread,
+    registry: RegistryUrl,
+    operator: Operator,
+    reason: Reason,
+    category: Annotated[Category, typer.Option(help="The ground that is recorded.")] = Category.ABUSE,
+    override_risk: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--override-risk", help="End it though a risk flag stands, in your name. The flag stays.")
+    ] = False,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """End a thread yourself. Its user reads that the people who run the service ended it, and can appeal.
+
+    It need not be known yet: nothing is on record of an ordinary thread.
+
+    Example: end-conversation end t1 --operator Kim --reason "threats against staff"
+    """
+    with reporting_errors():
+        from end_conversation_tool.cli.desk import run_end  # noqa: PLC0415 - other verbs start faster
+
+        run_end(
+            thread,
+            registry,
+            category=category,
+            operator=operator,
+            reason=reason,
+            override_risk=override_risk,
+            as_json=as_json,
+        )
 
 
 def report(  # noqa: PLR0917 - typer takes options for positional arguments
@@ -35,10 +105,10 @@ def report(  # noqa: PLR0917 - typer takes options for positional arguments
     since: Annotated[str | None, typer.Option(metavar="MOMENT", help="Instead of --days, as in 2026-03-01.")] = None,
     until: Annotated[str | None, typer.Option(metavar="MOMENT", help="UTC where no zone is given; else now.")] = None,
     threads: Annotated[int | None, typer.Option(min=0, help="How many threads there were, for rates.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one HTML page with plots.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one HTML page with charts.")] = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Show how often conversations ended, why they did not, and what users say of it.
+    """Show how often conversations ended, why they did not, and how users rate it.
 
     Example: end-conversation report --days 7 --threads 120000 --html week.html
     """

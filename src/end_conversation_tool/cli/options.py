@@ -13,23 +13,22 @@ from end_conversation_tool.errors import PolicyConfigurationError
 
 __all__ = [
     "AsJson",
-    "ConfirmationCalls",
-    "JudgeAll",
-    "JudgeBudgetText",
-    "JudgeName",
-    "JudgePriceText",
+    "BudgetText",
+    "DryRun",
     "MinRedirections",
     "MinRefusals",
-    "MinWarnings",
     "PolicyMode",
     "PolicyName",
-    "PolicyNames",
+    "PriceText",
+    "ReaderName",
     "RegistryUrl",
+    "Since",
+    "Until",
     "WindowTurns",
     "chosen_policy",
 ]
 
-_GROUP, _JUDGE_GROUP = "Policy", "Judge"
+_GROUP, _READER_GROUP = "Policy", "Reader"
 
 RegistryUrl = Annotated[
     str,
@@ -40,6 +39,10 @@ RegistryUrl = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Since = Annotated[
+    str | None, typer.Option(metavar="MOMENT", help="From this moment on, as in 2026-03-01 or 2026-03-01T12:00.")
+]
+Until = Annotated[str | None, typer.Option(metavar="MOMENT", help="Up to this moment; UTC where no zone is given.")]
 PolicyName = Annotated[
     str,
     typer.Option(
@@ -49,55 +52,55 @@ PolicyName = Annotated[
         rich_help_panel=_GROUP,
     ),
 ]
-PolicyNames = Annotated[
-    list[str] | None,
+MinRefusals = Annotated[
+    int | None, typer.Option(help="User turns in which the assistant refused.", rich_help_panel=_GROUP)
+]
+MinRedirections = Annotated[
+    int | None, typer.Option(help="User turns in which it offered another way.", rich_help_panel=_GROUP)
+]
+WindowTurns = Annotated[int | None, typer.Option(help="Newest user turns that count.", rich_help_panel=_GROUP)]
+PolicyMode = Annotated[
+    Mode | None,
     typer.Option(
-        "--policy",
-        metavar="FILE|PRESET",
-        help=f"A .toml or .json file, or one of: {', '.join(PRESETS)}; else the first. Twice to compare.",
+        "--mode",
+        help="enforce; shadow: decide and record, but show and end nothing; off: deny every call.",
         rich_help_panel=_GROUP,
     ),
 ]
-MinRefusals = Annotated[int | None, typer.Option(help="User turns with a refusal.", rich_help_panel=_GROUP)]
-MinRedirections = Annotated[int | None, typer.Option(help="User turns with another offer.", rich_help_panel=_GROUP)]
-MinWarnings = Annotated[int | None, typer.Option(help="Earlier turns with a warning.", rich_help_panel=_GROUP)]
-WindowTurns = Annotated[int | None, typer.Option(help="Newest user turns that count.", rich_help_panel=_GROUP)]
-ConfirmationCalls = Annotated[int | None, typer.Option(help="Consecutive calls for an end.", rich_help_panel=_GROUP)]
-PolicyMode = Annotated[Mode | None, typer.Option("--mode", help="How far to go.", rich_help_panel=_GROUP)]
-JudgeName = Annotated[
-    str | None,
+ReaderName = Annotated[
+    str,
     typer.Option(
-        "--judge",
-        metavar="JUDGE",
-        help="Ask a second model: claude, claude:MODEL (with ANTHROPIC_API_KEY), or package.module:factory, which "
-        "gives a judge or a LangChain chat model.",
-        rich_help_panel=_JUDGE_GROUP,
+        "--reader",
+        metavar="READER",
+        help="Who reads: offline; claude or claude:MODEL (with ANTHROPIC_API_KEY); or package.module:factory, which "
+        "gives a reader or a LangChain chat model.",
+        rich_help_panel=_READER_GROUP,
     ),
 ]
-JudgeBudgetText = Annotated[
+BudgetText = Annotated[
     str | None,
     typer.Option(
-        "--judge-budget",
+        "--budget",
         metavar="LIMIT",
-        help="The most that it may use, as in 100calls, 500000tokens or 2.50usd; then it fails.",
-        rich_help_panel=_JUDGE_GROUP,
+        help="The most that reading may use, as in 500000tokens, 100readings or 2.50usd (with --price).",
+        rich_help_panel=_READER_GROUP,
     ),
 ]
-JudgePriceText = Annotated[
-    str | None,
-    typer.Option(
-        "--judge-price",
-        metavar="IN/OUT[/READ/WRITE]",
-        help="US dollars for a million tokens of input and output, and of cache reads and writes; for the cost.",
-        rich_help_panel=_JUDGE_GROUP,
-    ),
-]
-JudgeAll = Annotated[
+DryRun = Annotated[
     bool,
     typer.Option(
-        "--judge-all",
-        help="Ask it about every conversation at its last user turn, not only where an end would be permitted.",
-        rich_help_panel=_JUDGE_GROUP,
+        "--dry-run",
+        help="Tell what would be read, and about what it would cost; read nothing.",
+        rich_help_panel=_READER_GROUP,
+    ),
+]
+PriceText = Annotated[
+    str | None,
+    typer.Option(
+        "--price",
+        metavar="IN/OUT[/READ/WRITE]",
+        help="US dollars for a million tokens of input and output, and of cache reads and writes.",
+        rich_help_panel=_READER_GROUP,
     ),
 ]
 

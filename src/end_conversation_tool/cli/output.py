@@ -29,7 +29,8 @@ class Exit(IntEnum):
 
 
 EPILOG = (
-    "Exit codes: 0 done; 1 done, but something is amiss (a broken line in a file, a thread that nobody knows); "
+    "Exit codes: 0 done; 1 done, but something is amiss (a broken line in a file, a reading that failed, a thread "
+    "that nobody knows); "
     "2 wrong usage or unusable input; 3 the registry cannot be reached or used; 130 interrupted."
 )
 

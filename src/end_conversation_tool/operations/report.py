@@ -53,13 +53,12 @@ class Figures(Record):
         would_have_ended_threads: Threads with at least one end that would have been, had ends been enforced.
         would_have_ended_per_10_000: The same for each 10,000 threads.
         user_requested_ends: Ends that the user asked for, of ``ends``.
-        denied: How often it was denied; a call that only waited for its confirmation is none.
-        awaiting_confirmation: How often a second call was asked for.
+        noticed: How often it led to the notice that comes before an end.
+        would_have_noticed: How often it would have, had ends been enforced.
+        denied: How often it was denied.
         breaker_decisions: Decisions under a circuit breaker that had tripped.
         denials_by_condition: Denials by each condition that did not hold; one denial may have several.
         vetoes_by_risk: Denials because somebody may be at risk, by each kind of risk that was known.
-        warnings: Warnings given.
-        warnings_heeded: Warnings after which the user changed course.
         turns_to_end: When threads ended.
         turns_to_would_have_ended: When they would have.
         feedback: Ratings, 1 to 5, by how many.
@@ -67,7 +66,7 @@ class Figures(Record):
         appeals_opened: Appeals.
         appeals_upheld: Appeals that were upheld in this period, whenever they were opened.
         appeals_rejected: Appeals that were rejected in this period.
-        violations: Warnings or talk of ending while a risk flag stood.
+        violations: Warnings of the assistant to somebody who may be at risk.
     """
 
     policy: str | None = None
@@ -81,13 +80,12 @@ class Figures(Record):
     would_have_ended_threads: int = 0
     would_have_ended_per_10_000: float | None = None
     user_requested_ends: int = 0
+    noticed: int = 0
+    would_have_noticed: int = 0
     denied: int = 0
-    awaiting_confirmation: int = 0
     breaker_decisions: int = 0
     denials_by_condition: Mapping[str, int] = Field(default_factory=dict)
     vetoes_by_risk: Mapping[str, int] = Field(default_factory=dict)
-    warnings: int = 0
-    warnings_heeded: int = 0
     turns_to_end: TurnsToEnd = TurnsToEnd()
     turns_to_would_have_ended: TurnsToEnd = TurnsToEnd()
     feedback: Mapping[int, int] = Field(default_factory=dict)
@@ -194,7 +192,7 @@ def _figures(
         outcomes[row.outcome] += row.number
         if row.outcome is Outcome.DENIED:
             conditions.update(dict.fromkeys(map(str, row.unmet), row.number))
-            if UnmetCode.RISK_FLAGGED in row.unmet:
+            if {UnmetCode.RISK_FLAGGED, UnmetCode.RISK_UNCERTAIN} & {*row.unmet}:
                 risks.update(dict.fromkeys(map(str, row.risk), row.number))
     ratings = {int(rating): number for rating, number in _subjects(events, EventKind.FEEDBACK).items()}
     sealed = [row for row in decisions if row.outcome is Outcome.SEALED]
@@ -210,13 +208,12 @@ def _figures(
         would_have_ended_threads=threads.would_have_ended,
         would_have_ended_per_10_000=_rate(threads.would_have_ended, active),
         user_requested_ends=sum(row.number for row in sealed if row.category is Category.USER_REQUEST),
+        noticed=outcomes[Outcome.NOTICED],
+        would_have_noticed=outcomes[Outcome.WOULD_HAVE_NOTICED],
         denied=outcomes[Outcome.DENIED],
-        awaiting_confirmation=outcomes[Outcome.AWAITING_CONFIRMATION],
         breaker_decisions=sum(row.number for row in decisions if row.breaker),
         denials_by_condition=_sorted(conditions),
         vetoes_by_risk=_sorted(risks),
-        warnings=_count(events, EventKind.WARNING_GIVEN),
-        warnings_heeded=_count(events, EventKind.WARNING_HEEDED),
         turns_to_end=_turns(ends, Outcome.SEALED),
         turns_to_would_have_ended=_turns(ends, Outcome.WOULD_HAVE_SEALED),
         feedback=dict(sorted(ratings.items())),

@@ -1,5 +1,21 @@
 """One structured event for each decision, refusal, alarm and violation, for whoever listens. Never a user's words.
 
+A decision's event is named for what came of it, so that a host can act on the name alone:
+
+=====================  ====================================================================
+name                   when
+=====================  ====================================================================
+``sealed``             the conversation has ended
+``notice_given``       the user has been given notice
+``denied_for_risk``    an end was asked for, and somebody may be at risk
+``decision``           any other decision: a denial, or one of shadow mode
+``risk_flagged``       a risk flag was raised
+``appealed``           a user objects to an end
+``refusal``            a run was not let into its thread
+``violation``          the assistant warned somebody who may be at risk
+``alarm``              the circuit breaker has tripped
+=====================  ====================================================================
+
 A *sink* takes events: logging, LangGraph's custom stream, LangChain's custom events (and so ``astream_events`` and
 LangSmith), OpenTelemetry, a webhook, or the host's own. A sink can neither fail nor delay a turn: what it raises is
 logged by its type, and the webhook does its work in a thread of its own.
@@ -16,7 +32,8 @@ from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from end_conversation_tool._core.flow import Flow, ask
-from end_conversation_tool._core.records import DecisionRecord, SealOutcome
+from end_conversation_tool._core.operations import Appeal
+from end_conversation_tool._core.records import DecisionRecord, Outcome, RiskKind, SealOutcome, UnmetCode, new_id
 from end_conversation_tool.errors import EndConversationError
 from end_conversation_tool.registry.protocol import ThreadEvent
 
@@ -27,9 +44,11 @@ __all__ = [
     "Sink",
     "TelemetryEvent",
     "alarm_event",
+    "appeal_event",
     "decision_event",
     "noted_event",
     "refusal_event",
+    "risk_event",
     "tell",
 ]
 
@@ -44,20 +63,28 @@ class TelemetryEvent:
     """One thing that happened.
 
     Attributes:
-        name: ``end_conversation.`` and ``decision``, ``refusal``, ``alarm`` or ``violation``.
+        name: ``end_conversation.`` and one of the names above.
         at: UTC.
         thread_id: The thread; ``None`` when the run has none.
         fields: Codes, counts and names: plain JSON.
+        id: Unique: the same event, delivered twice, has the same.
     """
 
     name: str
     at: datetime
     thread_id: str | None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=new_id)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the event as plain JSON."""
-        return {"event": self.name, "at": self.at.isoformat(), "thread_id": self.thread_id, **self.fields}
+        return {
+            "event": self.name,
+            "id": self.id,
+            "at": self.at.isoformat(),
+            "thread_id": self.thread_id,
+            **self.fields,
+        }
 
 
 @runtime_checkable
@@ -96,8 +123,8 @@ class LoggingSink(_PlainSink):
         self._logger = logger or logging.getLogger("end_conversation_tool.events")
 
     def emit(self, event: TelemetryEvent) -> None:
-        """Log an event: alarms and violations as warnings, all others as information."""
-        urgent = event.name.endswith((".alarm", ".violation"))
+        """Log an event: alarms, violations and risk as warnings, all others as information."""
+        urgent = event.name.endswith((".alarm", ".violation", ".risk_flagged"))
         self._logger.log(
             logging.WARNING if urgent else logging.INFO,
             "%s %s",
@@ -171,7 +198,29 @@ def decision_event(record: DecisionRecord) -> TelemetryEvent:
         "decided_by": record.decided_by,
         "evidence": len(record.decision.evidence),
     }
-    return TelemetryEvent(f"{EVENT_PREFIX}.decision", record.decided_at, record.thread_id or None, fields)
+    name = f"{EVENT_PREFIX}.{_name_of(record)}"
+    return TelemetryEvent(name, record.decided_at, record.thread_id or None, fields, record.id)
+
+
+def _name_of(record: DecisionRecord) -> str:
+    if record.outcome is Outcome.DENIED and {UnmetCode.RISK_FLAGGED, UnmetCode.RISK_UNCERTAIN} & {
+        *record.decision.unmet
+    }:
+        return "denied_for_risk"
+    return {Outcome.SEALED: "sealed", Outcome.NOTICED: "notice_given"}.get(record.outcome, "decision")
+
+
+def risk_event(thread_id: str | None, kind: RiskKind, source: str, message_id: str, at: datetime) -> TelemetryEvent:
+    """Return the event of a risk flag."""
+    fields = {"cause": str(kind), "source": source, "message_id": message_id or None}
+    return TelemetryEvent(f"{EVENT_PREFIX}.risk_flagged", at, thread_id, fields)
+
+
+def appeal_event(appeal: Appeal) -> TelemetryEvent:
+    """Return the event of an appeal, for a host that has opened one; not what the user wrote."""
+    return TelemetryEvent(
+        f"{EVENT_PREFIX}.appealed", appeal.opened_at, appeal.thread_id, {"status": str(appeal.status)}
+    )
 
 
 def refusal_event(thread_id: str | None, cause: EndConversationError, at: datetime) -> TelemetryEvent:

@@ -72,7 +72,7 @@ class _Instruments:
         self._decisions = meter.create_counter("end_conversation.decisions", "{decision}", "Calls of the tool.")
         self._denials = meter.create_counter("end_conversation.denials", "{condition}", "Conditions that did not hold.")
         self._refusals = meter.create_counter("end_conversation.refusals", "{run}", "Runs that were not let in.")
-        self._alarms = meter.create_counter("end_conversation.alarms", "{alarm}", "Alarms and violations.")
+        self._alarms = meter.create_counter("end_conversation.alarms", "{alarm}", "Alarms, violations, risk flags.")
         self._turns = meter.create_histogram("end_conversation.turns_to_end", "{turn}", "User turns until an end.")
         self._logger = get_logger(_SCOPE, logger_provider=logger_provider)
         self._log_record, self._info, self._warn = LogRecord, SeverityNumber.INFO, SeverityNumber.WARN
@@ -83,10 +83,12 @@ class _Instruments:
         kind = event.name.removeprefix(f"{EVENT_PREFIX}.")
         if event.thread_id is not None:
             self._current_span().set_attribute(_CONVERSATION_ID, event.thread_id)
-        if kind == "decision":
+        if "outcome" in event.fields:
             self._decision(event)
         elif kind == "refusal":
             self._refusals.add(1, _present({"cause": event.fields.get("cause")}))
+            self._log(event, event.name, {})
+        elif kind == "appealed":
             self._log(event, event.name, {})
         else:
             self._alarms.add(1, _present({"cause": kind}))

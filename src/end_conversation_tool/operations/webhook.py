@@ -1,34 +1,35 @@
 """A sink that posts each event to a URL: signed, tried again, in a thread of its own, never in the way of a turn.
 
-The body is the event as JSON. Whoever receives it checks the header ``X-End-Conversation-Signature``:
-``t=<seconds since 1970>,v1=<hex HMAC-SHA256 of "<t>.<body>" under the shared secret>``; see ``verify_signature``.
+Signature and body are those of Standard Webhooks (https://www.standardwebhooks.com, extra ``[webhook]``). Whoever
+receives an event checks it with a library of that standard, in Python ``standardwebhooks.Webhook(secret).verify(body,
+headers)``. An event that is delivered again has the same ``webhook-id``; two events never have.
 Events that find the queue full, and those that cannot be delivered, are counted and lost.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
 import logging
-import time
-from collections.abc import Callable
+from base64 import b64decode
+from datetime import datetime
 from queue import Empty, Full, Queue
 from threading import Event, Thread
+from typing import Protocol
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from end_conversation_tool._core.records import utc_now
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.operations.telemetry import TelemetryEvent
 
-__all__ = ["SIGNATURE_HEADER", "WebhookSink", "sign", "verify_signature"]
+__all__ = ["WebhookSink"]
 
 _log = logging.getLogger(__name__)
 
-SIGNATURE_HEADER = "X-End-Conversation-Signature"
 _RETRIED = {408, 425, 429}
 _MAX_PAUSE_SECONDS = 30.0
-_LEAST_SECRET_CHARS = 16
+_LEAST_SECRET_BYTES = 24  # as the standard says
 
 
 class WebhookSink:
@@ -36,7 +37,7 @@ class WebhookSink:
 
     Args:
         url: An ``http://`` or ``https://`` URL.
-        secret: At least 16 characters, shared with whoever receives the events.
+        secret: ``whsec_`` and at least 24 random bytes in base64, shared with whoever receives the events.
         timeout: Seconds for one attempt.
         attempts: Attempts for each event, 1 to 10; pauses of 0.5, 1, 2, ... seconds lie between them.
         queue_size: Most events that wait.
@@ -48,6 +49,7 @@ class WebhookSink:
 
     Raises:
         InvalidInputError: An argument is not usable.
+        ImportError: The extra ``[webhook]`` is missing.
     """
 
     def __init__(
@@ -62,13 +64,11 @@ class WebhookSink:
     ) -> None:
         if not isinstance(url, str) or urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
             raise InvalidInputError(f"url: expected an http:// or https:// URL, got {type(url).__name__}")
-        if not isinstance(secret, str) or len(secret) < _LEAST_SECRET_CHARS:
-            raise InvalidInputError(f"secret: expected a str of at least {_LEAST_SECRET_CHARS} characters")
         _check("timeout", timeout, 0.01, 60)
         _check("attempts", attempts, 1, 10)
         _check("queue_size", queue_size, 1, 1_000_000)
         _check("pause", pause, 0, _MAX_PAUSE_SECONDS)
-        self._url, self._secret, self._timeout = url, secret.encode(), timeout
+        self._url, self._signer, self._timeout = url, _signer(secret), timeout
         self._attempts, self._pause = int(attempts), pause
         self._queue: Queue[TelemetryEvent] = Queue(maxsize=int(queue_size))
         self._closing = Event()
@@ -115,7 +115,8 @@ class WebhookSink:
                 self.lost += 1
 
     def _deliver(self, event: TelemetryEvent) -> bool:
-        body = json.dumps(event.as_dict()).encode()
+        data = {"thread_id": event.thread_id, **event.fields}
+        body = json.dumps({"type": event.name, "timestamp": event.at.isoformat(), "data": data})
         pause = self._pause
         for attempt in range(self._attempts):
             if attempt and self._stopped.wait(pause):
@@ -123,7 +124,7 @@ class WebhookSink:
             if attempt:
                 pause = min(2 * pause, _MAX_PAUSE_SECONDS)
             try:
-                self._post(body)
+                self._post(event.id, body)
             except HTTPError as error:
                 error.close()
                 _log.warning("the webhook answered %d", error.code)
@@ -135,33 +136,40 @@ class WebhookSink:
                 return True
         return False
 
-    def _post(self, body: bytes) -> None:
-        headers = {"Content-Type": "application/json", SIGNATURE_HEADER: sign(body, self._secret, int(time.time()))}
-        request = Request(self._url, data=body, headers=headers, method="POST")  # noqa: S310 - the scheme is checked
+    def _post(self, name: str, body: str) -> None:
+        now = utc_now()
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": name,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": self._signer.sign(name, now, body),
+        }
+        request = Request(self._url, data=body.encode(), headers=headers, method="POST")  # noqa: S310 - scheme checked
         with urlopen(request, timeout=self._timeout) as answer:  # noqa: S310 - as above
             answer.read(1)
 
 
-def sign(body: bytes, secret: bytes, at: int) -> str:
-    """Return the signature of a body, as the header holds it.
+class _Signer(Protocol):
+    """What is used of a ``standardwebhooks.Webhook``."""
 
-    Args:
-        body: What is sent.
-        secret: The shared secret.
-        at: Seconds since 1970.
-    """
-    return f"t={at},v1={hmac.digest(secret, b'%d.' % at + body, 'sha256').hex()}"
+    def sign(self, msg_id: str, timestamp: datetime, data: str) -> str: ...
 
 
-def verify_signature(
-    body: bytes, header: str, secret: bytes, *, max_age: float = 300.0, now: Callable[[], float] = time.time
-) -> bool:
-    """Whether a body was signed with the secret, at most ``max_age`` seconds ago: for whoever receives the events."""
+def _signer(secret: object) -> _Signer:
     try:
-        at = int(dict(part.split("=", 1) for part in header.split(","))["t"])
-    except (KeyError, ValueError):
-        return False
-    return hmac.compare_digest(sign(body, secret, at).encode(), header.encode()) and abs(now() - at) <= max_age
+        from standardwebhooks import Webhook  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ImportError("a webhook needs: pip install 'end-conversation-tool[webhook]'") from error
+    problem = f"secret: expected 'whsec_' and at least {_LEAST_SECRET_BYTES} bytes in base64"
+    if not isinstance(secret, str) or not secret.startswith("whsec_"):
+        raise InvalidInputError(f"{problem}, got {type(secret).__name__}")
+    try:
+        key = b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        raise InvalidInputError(f"{problem}, got something else") from None
+    if len(key) < _LEAST_SECRET_BYTES:
+        raise InvalidInputError(f"{problem}, got {len(key)}")
+    return Webhook(key)
 
 
 def _check(field: str, value: float, low: float, high: float) -> None:

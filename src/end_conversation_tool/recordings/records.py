@@ -1,118 +1,96 @@
-"""What a replay shows: plain values."""
+"""What a replay shows: frozen, and plain JSON when dumped, so that a broken run can be taken up again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pydantic import Field
 
 from end_conversation_tool._core.records import (
     Category,
-    EvidenceKind,
-    JudgeOpinion,
-    JudgeReport,
+    EvidenceRecord,
     Outcome,
-    RiskFlag,
+    ReadingReport,
+    Record,
+    RiskGrade,
+    RiskKind,
     UnmetCode,
 )
 
-__all__ = ["CallRuling", "FirstPermit", "Judged", "ReplayResult", "TurnMarks"]
+__all__ = ["Reached", "RecordedCall", "ReplayResult", "SeenRisk"]
 
 
-@dataclass(frozen=True, slots=True)
-class TurnMarks:
-    """What one user turn shows.
+class Reached(Record):
+    """The first user turn, from 1, at which something would have been done on one ground."""
 
-    Attributes:
-        turn: Number of the user turn, from 1.
-        kinds: Kinds of evidence.
-        doubt: Whether the risk check had no definite answer.
-    """
-
-    turn: int
-    kinds: tuple[EvidenceKind, ...]
-    doubt: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class FirstPermit:
-    """The first turn at which an end would be permitted on one ground."""
-
-    turn: int
+    turn: int = Field(ge=1)
     category: Category
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What a judge said of an end at one turn.
+class SeenRisk(Record):
+    """A flag that the watch would have raised.
 
     Attributes:
         turn: Number of the user turn.
-        category: The ground that it was asked about.
-        unmet: Every other condition that does not hold; empty when everything else permits the end.
-        report: What it said.
+        kind: What the person may be at risk of.
+        source: The watcher, as ``name/version``.
     """
 
     turn: int
-    category: Category
-    unmet: tuple[UnmetCode, ...]
-    report: JudgeReport
-
-    @property
-    def taken_back(self) -> bool:
-        """Whether everything else permits the end and the judge prevents it."""
-        return not self.unmet and self.report.opinion is not JudgeOpinion.AGREES
-
-    @property
-    def alike(self) -> bool | None:
-        """Whether the judge and everything else come to the same; ``None`` when the judge failed."""
-        if self.report.opinion is JudgeOpinion.FAILED:
-            return None
-        return (not self.unmet) is (self.report.opinion is JudgeOpinion.AGREES)
+    kind: RiskKind
+    source: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallRuling:
-    """How the gate ruled on a call that the recording contains.
+class RecordedCall(Record):
+    """What would have become of a call that the recording itself holds.
 
     Attributes:
-        turn: Number of the user turn.
+        turn: Number of the user turn; 0 before the first.
         category: The ground; ``None`` when the arguments are malformed.
-        outcome: What became of it.
+        outcome: What would have become of it.
         unmet: Every condition that does not hold.
-        judge: What the judge said, where it was asked.
     """
 
     turn: int
     category: Category | None
     outcome: Outcome
-    unmet: tuple[UnmetCode, ...]
-    judge: JudgeReport | None = None
+    unmet: tuple[UnmetCode, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayResult:
-    """What a replay shows.
+class ReplayResult(Record):
+    """What a replay shows of one conversation.
 
     Attributes:
-        turns: User turns that were replayed.
-        evidence: The turns that show something.
-        risk_flags: The flags raised, oldest first.
-        permits: The first turn on each ground at which everything but the judge permits an end, earliest first.
-        calls: The recording's own calls.
-        ended: Whether one of those was honoured (in shadow mode: would have been).
-        not_replayed: Messages after the honoured call.
-        judged: What the judge said; ``None`` when it was not asked.
+        turns: User turns.
+        notices: Where the user would have been given notice, had the model asked in every turn; earliest first.
+        ends: Where the chat would have ended, likewise.
+        vetoed: The first turn in which risk alone stands in the way of a notice or an end; ``None`` for none.
+        flags: The flags that the watch would have raised, oldest first.
+        findings: What the readers found and what passed the check, by turn. They quote the conversation.
+        calls: The recording's own calls, up to the one that would have been honoured.
+        unread: Why there is no reading to go by; ``None`` where there is one, or where nobody needed to read.
+        reading: What became of the reading; ``None`` where nobody read.
     """
 
     turns: int
-    evidence: tuple[TurnMarks, ...]
-    risk_flags: tuple[RiskFlag, ...]
-    permits: tuple[FirstPermit, ...]
-    calls: tuple[CallRuling, ...]
-    ended: bool = False
-    not_replayed: int = 0
-    judged: Judged | None = None
+    notices: tuple[Reached, ...] = ()
+    ends: tuple[Reached, ...] = ()
+    vetoed: int | None = None
+    flags: tuple[SeenRisk, ...] = ()
+    findings: tuple[EvidenceRecord, ...] = ()
+    calls: tuple[RecordedCall, ...] = ()
+    unread: UnmetCode | None = None
+    reading: ReadingReport | None = None
 
     @property
-    def first_permit(self) -> FirstPermit | None:
-        """The earliest turn at which everything but the judge permits an end; ``None`` when nothing ever does."""
-        return self.permits[0] if self.permits else None
+    def notice(self) -> Reached | None:
+        """The first notice; ``None`` when there would be none."""
+        return self.notices[0] if self.notices else None
+
+    @property
+    def end(self) -> Reached | None:
+        """The first end; ``None`` when there would be none."""
+        return self.ends[0] if self.ends else None
+
+    @property
+    def at_risk(self) -> bool:
+        """Whether the watch, or whoever read, saw a sign of risk anywhere."""
+        return bool(self.flags) or (self.reading is not None and self.reading.risk is not RiskGrade.NONE)

@@ -1,230 +1,346 @@
-"""Replays: the gate, run over a recorded conversation, to see what a policy would make of it.
+"""Replay: what a policy would have made of a recorded conversation. Pure but for the reader; nothing is written.
 
-A replay is an analysis, not enforcement, and it differs from a live thread in three points:
+It differs from a live thread in these points:
 
-1. Assistant messages of the recording are taken as made by the model. In a live thread nothing that is handed in counts
-   as evidence (R12); here everything is handed in.
-2. At each assistant message a probe asks: had the model called ``end_conversation`` in this message, and confirmed
-   it, would the end have been permitted? A probe changes nothing: neither the ledger nor the registry.
-3. A policy that names models is read as if one of them spoke.
-4. A judge, where there is one, is asked once about each conversation in which everything else permits an end, at the
-   first such turn; or about every conversation at its last user turn. Without one, a policy that requires a judge
-   permits nothing.
+1. Assistant messages of the recording count as made by the model. In a live thread nothing that is handed in is
+   evidence (R12); here everything is handed in.
+2. The whole conversation is read once, not anew at each request. Each turn is then decided on with what was said up to
+   its user message: what the assistant answers to it comes too late, as in a live thread.
+3. The model is taken to ask for the end in every turn, on every ground that the policy allows: so the result is the
+   earliest notice and the earliest end that could have been.
+4. A notice that would be given is taken as given, though the recorded user never saw it.
+5. A policy that names models is read as if one of them spoke.
 
-Calls of ``end_conversation`` in the recording itself are ruled on as in a live thread, by the judge too. Once one is
-honoured, the replay of that conversation is over: a live thread would have refused whatever follows.
+What the recording itself holds of calls of ``end_conversation`` is decided on too, each in its place: the first that
+lacks only the notice stands for the notice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from end_conversation_tool._core.ledger import Ledger, TurnEvidence
+from end_conversation_tool._core.evidence import Evidence, check_reading, is_unsound
+from end_conversation_tool._core.flow import Flow, arun_flow, run_flow
 from end_conversation_tool._core.messages import ObservedMessage
-from end_conversation_tool._core.policy import EndConversationPolicy, decide
+from end_conversation_tool._core.policy import EndConversationPolicy, Facts, decide
+from end_conversation_tool._core.reading import Line, Reading, ReadingCase
 from end_conversation_tool._core.records import (
     Category,
     Decision,
     EndRequest,
-    JudgeOpinion,
+    EvidenceKind,
+    Mode,
+    Notice,
     Outcome,
-    RiskAssessment,
+    RiskGrade,
+    RiskKind,
+    UnmetCode,
 )
 from end_conversation_tool._core.request import TOOL_NAME
-from end_conversation_tool._core.run import Call, Reply, Ruling, RunContext, Visit
-from end_conversation_tool._doors.langgraph.messages import reply_of, said_messages, user_messages
-from end_conversation_tool._gate.evidence import assess_risk, note_reply
-from end_conversation_tool._gate.gate import Gate
-from end_conversation_tool.readers.base import Judge, JudgeCase, failed, hides_something
-from end_conversation_tool.readers.metered import AskedOnce
-from end_conversation_tool.readers.prompt import lines_of
-from end_conversation_tool.recordings.records import CallRuling, FirstPermit, Judged, ReplayResult, TurnMarks
-from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.watch import default_detectors
-from end_conversation_tool.watch.base import DetectorSuite, Signal, SignalKind
+from end_conversation_tool._core.run import Reply
+from end_conversation_tool._doors.langgraph.messages import reply_of, said_messages
+from end_conversation_tool._gate.ruling import outcome_of, report_of, request_of
+from end_conversation_tool.readers.base import Reader, read_by
+from end_conversation_tool.recordings.records import Reached, RecordedCall, ReplayResult, SeenRisk
+from end_conversation_tool.watch import RiskWatch, default_watch
 
-__all__ = ["CallRuling", "FirstPermit", "Judged", "ReplayResult", "TurnMarks", "replay_conversation"]
+__all__ = [
+    "Reached",
+    "RecordedCall",
+    "ReplayResult",
+    "SeenRisk",
+    "areplay_conversation",
+    "lines_to_read",
+    "replay_conversation",
+]
 
-_THREAD = "replay"
-_PROBE = Reply(ObservedMessage("assistant", "", ""), (Call("probe", TOOL_NAME, {}),))
+_BY_ASSISTANT = {EvidenceKind.REFUSAL, EvidenceKind.REDIRECTION, EvidenceKind.WARNING}
+_RISK = {UnmetCode.RISK_FLAGGED, UnmetCode.RISK_UNCERTAIN}
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # a replay has no clock, and nothing looks at when a notice was given
 
 
 def replay_conversation(
-    messages: Sequence[BaseMessage],
-    policy: EndConversationPolicy,
-    detectors: DetectorSuite | None = None,
-    *,
-    judge: Judge | None = None,
-    judge_all: bool = False,
+    messages: Sequence[BaseMessage], policy: EndConversationPolicy, reader: Reader, watch: RiskWatch | None = None
 ) -> ReplayResult:
-    """Run the gate over a recorded conversation.
+    """Show what a policy would have made of a recorded conversation.
 
     Args:
-        messages: The conversation, as ``transcripts.read_recordings`` gives it.
-        policy: When an end is permitted.
-        detectors: What is seen in messages; ``None`` for the offline detectors of this package.
-        judge: A second model that is asked about an end; ``None`` for none. The same question is put only once.
-        judge_all: Ask the judge about the last user turn, whatever everything else says; where that permits no end, on
-            the ground that comes closest to one.
+        messages: The conversation, as ``read_recordings`` gives it.
+        policy: When an end is permitted. With ``require_notice=False`` a warning that the assistant gave counts.
+        reader: Who reads the conversation: once, and only where the policy could permit anything at all.
+        watch: Who looks at each user turn for risk; ``None`` for the watch that ships.
     """
-    asked = None if judge is None else AskedOnce(judge)
-    return _Replay(policy, _Remembering(detectors or default_detectors()), asked, judge_all=judge_all).run(messages)
+    return run_flow(_replayed(messages, policy, reader, watch or default_watch()))
 
 
-class _Remembering(DetectorSuite):
-    """Asks about each message once: detectors are pure, and every probe looks at the whole conversation again."""
-
-    def __init__(self, suite: DetectorSuite) -> None:
-        super().__init__(suite.detectors, reads_media=suite.reads_media)
-        self._suite = suite
-        self._seen: dict[tuple[str, str, str], dict[SignalKind, Signal]] = {}
-
-    def observe(self, message: ObservedMessage) -> dict[SignalKind, Signal]:
-        key = (message.role, message.message_id, message.text)
-        if key not in self._seen:
-            self._seen[key] = self._suite.observe(message)
-        return self._seen[key]
+async def areplay_conversation(
+    messages: Sequence[BaseMessage], policy: EndConversationPolicy, reader: Reader, watch: RiskWatch | None = None
+) -> ReplayResult:
+    """Async twin of ``replay_conversation``."""
+    return await arun_flow(_replayed(messages, policy, reader, watch or default_watch()))
 
 
+def lines_to_read(
+    messages: Sequence[BaseMessage], policy: EndConversationPolicy, watch: RiskWatch | None = None
+) -> tuple[Line, ...]:
+    """Return what a replay would have read; nothing where nobody needs to read."""
+    told = _told(messages, watch or default_watch())
+    return told.lines if _is_worth_reading(told, policy) else ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One user turn.
+
+    Attributes:
+        number: From 1.
+        newest: Id of its last user message.
+        media: Whether anything up to here is no text, and unseen.
+        calls: The replies in it that call ``end_conversation``.
+        refused: Whether the provider reported a refusal in it.
+    """
+
+    number: int
+    newest: str
+    media: bool
+    calls: tuple[Reply, ...] = ()
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a recording tells without anybody reading it.
+
+    Attributes:
+        lines: The transcript.
+        turn_of: The user turn in which each line stands, by label; 0 before the first.
+        turns: The user turns.
+        flags: What the watch saw.
+        whole: Whether nothing in it sums up what is gone.
+    """
+
+    lines: tuple[Line, ...]
+    turn_of: dict[str, int]
+    turns: tuple[_Turn, ...]
+    flags: tuple[SeenRisk, ...]
+    whole: bool
+
+
+def _told(messages: Sequence[BaseMessage], watch: RiskWatch) -> _Told:
+    lines: list[Line] = []
+    turn_of: dict[str, int] = {}
+    turns: list[_Turn] = []
+    heard: list[list[ObservedMessage]] = []
+    answered = True
+    said = tuple(said_messages(_without_answers(messages)))
+    for message in said:
+        if message.role == "user" and not message.summary:
+            if answered:
+                turns.append(_Turn(len(turns) + 1, "", media=bool(turns) and turns[-1].media))
+                heard.append([])
+            heard[-1].append(message)
+            unseen = message.media and not watch.reads_media
+            turns[-1] = replace(turns[-1], newest=message.message_id, media=turns[-1].media or unseen)
+            answered = False
+        elif message.role == "assistant":
+            answered = True
+            if turns and isinstance(message.raw, AIMessage):
+                turns[-1] = _with_reply(turns[-1], reply_of(message.raw))
+        if message.text.strip():
+            label = f"m{len(lines) + 1}"
+            counts = message.role != "tool" and not message.summary
+            turn_of[label] = len(turns)
+            lines.append(Line(label, message.role, message.text, message.message_id, len(turns) if counts else 0))
+    flags = tuple(_seen(heard, watch))
+    return _Told(tuple(lines), turn_of, tuple(turns), flags, not any(message.summary for message in said))
+
+
+def _without_answers(messages: Sequence[BaseMessage]) -> Iterable[BaseMessage]:
+    """Leave out what this package answered to recorded calls of the tool; give an id to what has none."""
+    ours = {call.id for one in messages if isinstance(one, AIMessage) for call in reply_of(one).end_calls}
+    for number, message in enumerate(messages, 1):
+        if isinstance(message, ToolMessage) and (message.name == TOOL_NAME or message.tool_call_id in ours):
+            continue
+        yield message if message.id else message.model_copy(update={"id": f"message-{number}"})
+
+
+def _with_reply(turn: _Turn, reply: Reply) -> _Turn:
+    calls = (*turn.calls, reply) if reply.end_calls else turn.calls
+    return replace(turn, calls=calls, refused=turn.refused or reply.refused)
+
+
+def _seen(heard: Sequence[Sequence[ObservedMessage]], watch: RiskWatch) -> Iterable[SeenRisk]:
+    for number, said in enumerate(heard, 1):
+        seen = watch.look([message.text for message in said], media=any(message.media for message in said))
+        if seen.grade is RiskGrade.CLEAR:
+            for kind in seen.kinds or (RiskKind.OTHER,):
+                yield SeenRisk(turn=number, kind=kind, source=seen.source)
+
+
+def _replayed(
+    messages: Sequence[BaseMessage], policy: EndConversationPolicy, reader: Reader, watch: RiskWatch
+) -> Flow[ReplayResult]:
+    told = _told(messages, watch)
+    plain = ReplayResult(turns=len(told.turns), flags=told.flags)
+    if not _is_worth_reading(told, policy):
+        return _decided(plain, _Replay(policy, told))
+    case = ReadingCase(told.lines)
+    reading = yield from read_by(reader, case)
+    parts = reading.parts or (reading,)
+    evidence = tuple(check_reading(part, case) for part in parts)
+    unread = reading.failure
+    if unread is None and any(is_unsound(one) for one in evidence):
+        unread = UnmetCode.READING_UNSOUND
+    if unread is None and len(evidence) < policy.min_readers:
+        unread = UnmetCode.TOO_FEW_READERS
+    found = () if unread else tuple(sorted((r for one in evidence for r in one.records), key=lambda r: r.turn))
+    result = plain.model_copy(update={"unread": unread, "findings": found, "reading": report_of(reading, evidence)})
+    since = tuple(_risk_since(part, told) for part in parts)
+    return _decided(result, _Replay(policy, told, None if unread else evidence, since, unread))
+
+
+def _is_worth_reading(told: _Told, policy: EndConversationPolicy) -> bool:
+    """Whether a reader could show anything that permits an end; risk apart, so that a veto can be told as one."""
+    turns = [replace(turn, media=False) for turn in told.turns]
+    replay = _Replay(policy, replace(told, flags=()))
+    return any(replay.decide(turn, category).permitted for turn in turns for category in policy.categories)
+
+
+def _risk_since(reading: Reading, told: _Told) -> int:
+    """Return the turn from which on a reader's doubt counts: where it quotes a sign, and else from the start."""
+    signs = [told.turn_of.get(one.label, 0) for one in reading.findings if one.kind is EvidenceKind.RISK]
+    return min(signs, default=0)
+
+
+@dataclass(frozen=True, slots=True)
 class _Replay:
-    """One replay: walks through the messages and collects what happens."""
+    """What decisions of one replay rest on.
 
-    def __init__(
-        self, policy: EndConversationPolicy, detectors: DetectorSuite, judge: Judge | None, *, judge_all: bool
-    ) -> None:
-        self._policy, self._detectors, self._judge, self._judge_all = policy, detectors, judge, judge_all
-        self._model = min(policy.models) if policy.models else None
-        self._gate = Gate(policy=policy, registry=InMemorySealRegistry(), detectors=detectors, judge=judge, sinks=())
-        self._visit = self._admit(None)
-        self._evidence: dict[int, TurnEvidence] = {}
-        self._permits: dict[Category, int] = {}
-        self._calls: list[CallRuling] = []
-        self._said: list[ObservedMessage] = []
-        self._judged: Judged | None = None
-        self._last_asking: tuple[Ledger, int] | None = None
+    Attributes:
+        policy: The policy.
+        told: The recording.
+        evidence: What each reader has found; ``None`` where nobody read.
+        risk_since: The turn from which on each reader's doubt counts.
+        unread: Why there is no reading.
+    """
 
-    def run(self, messages: Sequence[BaseMessage]) -> ReplayResult:
-        waiting: list[HumanMessage] = []
-        for position, message in enumerate(messages):
-            if isinstance(message, HumanMessage):
-                waiting.append(message)
-            elif isinstance(message, AIMessage):
-                self._hear(waiting)
-                waiting = []
-                if self._reply(message):
-                    return self._result(ended=True, not_replayed=len(messages) - position - 1)
-            self._said += said_messages([message])
-        if waiting:  # the last word is the user's
-            self._hear(waiting)
-            self._probe(_PROBE)
-        return self._result()
+    policy: EndConversationPolicy
+    told: _Told
+    evidence: tuple[Evidence, ...] | None = None
+    risk_since: tuple[int, ...] = ()
+    unread: UnmetCode | None = None
 
-    def _admit(self, state: Mapping[str, Any] | None) -> Visit:
-        return self._gate.admit(RunContext(_THREAD, model=self._model), state)
+    def decide(
+        self,
+        turn: _Turn,
+        category: Category | None,
+        notices: Iterable[Notice] = (),
+        *,
+        denials: int = 0,
+        refused: bool = False,
+    ) -> Decision:
+        """Decide on a request in the reply to a user turn."""
+        told, policy = self.told, self.policy
+        facts = Facts(
+            turn=turn.number,
+            newest_message=turn.newest,
+            flagged=tuple({flag.kind for flag in told.flags if flag.turn <= turn.number}),
+            denials=denials,
+            notices=tuple(notices),
+            refused_turns=[one.number for one in told.turns if one.refused and one.number < turn.number],
+            shadow=policy.mode is Mode.SHADOW,
+        )
+        codes = {UnmetCode.RISK_UNCERTAIN: turn.media, UnmetCode.REFUSED_REPLY: refused}
+        ruled_out = {code for code, fails in codes.items() if fails}
+        if self.unread is not None or not told.whole:
+            ruled_out.add(self.unread or UnmetCode.TRANSCRIPT_INCOMPLETE)
+        request = None if category is None else EndRequest(category=category, reason="replay")
+        model = min(policy.models) if policy.models else None
+        return decide(policy, facts, request, self._evidence_at(turn.number), ruled_out=ruled_out, model=model)
 
-    def _hear(self, messages: Sequence[HumanMessage]) -> None:
-        """Hear a user turn as a new run does: with the thread's status as it is by then."""
-        new = list(user_messages(messages))
-        if new:
-            self._visit = self._gate.hear(self._visit, new)
-            self._visit = replace(self._visit, status=self._gate.registry.status(_THREAD))
-
-    def _reply(self, message: AIMessage) -> bool:
-        """Probe, then note the reply and rule on its own call, if there is one; says whether that is honoured."""
-        reply = reply_of(message)
-        self._probe(reply)
-        self._visit, ruling = self._gate.rule(self._visit, reply, self._history)
-        self._keep_evidence()
-        return ruling is not None and self._ruled(ruling)
-
-    def _history(self) -> Iterable[ObservedMessage]:
-        return tuple(self._said)
-
-    def _ruled(self, ruling: Ruling) -> bool:
-        record = ruling.record
-        unmet = record.decision.unmet
-        self._calls.append(CallRuling(record.turn, record.category, record.outcome, unmet, record.judge))
-        return record.outcome in (Outcome.SEALED, Outcome.WOULD_HAVE_SEALED)
-
-    def _probe(self, reply: Reply) -> None:
-        """Ask on which further grounds an end would be permitted, had this message asked for it and confirmed it."""
-        open_questions = [category for category in self._policy.categories if category not in self._permits]
-        if self._visit.ledger.turn == 0 or not (open_questions or self._judge_all):
-            return
-        asking = replace(reply, end_calls=_PROBE.end_calls, refused=False)
-        ledger = note_reply(self._detectors, self._visit.ledger, asking)
-        self._last_asking = ledger, len(self._said)
-        for category in sorted(open_questions, key=str):
-            if self._decided(ledger, category, RiskAssessment()).permitted:
-                self._probed(ledger, category, self._decided(ledger, category, self._risk()))
-
-    def _probed(self, ledger: Ledger, category: Category, decision: Decision) -> None:
-        """Note a first permit, and ask the judge about the very first."""
-        if not decision.permitted:
-            return
-        self._permits[category] = ledger.turn
-        if self._judged is None and not self._judge_all:
-            self._judged = self._judged_at(ledger, category, decision, self._said)
-
-    def _decided(self, ledger: Ledger, category: Category, risk: RiskAssessment) -> Decision:
-        """Decide on a confirmed request, as far as a judge that agrees would let it be permitted."""
-        confirmed = replace(ledger, pending=(category, self._policy.confirmation_calls), denials=0)
-        opinion = None if self._judge is None else JudgeOpinion.AGREES
-        return decide(self._policy, confirmed, _request(category), risk=risk, model=self._model, judge=opinion)
-
-    def _judged_last(self) -> Judged | None:
-        """Ask the judge about the last user turn, on the ground that comes closest to an end."""
-        if self._last_asking is None:
+    def _evidence_at(self, turn: int) -> tuple[Evidence, ...] | None:
+        if self.evidence is None:
             return None
-        ledger, count = self._last_asking
-        risk = self._risk()
-        decisions = {category: self._decided(ledger, category, risk) for category in Category}
-        chosen = {category: found for category, found in decisions.items() if category in self._policy.categories}
-        category, decision = min((chosen or decisions).items(), key=lambda item: len(item[1].unmet))
-        return self._judged_at(ledger, category, decision, self._said[:count])
-
-    def _judged_at(
-        self, ledger: Ledger, category: Category, decision: Decision, said: Sequence[ObservedMessage]
-    ) -> Judged | None:
-        if self._judge is None:
-            return None
-        if hides_something(said, ledger.turn, media_is_read=self._detectors.reads_media):
-            report = failed("transcript_incomplete", type(self._judge).__name__)
-        else:
-            report = self._judge.opine(JudgeCase(_request(category), lines_of(said), decision.evidence))
-        return Judged(ledger.turn, category, decision.unmet, report)
-
-    def _risk(self) -> RiskAssessment:
-        """Look at the whole conversation: asked last, since it costs the most."""
-        visit = self._visit
-        risk, _ = assess_risk(self._detectors, visit.ledger, visit.status, self._said, self._policy.window_turns)
-        return risk
-
-    def _keep_evidence(self) -> None:
-        """Keep what the newest turn shows; the ledger itself forgets old turns."""
-        here = self._visit.ledger.current
-        if here.marks or here.doubt:
-            self._evidence[here.turn] = here
-
-    def _result(self, *, ended: bool = False, not_replayed: int = 0) -> ReplayResult:
-        self._keep_evidence()
-        judged = self._judged_last() if self._judge_all else self._judged
-        permits = sorted(self._permits.items(), key=lambda item: (item[1], str(item[0])))
-        return ReplayResult(
-            turns=self._visit.ledger.turn,
-            evidence=tuple(TurnMarks(n, tuple(e.marks), e.doubt) for n, e in sorted(self._evidence.items())),
-            risk_flags=self._gate.registry.status(_THREAD).risk_flags,
-            permits=tuple(FirstPermit(turn, category) for category, turn in permits),
-            calls=tuple(self._calls),
-            ended=ended,
-            not_replayed=not_replayed,
-            judged=judged,
+        return tuple(
+            replace(
+                one,
+                records=tuple(r for r in one.records if r.turn + (r.kind in _BY_ASSISTANT) <= turn),
+                risk=one.risk if since <= turn else RiskGrade.NONE,
+            )
+            for one, since in zip(self.evidence, self.risk_since, strict=True)
         )
 
 
-def _request(category: Category) -> EndRequest:
-    return EndRequest(category=category, reason="replay")
+def _decided(result: ReplayResult, replay: _Replay) -> ReplayResult:
+    """Add what is decided to a result."""
+    unread = result.unread
+    if not replay.told.whole and unread is None:
+        unread = UnmetCode.TRANSCRIPT_INCOMPLETE
+    read = replay.evidence is not None
+    walked = [_walked(replay, category) for category in sorted(replay.policy.categories)] if read else []
+    vetoed = [turn for _, _, turn in walked if turn is not None]
+    return result.model_copy(
+        update={
+            "notices": _earliest(notice for notice, _, _ in walked),
+            "ends": _earliest(end for _, end, _ in walked),
+            "vetoed": min(vetoed, default=None),
+            "calls": tuple(_calls(replay)),
+            "unread": unread,
+        }
+    )
+
+
+def _walked(replay: _Replay, category: Category) -> tuple[Reached | None, Reached | None, int | None]:
+    """Ask for the end on one ground in every turn: where comes the notice, where the end, and where only a veto?"""
+    notice: Notice | None = None
+    first: Reached | None = None
+    vetoed: int | None = None
+    for turn in replay.told.turns:
+        decision = replay.decide(turn, category, () if notice is None else (notice,))
+        here = Reached(turn=turn.number, category=category)
+        if decision.permitted:
+            return first, here, vetoed
+        if _lacks_only_notice(decision):
+            notice, first = _notice(here), first or here
+        elif vetoed is None and _lacks_only_safety(decision):
+            vetoed = turn.number
+    return first, None, vetoed
+
+
+def _calls(replay: _Replay) -> Iterable[RecordedCall]:
+    """Decide on the recording's own calls; what comes after an honoured one would never have been."""
+    notices: dict[Category, Notice] = {}
+    for turn in replay.told.turns:
+        denials = 0
+        for reply in turn.calls:
+            request = request_of(reply)
+            category = request.category if request else None
+            decision = replay.decide(turn, category, notices.values(), denials=denials, refused=reply.refused)
+            outcome = outcome_of(decision, replay.policy.mode)
+            yield RecordedCall(turn=turn.number, category=category, outcome=outcome, unmet=decision.unmet)
+            if decision.permitted:
+                return
+            if category is not None and _lacks_only_notice(decision):
+                notices[category] = _notice(Reached(turn=turn.number, category=category))
+            denials += outcome is Outcome.DENIED
+
+
+def _lacks_only_notice(decision: Decision) -> bool:
+    return decision.unmet == (UnmetCode.NOTICE_REQUIRED,)
+
+
+def _lacks_only_safety(decision: Decision) -> bool:
+    unmet = set(decision.unmet)
+    return bool(unmet & _RISK) and unmet <= {*_RISK, UnmetCode.NOTICE_REQUIRED}
+
+
+def _notice(reached: Reached) -> Notice:
+    return Notice(id="replay", category=reached.category, turn=reached.turn, sequence=0, given_at=_NEVER)
+
+
+def _earliest(reached: Iterable[Reached | None]) -> tuple[Reached, ...]:
+    return tuple(sorted((one for one in reached if one is not None), key=lambda one: (one.turn, one.category)))

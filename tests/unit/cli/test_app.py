@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from typer.testing import CliRunner
 
+from end_conversation_tool import __version__
 from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
 from end_conversation_tool.cli import app
 from end_conversation_tool.cli.options import chosen_policy
@@ -22,7 +23,7 @@ from end_conversation_tool.errors import PolicyConfigurationError
 from end_conversation_tool.testing.personas import reactive_model
 from end_conversation_tool.watch import default_detectors
 
-VERBS = ("demo", "chat", "replay", "inspect")
+VERBS = ("demo", "chat", "replay", "threads", "inspect", "end", "report")
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -32,6 +33,14 @@ def test_help_has_an_example_and_the_exit_codes(verb: str) -> None:
     assert f"end-conversation {verb}" in result.stdout
     assert "Exit codes: 0 done; 1 done" in result.stdout
     assert "3 the registry" in result.stdout
+
+
+def test_the_version_and_the_module(tmp_path: Path) -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"{__version__}\n"
+    command = [sys.executable, "-m", "end_conversation_tool", "--version"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{__version__}\n")
 
 
 def test_without_a_verb_the_help_is_shown() -> None:
@@ -52,7 +61,6 @@ def test_wrong_usage(arguments: list[str]) -> None:
         ("--min-refusals", "-1"),
         ("--min-refusals", "65"),
         ("--min-refusals", "x"),
-        ("--confirmation-calls", "0"),
         ("--window-turns", "0"),
         ("--mode", "nope"),
     ],
@@ -91,7 +99,7 @@ def test_the_core_alone_replays_and_inspects_and_names_the_extras_of_the_rest(tm
         assert "Traceback" not in done.stderr
         return done.returncode, done.stderr
 
-    assert run("replay", str(chats)) == (0, "")
+    assert run("replay", str(chats), "--reader", "support.word_reader:WordReader") == (0, "")
     assert run("inspect", "t", "--registry", f"sqlite:///{tmp_path}/nope.db")[0] == 3
     for verb in ("demo", "chat"):
         returned, said_why = run(verb)

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import RiskKind
 from end_conversation_tool.cli import app
-from end_conversation_tool.cli.demo import play, sqlite_storage
 from end_conversation_tool.registry import SqlSealRegistry
-from end_conversation_tool.testing.scenarios import SCENARIOS
+from support.records import denial, notice, permit
 
 
 def inspect(*arguments: str) -> Result:
@@ -22,42 +20,63 @@ def inspect(*arguments: str) -> Result:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    path = tmp_path / "threads.db"
-    with sqlite_storage(path) as (registry, saver):
-        for name in ("persistent-abuse", "person-at-risk"):
-            play(SCENARIOS[name], EndConversationPolicy(), registry, saver)
-    return f"sqlite:///{path}"
+    """A registry with a thread that has gone through everything, and one at risk."""
+    made = f"sqlite:///{tmp_path}/threads.db"
+    quoted = permit("story").decision.evidence[0].model_copy(update={"quote": "you idiot\x1b[2J"})
+    with SqlSealRegistry(made) as registry:
+        registry.record_decision(denial("story", reason="too early"))
+        registry.give_notice(notice("story"))
+        decision = permit().decision.model_copy(update={"evidence": (quoted,)})
+        registry.seal(permit("story", decision=decision))
+        registry.give_feedback("story", rating=2, comment="unfair")
+        registry.open_appeal("story", text="I was quoting a film.")
+        registry.resolve_appeal("story", upheld=True, operator="Kim", reason="it was a film", reopen=True)
+        registry.flag_risk("story", kind=RiskKind.CRISIS, source="desk", reason="a call")
+        registry.clear_risk("story", operator="Dr \x1b[31mNo", reason="spoke to them")
+        registry.flag_risk("risky", kind=RiskKind.SELF_HARM, source="text/1", message_id="m7")
+    return made
 
 
-def test_a_sealed_thread(url: str) -> None:
-    result = inspect("persistent-abuse", "--registry", url)
+def test_the_whole_story_in_its_order(url: str) -> None:
+    result = inspect("story", "--registry", url)
     assert result.exit_code == 0, result.output
-    for text in ('thread "persistent-abuse": sealed', "in turn 5: abuse", "Decisions: 2", "sealed; unmet: none"):
-        assert text in result.stdout
-    assert "awaiting_confirmation; unmet: confirmation_call_required" in result.stdout
+    lines = [line[21:] for line in result.stdout.splitlines()[3:]]
+    told = [line for line in lines if not line.startswith(" ")]
+    assert told == [
+        "turn 5: abuse: denied",
+        "turn 5: abuse: noticed",
+        "notice given: abuse, by policy",
+        "turn 5: abuse: sealed",
+        "sealed: abuse, by policy",
+        'feedback: 2, the user wrote: "unfair"',
+        'appeal opened, the user wrote: "I was quoting a film."',
+        'appeal upheld, by Kim, reason: "it was a film"',
+        'reopened, by Kim, reason: "it was a film"',
+        'risk raised: crisis, by desk, reason: "a call"',
+        r'risk cleared: crisis, by Dr \x1b[31mNo, reason: "spoke to them"',
+    ]
+    assert r'  turn 2, abuse, message m2, words/1: "you idiot\\x1b[2J"' in lines
+    assert '  reason given: "too early"' in lines
+    assert "  unmet: no_warning" in lines
+    assert "  policy policy-1, mode enforce, model model-1" in lines
+    assert result.stdout.splitlines()[:2] == [
+        'thread "story": open',
+        "branch 0, sequence 2, risk flags that stand: none",
+    ]
 
 
 def test_an_open_thread_with_a_flag(url: str) -> None:
-    result = inspect("person-at-risk", "--registry", url)
+    result = inspect("risky", "--registry", url)
     assert result.exit_code == 0, result.output
-    assert 'thread "person-at-risk": open' in result.stdout
-    assert "Risk flags: 1" in result.stdout
-    assert "self_harm" in result.stdout
-
-
-def test_a_cleared_flag_names_who_cleared_it(url: str) -> None:
-    with SqlSealRegistry(url) as registry:
-        registry.clear_risk("person-at-risk", operator="Dr \x1b[31mNo", reason="spoke to them")
-    result = inspect("person-at-risk", "--registry", url)
-    assert r"cleared by Dr \x1b[31mNo" in result.stdout
+    assert "risk flags that stand: self_harm" in result.stdout
+    assert "risk raised: self_harm, by text/1" in result.stdout
 
 
 def test_the_json_holds_everything(url: str) -> None:
-    document = json.loads(inspect("persistent-abuse", "--registry", url, "--json").stdout)
-    assert document["sealed"] is True
-    assert document["at_risk"] is False
-    assert document["branches"][0]["seal"]["record"]["category"] == "abuse"
-    assert [decision["outcome"] for decision in document["decisions"]] == ["awaiting_confirmation", "sealed"]
+    document = json.loads(inspect("story", "--registry", url, "--json").stdout)
+    assert (document["sealed"], document["at_risk"]) == (False, False)
+    assert [decision["outcome"] for decision in document["decisions"]] == ["denied", "noticed", "sealed"]
+    assert [event["kind"] for event in document["history"]][-2:] == ["risk_raised", "risk_cleared"]
 
 
 def test_a_thread_that_only_has_a_flag_is_known(url: str) -> None:
@@ -120,4 +139,4 @@ def test_a_server_that_does_not_answer_and_a_password_that_is_not_shown() -> Non
 def test_no_registry_named(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     assert inspect("t").exit_code == 2
     monkeypatch.setenv("END_CONVERSATION_REGISTRY", url)
-    assert inspect("persistent-abuse").exit_code == 0
+    assert inspect("story").exit_code == 0

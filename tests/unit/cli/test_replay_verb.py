@@ -1,4 +1,4 @@
-"""``end-conversation replay``: what it prints, and how it fails."""
+"""``end-conversation replay``: what it prints, what it keeps, and how it fails."""
 
 from __future__ import annotations
 
@@ -9,26 +9,40 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from end_conversation_tool.cli import app
-from end_conversation_tool.testing.scenarios import SCENARIOS
+from end_conversation_tool.testing.messages_api import ErrorReply, MessagesApiServer
+from support.word_reader import WordReader
 
+WORDS = ("--reader", "support.word_reader:WordReader")
 SAY = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
 
 
-def recorded(name: str) -> list[dict[str, Any]]:
-    """A scenario as a recording: the model's first words in each turn, without its calls."""
-    turns = SCENARIOS[name].turns
-    pairs = (({"role": "user", "content": t.user}, {"role": "assistant", "content": t.reply}) for t in turns)
-    return [message for pair in pairs for message in pair]
+def said(*texts: str) -> list[dict[str, Any]]:
+    """User and assistant in turn."""
+    return [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
 
 
-def replay(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["replay", *map(str, arguments)])
+LADDER = ("ABUSE", "REFUSES OFFERS") * 3
+ABUSE = said(*LADDER, "ABUSE", "no", "ABUSE", "no")
+CRY = "I want to kill myself."
+
+
+def replay(*arguments: object, given: bytes | None = None) -> Result:
+    chosen = () if "--reader" in arguments else WORDS
+    return CliRunner().invoke(app, ["replay", *map(str, arguments), *chosen], input=given)
+
+
+def document_of(*arguments: object, code: int = 0) -> dict[str, Any]:
+    result = replay(*arguments, "--json")
+    assert result.exit_code == code, result.output
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
 
 
 def written(tmp_path: Path, *lines: object, name: str = "chats.jsonl") -> Path:
@@ -41,64 +55,228 @@ def written(tmp_path: Path, *lines: object, name: str = "chats.jsonl") -> Path:
 def chats(tmp_path: Path) -> Path:
     return written(
         tmp_path,
-        {"id": "abuse", "messages": recorded("persistent-abuse")},
-        {"id": "risk", "messages": recorded("person-at-risk")},
-        {"id": "leaves", "messages": recorded("user-leaves")},
         {"id": "plain", "messages": SAY},
+        {"id": "abuse", "messages": ABUSE},
+        {"id": "risk", "messages": said(*LADDER, f"ABUSE. {CRY}", "no")},
+        {"id": "leaves", "messages": said("GOODBYE", "sure?", "CONFIRMS", "bye")},
     )
 
 
-def test_the_json_tells_what_would_be_permitted_and_when(chats: Path) -> None:
-    result = replay(chats, "--json")
-    assert result.exit_code == 0, result.output
-    document = json.loads(result.stdout)
+def test_the_json_tells_what_would_have_been_and_when(chats: Path) -> None:
+    document = document_of(chats)
     rows = {row["id"]: row for row in document["conversations"]}
-    assert rows["abuse"]["first_permitted"] == {"turn": 5, "category": "abuse"}
-    assert rows["leaves"]["first_permitted"] == {"turn": 2, "category": "user_request"}
-    assert rows["risk"]["first_permitted"] is None
-    assert [flag["kind"] for flag in rows["risk"]["risk_flags"]] == ["self_harm"]
-    assert rows["plain"] == {
-        "id": "plain",
-        "line": 4,
-        "user_turns": 1,
-        "evidence": [],
-        "risk_flags": [],
-        "first_permitted": None,
-        "permitted": {},
-        "recorded_calls": [],
-        "ended_by_recorded_call": False,
-        "messages_not_replayed": 0,
-    }
+    assert (rows["abuse"]["notices"], rows["abuse"]["ends"]) == (
+        [{"turn": 4, "category": "abuse"}],
+        [{"turn": 5, "category": "abuse"}],
+    )
+    assert rows["leaves"]["ends"] == [{"turn": 2, "category": "user_request"}]
+    assert (rows["risk"]["ends"], rows["risk"]["vetoed"], rows["risk"]["flags"][0]["kind"]) == ([], 4, "self_harm")
+    assert (rows["plain"]["turns"], rows["plain"]["findings"], rows["plain"]["line"]) == (1, [], 1)
     summary = document["summary"]
-    assert (summary["conversations"], summary["permitted"], summary["risk_flagged"]) == (4, 2, 1)
-    assert summary["permitted_at_turn"] == {"2": 1, "5": 1}
-    assert summary["permitted_by_category"] == {"abuse": 1, "user_request": 1}
+    assert (summary["conversations"], summary["vetoed"], summary["at_risk"]) == (4, 1, 1)
+    assert summary["ended"] == {"abuse": 1, "user_request": 1}
+    assert summary["ended_in_turn"] == {"2": 1, "5": 1}
+    assert summary["usage"]["input_tokens"] == 400
+    assert (document["mode"], document["reader"]) == ("enforce", "words/1")
 
 
-def test_the_table_tells_the_same(chats: Path) -> None:
+def test_the_text_has_the_summary_first_and_then_who_is_interesting(chats: Path) -> None:
     result = replay(chats)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert any(line.startswith("abuse") and "turn 5, abuse" in line for line in lines)
-    assert any(line.startswith("risk") and "self_harm" in line and "never" in line for line in lines)
-    assert "permitted: 2" in lines
+    assert max(map(len, lines)) <= 80
+    assert lines[2] == "would be given notice             2  abuse 1, user_request 1"
+    assert [line for line in lines if line in {"abuse", "leaves", "risk", "plain"}] == ["abuse", "leaves", "risk"]
+    assert "  ends in turn 5 (abuse), notice in turn 4 (abuse)" in lines
+    assert "  vetoed by risk in turn 4" in lines
+    assert "  found in turns: abuse 1-5; refusal 1-3; redirection 1-3" in lines
 
 
-def test_another_policy_permits_something_else(chats: Path) -> None:
-    summary = json.loads(replay(chats, "--json", "--policy", "user_request_only").stdout)["summary"]
-    assert summary["permitted_by_category"] == {"user_request": 1}
+def test_another_policy_decides_otherwise(chats: Path) -> None:
+    summary = document_of(chats, "--policy", "user_request_only")["summary"]
+    assert summary["ended"] == {"user_request": 1}
+    assert summary["vetoed"] == 0
 
 
 def test_a_limit_stops_early(chats: Path) -> None:
-    assert json.loads(replay(chats, "--json", "--limit", "2").stdout)["summary"]["conversations"] == 2
+    assert document_of(chats, "--limit", "2")["summary"]["conversations"] == 2
     assert replay(chats, "--limit", "0").exit_code == 2
 
 
-def test_more_rows_than_one_part_of_the_table(tmp_path: Path) -> None:
-    path = written(tmp_path, *({"id": f"row-{n}", "messages": SAY} for n in range(250)))
-    lines = replay(path).stdout.splitlines()
-    assert sum(line.startswith("row-") for line in lines) == 250
-    assert sum("evidence by turn" in line for line in lines) == 1
+def test_many_that_are_interesting_are_counted_not_listed(tmp_path: Path) -> None:
+    path = written(tmp_path, *({"id": f"row-{n}", "messages": said(CRY, "hm")} for n in range(60)))
+    result = replay(path)
+    assert sum(line.startswith("row-") for line in result.stdout.splitlines()) == 50
+    assert "and 10 more" in result.stdout
+
+
+def test_conversations_from_standard_input(chats: Path) -> None:
+    result = replay("-", "--json", given=chats.read_bytes())
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["summary"]["conversations"] == 4
+
+
+def test_the_page_is_small_and_takes_names_for_text(tmp_path: Path) -> None:
+    path = written(tmp_path, {"id": "<script>alert(1)</script>", "messages": ABUSE})
+    page = tmp_path / "page.html"
+    assert replay(path, "--html", page).exit_code == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert "&lt;script&gt;alert(1)" in text
+    assert "<script" not in text
+    assert "REFUSES" in text
+    assert len(text) < 10_000
+
+
+# What it costs, told before and kept from being spent
+
+
+class Counting(WordReader):
+    """Counts, over all tests of this module, how often anybody read."""
+
+    read_so_far = 0
+
+    def read(self, case: Any) -> Any:
+        Counting.read_so_far += 1
+        return super().read(case)
+
+
+def test_a_dry_run_tells_what_it_would_cost_and_reads_nothing(chats: Path) -> None:
+    result = replay(chats, "--dry-run", "--price", "3/15", "--reader", "claude")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("4 conversations, 4 to be read, ")
+    assert "tokens of input" in result.stdout
+    assert "US dollars" in result.stdout
+    assert "costs nothing" in replay(chats, "--dry-run", "--reader", "offline").stdout
+    fewer = replay(chats, "--dry-run", "--policy", "user_request_only", "--reader", "claude", "--limit", "2")
+    assert fewer.stdout.startswith("2 conversations, 2 to be read")
+
+
+def test_a_broken_run_goes_on_where_it_stopped(chats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("support.word_reader.WordReader", Counting)
+    kept = tmp_path / "kept.jsonl"
+    Counting.read_so_far = 0
+    first = document_of(chats, "--resume", kept, "--limit", "2")
+    assert Counting.read_so_far == 2
+    kept.write_text(kept.read_text() + '{"key": "half of a li')
+    second = document_of(chats, "--resume", kept)
+    assert Counting.read_so_far == 4
+    assert second["conversations"][:2] == first["conversations"]
+    assert (second["summary"]["known"], second["summary"]["usage"]["input_tokens"]) == (2, 200)
+    assert document_of(chats, "--resume", kept)["conversations"] == second["conversations"]
+    assert Counting.read_so_far == 4
+    document_of(chats, "--resume", kept, "--policy", "abuse_only")
+    assert Counting.read_so_far == 8
+
+
+def test_what_failed_is_tried_again(tmp_path: Path) -> None:
+    path, kept = written(tmp_path, {"id": "a", "messages": said("FAILS", "hm")}), tmp_path / "kept.jsonl"
+    assert document_of(path, "--resume", kept, code=1)["summary"]["unread"] == {"reading_failed": 1}
+    assert kept.read_text() == ""
+    assert "the reader failed on 1" in replay(path).stderr
+
+
+def test_a_file_to_resume_from_that_is_something_else(chats: Path) -> None:
+    before = chats.read_text()
+    result = replay(chats, "--resume", chats)
+    assert (result.exit_code, "resume: expected" in result.stderr) == (2, True)
+    assert chats.read_text() == before
+
+
+# Who reads
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module beside the files that are worked on."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    name = f"readers_of_{tmp_path.name.replace('-', '_')}"
+    code = """
+        from support.word_reader import WordReader
+        from end_conversation_tool.readers import ModelReader
+        from end_conversation_tool.testing.scripted import ScriptedChatModel
+        words = WordReader
+        def model(): return ScriptedChatModel(lambda _: "no answer of use")
+        def reader(): return ModelReader(model())
+        def nothing(): return 7
+        def broken(): raise ValueError("no key")
+        value = 3
+    """
+    (tmp_path / f"{name}.py").write_text(dedent(code))
+    return name
+
+
+def test_a_factory_of_ones_own(chats: Path, module: str) -> None:
+    assert document_of(chats, "--reader", f"{module}:words")["summary"]["ended"]
+    for factory in ("model", "reader"):
+        document = document_of(chats, "--reader", f"{module}:{factory}", "--budget", "1readings", code=1)
+        assert document["reader"].startswith("model:scripted/")
+        assert document["summary"]["unread"] == {"reading_failed": 1, "reading_budget_used_up": 3}
+
+
+@pytest.mark.parametrize("factory", ["nothing", "broken", "value", "absent", ""])
+def test_a_factory_that_gives_no_reader(chats: Path, module: str, factory: str) -> None:
+    result = replay(chats, "--reader", f"{module}:{factory}")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: reader: ")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--reader", "gpt"),
+        ("--reader", "no.such.module:reader"),
+        ("--price", "3"),
+        ("--price", "3/x"),
+        ("--price", "3/-1"),
+        ("--budget", "2.5tokens"),
+        ("--budget", "0readings"),
+        ("--budget", "5 usd"),
+        ("--budget", "5usd"),
+        ("--budget", "5tokens"),
+    ],
+)
+def test_readers_prices_and_budgets_that_are_none(chats: Path, options: tuple[str, str]) -> None:
+    result = replay(chats, *options)
+    assert result.exit_code == 2
+    assert options[0].strip("-") in result.stderr.replace("\n", " ")
+    assert result.stdout == ""
+
+
+def report(findings: list[dict[str, str]]) -> str:
+    return json.dumps({"findings": findings, "risk": "none"})
+
+
+def test_claude_over_the_wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = {"id": "a", "messages": said("Please end this chat.", "Sure?", "Yes, please end it.", "Bye.")}
+    path = written(tmp_path, one, {"id": "b", "messages": SAY}, {"id": "c", "messages": said("good day", "hi")})
+    found = [
+        {"kind": "asks_to_end", "label": "m1", "quote": "Please end this chat."},
+        {"kind": "confirms_end", "label": "m3", "quote": "Yes, please end it."},
+    ]
+    replies = [report(found), ErrorReply(400), report([])]
+    with MessagesApiServer(replies) as server:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.base_url)
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "test")
+        options = ("--reader", "claude:some-model", "--budget", "2readings", "--price", "3/15")
+        document = document_of(path, *options, code=1)
+        assert server.errors == []
+        assert [request.body["model"] for request in server.requests] == ["some-model"] * 2
+    assert document["conversations"][0]["ends"] == [{"turn": 2, "category": "user_request"}]
+    assert document["summary"]["unread"] == {"reading_failed": 1, "reading_budget_used_up": 1}
+    assert document["summary"]["dollars"] > 0
+
+
+def test_claude_without_a_key(chats: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    result = replay(chats, "--reader", "claude")
+    assert (result.exit_code, "ANTHROPIC_API_KEY" in result.stderr) == (2, True)
+
+
+# How it fails
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])
@@ -182,18 +360,18 @@ def test_control_characters_never_reach_the_terminal(tmp_path: Path) -> None:
     assert not set("\x1b\u202e\x9b\r") & set(bad.stderr)
 
 
-def test_no_text_of_the_conversations_is_printed_or_logged(chats: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    result = replay(chats, "--json")
-    assert "neighbour" in chats.read_text()
-    assert "neighbour" not in result.output + caplog.text
+def test_no_text_of_the_conversations_is_logged(chats: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="end_conversation_tool")
+    result = replay(chats)
+    assert "kill" in chats.read_text()
+    assert "kill" not in result.output + caplog.text
 
 
 def test_calls_in_the_recording_are_ruled_on(tmp_path: Path) -> None:
     call = {"id": "c", "function": {"name": "end_conversation", "arguments": '{"category": "abuse", "reason": "x"}'}}
     path = written(tmp_path, {"messages": [SAY[0], {"role": "assistant", "content": None, "tool_calls": [call]}]})
     [row] = json.loads(replay(path, "--json").stdout)["conversations"]
-    [ruled] = row["recorded_calls"]
+    [ruled] = row["calls"]
     assert (ruled["turn"], ruled["category"], ruled["outcome"]) == (1, "abuse", "denied")
     assert "too_few_refusals" in ruled["unmet"]
     assert "denied" in replay(path).stdout
@@ -227,12 +405,9 @@ def run_on_a_terminal(*arguments: str) -> tuple[bytes, str]:
     return shown, done.stdout.decode()
 
 
-def test_a_progress_bar_for_long_files_on_a_terminal_only(tmp_path: Path) -> None:
-    bulk = {"role": "system", "content": "x" * 5000}
-    path = written(tmp_path, *({"id": f"row-{n}", "messages": [bulk, *SAY]} for n in range(60)))
-    assert path.stat().st_size > 200_000
-    shown, printed = run_on_a_terminal("replay", str(path))
-    assert b"bytes" in shown
-    assert "row-59" in printed
+def test_a_progress_bar_on_a_terminal_only(chats: Path) -> None:
+    shown, printed = run_on_a_terminal("replay", str(chats), *WORDS)
+    assert b"reading" in shown
+    assert "ends in turn 5" in printed
     assert "\x1b" not in printed
-    assert replay(path).stderr == ""
+    assert replay(chats).stderr == ""
