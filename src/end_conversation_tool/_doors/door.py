@@ -70,10 +70,7 @@ def create_gate(
     """
     if on_sealed not in ("raise", "respond"):
         raise InvalidInputError(f"on_sealed: expected 'raise' or 'respond', got {on_sealed!r}")
-    if not isinstance(registry, SealRegistry):
-        given: object = registry
-        hint = ": make one with SqlSealRegistry(...)" if isinstance(given, str) else ""
-        raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}{hint}")
+    _check_registry(registry)
     if confirm not in (None, "interrupt"):
         raise InvalidInputError(f"confirm: expected None or 'interrupt', got {confirm!r}")
     policy = _chosen_policy(options.pop("policy", None), options.pop("mode", None))
@@ -92,6 +89,12 @@ def create_gate(
         asks=confirm is not None,
         **rest,
     )
+
+
+def _check_registry(registry: object) -> None:
+    if not isinstance(registry, SealRegistry):
+        hint = ": make one with SqlSealRegistry(...)" if isinstance(registry, str) else ""
+        raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}{hint}")
 
 
 def _chosen_policy(policy: EndConversationPolicy | str | None, mode: ModeName | None) -> EndConversationPolicy:
