@@ -1,4 +1,4 @@
-"""Measure the watch and the offline reader on every labelled set: ``make eval-detectors``.
+"""Measure the watch and the offline reader on every labelled set: ``make eval-watch``.
 
 Each message is looked at with models that were fitted without it, its near-duplicates and its conversation. Prints
 shares, never a row: paste them into the model card.

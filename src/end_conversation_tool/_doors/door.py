@@ -13,7 +13,7 @@ from end_conversation_tool._core.texts import OwnTexts, Texts
 from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.operations.telemetry import Sink
-from end_conversation_tool.readers import AllReaders, Reader
+from end_conversation_tool.readers import AllReaders, OfflineReader, Reader
 from end_conversation_tool.registry.protocol import SealRegistry
 from end_conversation_tool.watch import RiskWatch, default_watch
 
@@ -75,6 +75,8 @@ def create_gate(
         raise InvalidInputError(f"confirm: expected None or 'interrupt', got {confirm!r}")
     policy = _chosen_policy(options.pop("policy", None), options.pop("mode", None))
     _check_readers(policy, reader)
+    if isinstance(reader, OfflineReader) and policy.mode is Mode.ENFORCE:
+        reader.warn_alone()
     watch = options.pop("watch", None)
     texts = Texts(
         options.pop("language", "en"), own=options.pop("texts", None), help_text=options.pop("help_text", None)

@@ -95,7 +95,7 @@ def surest(sightings: Iterable[Sighting]) -> Sighting:
     return Sighting(first.grade, kinds, first.source, why, first.score)
 
 
-def _newest(texts: Sequence[str]) -> tuple[list[str], str]:
+def _newest(texts: Sequence[object]) -> tuple[list[str], str]:
     """Return the pieces that are looked at, oldest first, and why some are not."""
     pieces, left = list[str](), MAX_CHARS
     for text in reversed(texts):
