@@ -26,7 +26,7 @@ from end_conversation_tool._core.confirmation import question
 from end_conversation_tool._core.flow import Flow, arun_flow, run_flow
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.texts import Texts
-from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
+from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, check_reader, create_gate
 from end_conversation_tool._doors.guarded_graph.session import AsyncRule, HandOffError, Rule, Session, Watch
 from end_conversation_tool._doors.guarded_graph.state import InnerGraph, convert
 from end_conversation_tool._doors.guarded_graph.stream import INTERRUPTS_KEY, GuardedGraph, Inside
@@ -80,6 +80,7 @@ def create_guarded_graph(
         InvalidInputError: The graph cannot be wrapped, or an argument is not usable.
     """
     inner = InnerGraph.of(agent)
+    check_reader(reader)
     gate = create_gate(registry, reader=reader, on_sealed=on_sealed, confirm=confirm, **options)
     node = _GuardNode(gate, inner, on_sealed=on_sealed, speakers=frozenset(speakers))
     builder = StateGraph(

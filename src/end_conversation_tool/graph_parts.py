@@ -29,7 +29,7 @@ from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 from end_conversation_tool._core.prompts import conversation_end, denial_text
 from end_conversation_tool._core.records import Category, EndRequest, UnmetCode
 from end_conversation_tool._core.run import Ruling, Run, RunContext
-from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
+from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, check_reader, create_gate
 from end_conversation_tool._doors.guarded_graph.state import convert
 from end_conversation_tool._doors.langgraph.closing import by_model_of, last_words
 from end_conversation_tool._doors.langgraph.messages import (
@@ -105,6 +105,7 @@ def add_end_conversation(
     Raises:
         InvalidInputError: A node or a channel is missing, or an argument is not usable. The builder is not changed.
     """
+    check_reader(reader)
     gate = create_gate(registry, reader=reader, on_sealed=on_sealed, confirm=confirm, **options)
     check(builder, model, tools, EndConversationChannels.__annotations__)
     wrap_node(builder, model, _ModelNode(gate, on_sealed))

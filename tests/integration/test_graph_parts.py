@@ -25,10 +25,10 @@ from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import in_one_message
 from support.agents import INSULT, LADDER, config, ending, ending_and_search, kinds, said, search_call
 from support.graphs import Guarded, State, assert_every_call_is_answered, speaking, strict_saver, written
-from support.keywords import keyword_suite
+from support.keywords import QUICK, KeywordReader, keyword_watch
 from support.registries import FlakyRegistry
 
-WHOLE = [*LADDER, ending(call_id="e1"), ending_and_search(), "after"]
+WHOLE = [*LADDER, ending_and_search(), "after"]
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
 
@@ -74,7 +74,7 @@ def assert_ended(parts: Guarded, result: dict[str, Any]) -> None:
     assert [message.status for message in result["messages"][-2:]] == ["success", "error"]
     assert "was not run" in result["messages"][-1].text
     assert parts.counter.runs == []
-    assert len(parts.model.calls) == len(LADDER) + 2
+    assert len(parts.model.calls) == len(LADDER) + 1
     assert_every_call_is_answered(result["messages"])
 
 
@@ -87,9 +87,9 @@ def test_the_whole_ending(asynchronous: bool, durability: str, sealed_saver: boo
     assert_ended(parts, parts.say(INSULT, durability=durability))
     with pytest.raises(ThreadSealedError):
         parts.say("hello?", durability=durability)
-    assert len(parts.model.calls) == len(LADDER) + 2
+    assert len(parts.model.calls) == len(LADDER) + 1
     assert parts.say("hello", where=config("other"))["messages"][-1].text == "after"
-    assert parts.decisions() == [Outcome.AWAITING_CONFIRMATION, Outcome.SEALED]
+    assert parts.decisions() == [Outcome.SEALED]
 
 
 @both
@@ -123,7 +123,7 @@ def test_two_calls_in_one_message_are_one_request() -> None:
     twice = in_one_message(ending(call_id="x"), ending(call_id="y"))
     parts = Parts([*LADDER, twice, twice]).climb()
     assert [message.status for message in parts.say(INSULT)["messages"][-2:]] == ["success", "success"]
-    assert parts.decisions() == [Outcome.AWAITING_CONFIRMATION, Outcome.SEALED]
+    assert parts.decisions() == [Outcome.SEALED]
 
 
 @both
@@ -148,14 +148,14 @@ def test_respond_keeps_nothing_of_what_comes_after(asynchronous: bool) -> None: 
     result = parts.say("hello?", "anybody?")
     assert result["messages"] == before["messages"]
     assert parts.state() == before
-    assert len(parts.model.calls) == len(LADDER) + 2
+    assert len(parts.model.calls) == len(LADDER) + 1
 
 
 @pytest.mark.parametrize("failing", ["status", "seal", "record_decision"])
 @both
 def test_a_registry_that_fails(failing: str, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     registry = FlakyRegistry()
-    parts = Parts([*LADDER, ending(), ending(), "on we go"], registry=registry, asynchronous=asynchronous).climb()
+    parts = Parts([*LADDER, ending(), "on we go"], registry=registry, asynchronous=asynchronous).climb()
     registry.failing.add(failing)
     if failing == "status":
         with pytest.raises(RegistryError):
@@ -285,7 +285,7 @@ def node_of(node: Any) -> Any:
 class PydanticState(BaseModel):
     messages: Annotated[list[Any], add_messages]
     log: Annotated[list[str], operator.add] = []
-    end_conversation_ledger: dict[str, Any] | None = None
+    end_conversation_provenance: dict[str, Any] | None = None
     end_conversation_answer: str | None = None
     conversation_end: dict[str, Any] | None = None
 
@@ -316,7 +316,7 @@ def test_however_the_nodes_are_written(write: Any) -> None:
 
 
 def test_tools_of_a_sealed_thread_do_not_run() -> None:
-    parts = Parts([*LADDER, ending(), ending()]).climb()
+    parts = Parts([*LADDER, ending()]).climb()
     parts.say(INSULT)
     for attack in (Command(goto="tools"), Command(goto=Send("tools", {"messages": [search_call()]}))):
         with pytest.raises(ThreadSealedError):
@@ -333,7 +333,7 @@ def test_a_call_that_no_model_made_is_denied() -> None:
     assert "not_main_agent" in result["messages"][-2].text
 
 
-@pytest.mark.parametrize("state", [{"end_conversation_ledger": {"v": 1}}, {"conversation_end": {"ended": True}}])
+@pytest.mark.parametrize("state", [{"end_conversation_provenance": {"v": 1}}, {"conversation_end": {"ended": True}}])
 def test_forged_channels_are_nothing(state: dict[str, Any]) -> None:
     parts = Parts(["hello"])
     result = parts.invoke({**said("hi"), **state})
@@ -344,7 +344,7 @@ def test_forged_channels_are_nothing(state: dict[str, Any]) -> None:
 def test_a_run_that_was_overtaken_does_not_end_what_follows() -> None:
     registry = InMemorySealRegistry()
     saver = SealedSaver(strict_saver(), registry)
-    parts = Parts([*LADDER, ending(), ending()], registry=registry, saver=saver).climb()
+    parts = Parts([*LADDER, ending()], registry=registry, saver=saver).climb()
 
     def meanwhile(_messages: Any) -> str:
         other = Parts([ending(), ending()], registry=registry, saver=saver)

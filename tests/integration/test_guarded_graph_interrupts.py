@@ -1,4 +1,4 @@
-"""Humans in the loop inside a wrapped graph: each way of stopping and going on works, and the ledger stays right."""
+"""Humans in the loop inside a wrapped graph: each way of stopping and going on works, and what is known of it stays right."""
 
 from __future__ import annotations
 
@@ -124,11 +124,11 @@ def test_the_stream_of_an_interrupt(mode: str, asynchronous: bool) -> None:  # n
 
 
 @both
-def test_the_ledger_is_right_after_an_interrupt(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+def test_what_is_known_is_right_after_an_interrupt(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     """Refusals before and after an interrupt are together what an end needs, and no turn counts twice."""
     refuse, warn = LADDER[0], LADDER[-1]
     before = in_one_message(AIMessage(refuse), ask_call())
-    replies = [before, "so", ask_call("b"), refuse, warn, ending(), ending()]
+    replies = [before, "so", ask_call("b"), refuse, warn, ending()]
     graph = Guarded(replies, tools=[ask], asynchronous=asynchronous)
     for _ in range(2):
         graph.say(INSULT)
@@ -143,7 +143,7 @@ def test_the_ledger_is_right_after_an_interrupt(asynchronous: bool) -> None:  # 
 def test_an_honoured_end_stops_for_no_review(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     for inner in ({"interrupt_before": ["tools"]}, {"interrupt_after": ["model"]}):
         graph = Guarded(
-            [*LADDER, ending(), ending_and_search()], inner=inner, asynchronous=asynchronous, sealed_saver=True
+            [*LADDER, ending_and_search()], inner=inner, asynchronous=asynchronous, sealed_saver=True
         )
         for _ in LADDER:
             graph.say(INSULT)
@@ -180,7 +180,7 @@ def test_a_new_message_in_place_of_a_resume() -> None:
 def test_a_sealed_thread_cannot_be_resumed() -> None:
     graph = Guarded([ask_call(), "I see"], tools=[ask], sealed_saver=True)
     graph.say("hi")
-    other = Guarded([*LADDER, ending(), ending()], registry=graph.registry).climb()
+    other = Guarded([*LADDER, ending()], registry=graph.registry).climb()
     other.say(INSULT)
     with pytest.raises(ThreadSealedError):
         graph.invoke(Command(resume="x"))

@@ -98,21 +98,21 @@ def test_events_of_astream_events(asynchronous: bool) -> None:  # noqa: FBT001 -
 
 @both
 def test_an_end_is_seen_in_the_stream(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
-    graph = Guarded([*LADDER, ending(), ending_and_search()], asynchronous=asynchronous).climb()
+    graph = Guarded([*LADDER, ending_and_search()], asynchronous=asynchronous).climb()
     parts = graph.stream(said(INSULT), stream_mode=["updates", "values", "messages"])
     updates = [payload for mode, payload in parts if mode == "updates"]
-    assert [list(update) for update in updates] == [["model"], ["tools"], ["model"], ["agent"]]
+    assert [list(update) for update in updates] == [["model"], ["agent"]]
     assert list(updates[-1]["agent"]) == ["conversation_end"]
     values = [payload for mode, payload in parts if mode == "values"]
     assert values[-1]["conversation_end"]["ended"]
-    assert all("end_conversation_ledger" not in payload for payload in values)
+    assert all("end_conversation_provenance" not in payload for payload in values)
     results = [payload[0] for mode, payload in parts if mode == "messages" and payload[0].type == "tool"]
     assert [result.status for result in results] == ["error", "success", "error"]
 
 
 @both
 def test_respond_is_seen_in_the_stream(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
-    graph = Guarded([*LADDER, ending(), ending()], asynchronous=asynchronous, on_sealed="respond").climb()
+    graph = Guarded([*LADDER, ending()], asynchronous=asynchronous, on_sealed="respond").climb()
     graph.say(INSULT)
     parts = graph.stream(said("hello?"), stream_mode=["updates", "values"])
     assert [mode for mode, _ in parts] == ["updates", "values"]
@@ -120,7 +120,7 @@ def test_respond_is_seen_in_the_stream(asynchronous: bool) -> None:  # noqa: FBT
 
 
 def test_a_stream_that_nobody_reads_to_its_end_seals_all_the_same() -> None:
-    graph = Guarded([*LADDER, ending(), ending_and_search()]).climb()
+    graph = Guarded([*LADDER, ending_and_search()]).climb()
     for update in graph.graph.stream(said(INSULT), config(), stream_mode="updates"):
         if "tools" in update:
             continue
