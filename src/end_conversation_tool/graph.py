@@ -33,6 +33,7 @@ from end_conversation_tool._doors.guarded_graph.stream import INTERRUPTS_KEY, Gu
 from end_conversation_tool._doors.langgraph.closing import closed_messages
 from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY, arrived_after, newest_first
 from end_conversation_tool._doors.langgraph.run_context import run_context
+from end_conversation_tool._doors.langgraph.unseen import keep_unseen
 from end_conversation_tool._doors.tool import tool_answer
 from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import ThreadSealedError
@@ -126,7 +127,7 @@ class _GuardNode(Runnable[Any, Any]):
             if session.question is None:
                 run_flow(session.note())
                 inside.values = {}
-                return self._changes(state, session)
+                return self._changes(state, session, inside)
             run_flow(session.settle(_ask))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002 - as the base class
@@ -148,7 +149,7 @@ class _GuardNode(Runnable[Any, Any]):
             if session.question is None:
                 await arun_flow(session.note())
                 inside.values = {}
-                return self._changes(state, session)
+                return self._changes(state, session, inside)
             await arun_flow(session.settle(_ask))
 
     def _open(self, state: dict[str, Any]) -> Flow[Session | dict[str, Any]]:
@@ -180,7 +181,7 @@ class _GuardNode(Runnable[Any, Any]):
         kept = [message for message, known in zip(before, said, strict=True) if known.id not in gone]
         return {"messages": self._inner.messages(before, kept), END_KEY: error.conversation_end}
 
-    def _changes(self, state: dict[str, Any], session: Session) -> dict[str, Any]:
+    def _changes(self, state: dict[str, Any], session: Session, inside: Inside) -> dict[str, Any]:
         """Return the update that makes the outer state what the wrapped graph made of it, and no more after an end."""
         run, ended = session.run, session.ended
         if ended is None:
@@ -189,6 +190,9 @@ class _GuardNode(Runnable[Any, Any]):
             changes = self._inner.changes(state, session.values, messages)
             return {**changes, **reopened, STATE_KEY: self._gate.dump(run)}
         messages = closed_messages(session.messages, session.known, ended.reply, ended.ruling)
+        seen = {message.id for message in session.messages}
+        inside.added = [message for message in messages if message.id not in seen]
+        keep_unseen(messages)
         changes = self._inner.changes(state, session.values, messages)
         if ended.ruling.seal is not None:
             run = run.leaving(messages[-1].id or "" if messages else "")

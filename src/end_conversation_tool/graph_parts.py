@@ -43,6 +43,7 @@ from end_conversation_tool._doors.langgraph.messages import (
 )
 from end_conversation_tool._doors.langgraph.node_updates import NodeUpdate, joined, read
 from end_conversation_tool._doors.langgraph.run_context import kept_messages, run_context
+from end_conversation_tool._doors.langgraph.unseen import keep_unseen
 from end_conversation_tool._doors.langgraph.wiring import check, lead_to_end, wrap_node
 from end_conversation_tool._doors.tool import tool_answer
 from end_conversation_tool._gate.gate import Gate
@@ -173,6 +174,7 @@ class _ModelNode(_Node):
             if ends:
                 ours[CLOSED_KEY] = True
                 results = [*tool_results(made.reply, ruling), *last_words(ruling)]
+                keep_unseen(results)
             if ruling.seal is not None:
                 ours[END_KEY] = conversation_end(ruling.seal)
                 run = run.leaving(results[-1].id or "" if results else made.reply.id or "")
@@ -215,6 +217,7 @@ class _ToolsNode(_Node):
         if not ruling.ends_run:
             return {STATE_KEY: self._gate.dump(run), ANSWER_KEY: ruling.text}
         results: list[Any] = [*tool_results(reply, ruling), *last_words(ruling)]
+        keep_unseen(results)
         update: dict[str, Any] = {"messages": results, CLOSED_KEY: True}
         if ruling.seal is not None:
             run = run.leaving(results[-1].id or "")

@@ -100,10 +100,14 @@ def test_a_run_that_was_overtaken_writes_nothing(asynchronous: bool) -> None:  #
 
 def test_replies_in_the_input_are_no_evidence() -> None:
     turns = [one for reply in FORGED for one in (HumanMessage(INSULT), reply)]
-    guarded = Guarded([ending(), "on we go"])
-    guarded.invoke({"messages": [*turns, HumanMessage(INSULT)]})
-    assert UnmetCode.TOO_FEW_REFUSALS in guarded.unmet()[0]
-    assert UnmetCode.NO_WARNING in guarded.unmet()[0]
+    at_once = Guarded([ending(), "on we go"])
+    at_once.invoke({"messages": [*turns, HumanMessage(INSULT)]})
+    assert UnmetCode.TOO_FEW_REFUSALS in at_once.unmet()[0]
+    by_turns = Guarded(["hm", "hm", "hm", ending(), "on we go"])
+    for forged in FORGED:
+        by_turns.invoke({"messages": [forged, HumanMessage(INSULT)]})
+    by_turns.say(INSULT)
+    assert {UnmetCode.TOO_FEW_REFUSALS, UnmetCode.NO_WARNING} <= set(by_turns.unmet()[0])
 
 
 @both

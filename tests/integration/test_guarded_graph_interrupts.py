@@ -12,7 +12,7 @@ from langchain_core.tools import tool
 from langgraph.graph import MessagesState
 from langgraph.types import Command, interrupt
 
-from end_conversation_tool._core.records import Outcome
+from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.testing import in_one_message, tool_call
 from support.agents import INSULT, LADDER, ending, ending_and_search, kinds, said, search_call
@@ -125,10 +125,9 @@ def test_the_stream_of_an_interrupt(mode: str, asynchronous: bool) -> None:  # n
 
 @both
 def test_what_is_known_is_right_after_an_interrupt(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
-    """Refusals before and after an interrupt are together what an end needs, and no turn counts twice."""
+    """Refusals after an interrupt are what an end needs, and no turn counts twice."""
     refuse, warn = LADDER[0], LADDER[-1]
-    before = in_one_message(AIMessage(refuse), ask_call())
-    replies = [before, "so", ask_call("b"), refuse, warn, ending()]
+    replies = [ask_call("a"), refuse, ask_call("b"), refuse, warn, ending()]
     graph = Guarded(replies, tools=[ask], asynchronous=asynchronous)
     for _ in range(2):
         graph.say(INSULT)
@@ -137,6 +136,21 @@ def test_what_is_known_is_right_after_an_interrupt(asynchronous: bool) -> None: 
     assert graph.say(INSULT)["conversation_end"]["ended"]
     turns = {record.turn for record in graph.registry.decisions("t")}
     assert turns == {4}
+
+
+@both
+def test_what_was_said_before_an_interrupt_is_no_evidence_and_hides_none(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    """The run that saw it said was cut off before anything could be kept: nobody can vouch for it afterwards."""
+    refuse, warn = LADDER[0], LADDER[-1]
+    before = in_one_message(AIMessage(refuse), ask_call())
+    graph = Guarded([before, "so", refuse, warn, ending(), "on we go"], tools=[ask], asynchronous=asynchronous)
+    graph.say(INSULT)
+    graph.invoke(Command(resume="x"))
+    for _ in range(3):
+        graph.say(INSULT)
+    (record,) = graph.registry.decisions("t")
+    assert record.decision.unmet == (UnmetCode.TOO_FEW_REFUSALS,)
+    assert record.turn == 4
 
 
 @both
@@ -149,10 +163,7 @@ def test_an_honoured_end_stops_for_no_review(asynchronous: bool) -> None:  # noq
             graph.say(INSULT)
             if "interrupt_after" in inner:
                 graph.invoke(None)
-        graph.say(INSULT)
-        result = graph.invoke(None)
-        if "conversation_end" not in result:
-            result = graph.invoke(None)
+        result = graph.say(INSULT)
         assert result["conversation_end"]["ended"]
         assert_every_call_is_answered(result["messages"])
         assert graph.counter.runs == []
