@@ -161,7 +161,8 @@ class _ModelNode(_Node):
         if made.reply is None:
             return self._close(state, made, run, None)
         run = by_model_of(made.reply, run)
-        history = partial(said_messages, [*said, *made.others])
+        known = {message.id for message in said}
+        history = partial(said_messages, [*said, *(other for other in made.others if other.id not in known)])
         return self._close(state, made, *(yield from self._gate.rule(run, reply_of(made.reply), history)))
 
     def _close(self, state: Any, made: NodeUpdate, run: Run, ruling: Ruling | None) -> Any:

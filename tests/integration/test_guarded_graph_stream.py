@@ -156,7 +156,7 @@ def test_a_loop_that_prints_the_models_messages_shows_the_last_word_and_no_tool_
 @both
 def test_no_stream_shows_private_state(mode: Any, policy: Any, climbing: Any, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     """Checkpoints are shown to whoever asks for them; what a caller of the graph sees is the rest."""
-    graph = Guarded([*climbing, ending_and_search()], asynchronous=asynchronous, policy=policy)
+    graph = Guarded([*climbing, ending_and_search(), "hello"], asynchronous=asynchronous, policy=policy)
     parts, _ = stopped(graph, stream_mode=mode)
     assert "end_conversation_provenance" not in str(parts)
     assert "end_conversation_provenance" not in graph.invoke(said("hi"), config("other"))

@@ -102,6 +102,8 @@ def check_reader(reader: object) -> None:
     """
     if not isinstance(reader, Reader):
         raise InvalidInputError(f"reader: expected a Reader, such as ModelReader(model), got {type(reader).__name__}")
+    if getattr(reader, "model", reader) is None:
+        raise InvalidInputError("reader: expected ModelReader(model): this door does not know which model speaks")
 
 
 def _chosen_policy(policy: EndConversationPolicy | str | None, mode: ModeName | None) -> EndConversationPolicy:
