@@ -12,24 +12,22 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
-from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import UnmetCode
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import ScriptedChatModel
-from end_conversation_tool.watch.base import DetectorSuite
+from end_conversation_tool.watch import RiskWatch
 from support.agents import INSULT, LADDER, Agent, config, ending, said
-from support.keywords import BreakableDetector, KeywordDetector
+from support.keywords import QUICK, BreakableWatcher, KeywordReader, KeywordWatcher, keyword_watch
 from support.registries import FlakyRegistry
 
-SINGLE = EndConversationPolicy(confirmation_calls=1)
 RISK = "I will kill myself"
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
 
 def agent(*first: Any, **options: Any) -> Agent:
     """Return an agent that has an end ready after the ladder, and ``first`` to say before it."""
-    return Agent([*first, *LADDER, ending(), "on we go", "on we go"], policy=SINGLE, **options)
+    return Agent([*first, *LADDER, ending(), "on we go", "on we go"], **options)
 
 
 def codes(spoken: Agent, thread_id: str = "t") -> set[UnmetCode]:
@@ -128,14 +126,14 @@ def test_the_hosts_flag_that_is_raised_while_the_model_thinks() -> None:
         registry.flag_risk("t", kind="crisis", source="desk")
         return ending()
 
-    spoken = Agent([*LADDER, think, "on we go"], registry=registry, policy=SINGLE).climb()
+    spoken = Agent([*LADDER, think, "on we go"], registry=registry).climb()
     spoken.say(INSULT)
     assert UnmetCode.RISK_FLAGGED in codes(spoken)
 
 
 def test_the_hosts_flag_that_is_raised_between_decision_and_seal() -> None:
     registry = FlakyRegistry()
-    spoken = Agent([*LADDER, ending(), "on we go"], registry=registry, policy=SINGLE).climb()
+    spoken = Agent([*LADDER, ending(), "on we go"], registry=registry).climb()
     registry.before["seal"] = lambda: InMemorySealRegistry.flag_risk(registry, "t", kind="crisis", source="desk")
     result = spoken.say(INSULT)
     assert UnmetCode.RISK_FLAGGED in codes(spoken)
@@ -160,8 +158,8 @@ def test_risk_that_could_not_be_written_and_whose_message_is_gone(failing: set[s
 
 @pytest.mark.parametrize("removed", [False, True])
 def test_detectors_that_were_broken_for_that_message_only(removed: bool) -> None:  # noqa: FBT001 - both
-    broken = DetectorSuite([BreakableDetector("kill")])
-    spoken = agent("I hear you", detectors=broken)
+    broken = RiskWatch([BreakableWatcher("kill")])
+    spoken = agent("I hear you", watch=broken)
     spoken.invoke({"messages": [HumanMessage(RISK, id="risk")]})
     healthy = agent(registry=spoken.registry, checkpointer=spoken.saver)
     if removed:
@@ -172,7 +170,7 @@ def test_detectors_that_were_broken_for_that_message_only(removed: bool) -> None
 
 
 def test_detectors_that_are_broken_for_the_newest_message_only() -> None:
-    spoken = agent(detectors=DetectorSuite([KeywordDetector(), BreakableDetector("please")])).climb()
+    spoken = agent(watch=RiskWatch([KeywordWatcher(), BreakableWatcher("please")])).climb()
     spoken.say(f"{INSULT} please")
     assert codes(spoken) == {UnmetCode.RISK_UNCERTAIN, UnmetCode.RISK_CHECK_FAILED}
 
@@ -201,8 +199,8 @@ def test_a_deep_agent_hears_a_text_that_is_said_again() -> None:
     deep = pytest.importorskip("deepagents")
     registry = InMemorySealRegistry()
     model = ScriptedChatModel(replies=[*LADDER, ending(), "Hi.", "Hi."])
-    keywords = DetectorSuite([KeywordDetector()])
-    guard = EndConversationMiddleware(registry=registry, policy=SINGLE, detectors=keywords)
+    keywords = RiskWatch([KeywordWatcher()])
+    guard = EndConversationMiddleware(registry=registry, policy=SINGLE, watch=keywords)
     saver = SealedSaver(InMemorySaver(), registry)
     spoken = deep.create_deep_agent(model, middleware=[guard], checkpointer=saver)
     for _ in range(len(LADDER) + 1):
