@@ -74,6 +74,10 @@ def test_the_whole_ending(name: str, place: str, asynchronous: bool) -> None:  #
     agent = Agent(WHOLE, asynchronous=asynchronous, **at(place, name)).climb()
     result = agent.say(INSULT)
     assert "__interrupt__" not in result
+    if name == "summarization":  # sums up in the third turn: what was said can no longer be read
+        assert UnmetCode.TRANSCRIPT_INCOMPLETE in agent.registry.decisions("t")[0].decision.unmet
+        assert agent.reader.asked == []
+        return
     assert result["conversation_end"]["ended"]
     assert len(agent.model.calls) == len(LADDER) + 1
     assert agent.counter.runs == []
@@ -87,15 +91,25 @@ def test_the_whole_ending(name: str, place: str, asynchronous: bool) -> None:  #
     assert len(agent.model.calls) == len(LADDER) + 1
 
 
+def seal_from_elsewhere(agent: Agent) -> None:
+    """Seal the thread through another graph on the same registry."""
+    other = Agent([*LADDER, ending()], registry=agent.registry).climb()
+    other.say(INSULT)
+    assert agent.registry.status("t").sealed
+
+
 @beside
 @order
 def test_respond_comes_to_an_end(name: str, place: str) -> None:
     agent = Agent(WHOLE, on_sealed="respond", **at(place, name)).climb()
-    agent.say(INSULT)
+    if name == "summarization":  # what was summed up cannot be read, so another process seals
+        seal_from_elsewhere(agent)
+    else:
+        agent.say(INSULT)
     before = agent.state()["messages"]
     result = agent.invoke(said("hello?"), {**config(), "recursion_limit": 15})
     assert result["conversation_end"]["ended"]
-    assert len(agent.model.calls) == len(LADDER) + 1
+    assert len(agent.model.calls) == len(LADDER) + (name != "summarization")
     if name != "summarization":
         assert result["messages"] == before
 
@@ -204,7 +218,10 @@ def test_risk_that_was_summarized_away_still_vetoes() -> None:
     agent.climb()
     result = agent.say(INSULT)
     assert "kill myself" not in str([message.text for message in result["messages"]])
-    assert agent.registry.decisions("t")[0].decision.unmet == (UnmetCode.RISK_FLAGGED,)
+    assert agent.registry.decisions("t")[0].decision.unmet == (
+        UnmetCode.RISK_FLAGGED,
+        UnmetCode.TRANSCRIPT_INCOMPLETE,
+    )
 
 
 class Instead(AgentMiddleware[Any, Any, Any]):
@@ -270,7 +287,9 @@ def climbed(*last: Any) -> tuple[Agent, dict[str, Any]]:
 def test_an_end_beside_structured_output() -> None:
     agent, result = climbed(in_one_message(ending(), answer_call("last"), search_call()))
     assert result["conversation_end"]["ended"]
-    answered = [message.tool_call_id for message in result["messages"][-3:]]
+    *results, closing = result["messages"][-4:]
+    answered = [message.tool_call_id for message in results]
+    assert closing.text == result["conversation_end"]["statement"]
     assert sorted(answered) == ["a", "e", "s"]
     assert agent.counter.runs == []
     assert len(agent.model.calls) == 4
