@@ -32,8 +32,9 @@ from end_conversation_tool._doors.guarded_graph.state import InnerGraph, convert
 from end_conversation_tool._doors.guarded_graph.stream import INTERRUPTS_KEY, GuardedGraph, Inside
 from end_conversation_tool._doors.langgraph.closing import closed_messages
 from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY, arrived_after, newest_first
+from end_conversation_tool._doors.langgraph.mistakes import Mistakes
 from end_conversation_tool._doors.langgraph.run_context import run_context
-from end_conversation_tool._doors.langgraph.unseen import keep_unseen
+from end_conversation_tool._doors.langgraph.streams import keep_from_streams
 from end_conversation_tool._doors.tool import tool_answer
 from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import ThreadSealedError
@@ -107,6 +108,7 @@ class _GuardNode(Runnable[Any, Any]):
 
     def __init__(self, gate: Gate, inner: InnerGraph, *, on_sealed: OnSealed, speakers: frozenset[str]) -> None:
         self._gate, self._inner, self._on_sealed, self._speakers = gate, inner, on_sealed, speakers
+        self._mistakes = Mistakes()
         self.name = inner.node_name
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002 - as the base class
@@ -154,9 +156,10 @@ class _GuardNode(Runnable[Any, Any]):
 
     def _open(self, state: dict[str, Any]) -> Flow[Session | dict[str, Any]]:
         """Admit the run and listen to the user; of a sealed thread, return the answer to it."""
-        said = convert(state.get("messages"))
+        said, context = convert(state.get("messages")), run_context(get_runtime(), None)
+        self._mistakes.check_run(context, self._gate.registry)
         try:
-            run = yield from self._gate.admit(run_context(get_runtime(), None), state.get(STATE_KEY))
+            run = yield from self._gate.admit(context, state.get(STATE_KEY))
         except ThreadSealedError as error:
             return self._answer_sealed(state, error)
         run = yield from self._gate.hear(run, newest_first(said))
@@ -192,7 +195,7 @@ class _GuardNode(Runnable[Any, Any]):
         messages = closed_messages(session.messages, session.known, ended.reply, ended.ruling)
         seen = {message.id for message in session.messages}
         inside.added = [message for message in messages if message.id not in seen]
-        keep_unseen(messages)
+        keep_from_streams(messages[:-1] if ended.ruling.closing else messages)
         changes = self._inner.changes(state, session.values, messages)
         if ended.ruling.seal is not None:
             run = run.leaving(messages[-1].id or "" if messages else "")

@@ -556,3 +556,39 @@ def test_the_stream_of_a_turn_that_stops(policy: Any, climbing: Any, asynchronou
     assert update["model"]["messages"][-1].text == closing
     values = [payload for mode, payload in seen if mode == "values"]
     assert values[-1]["messages"][-1].text == closing
+
+
+# A user who types on, and mistakes
+
+
+@both
+def test_a_user_who_types_on_instead_of_answering_is_answered(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    given: list[list[Any]] = []
+
+    def reply(messages: list[Any]) -> Any:
+        given.append(messages)
+        return ending("", "user_request") if len(given) == 1 else "on we go"
+
+    parts = Parts(reply, confirm="interrupt", policy=EndConversationPolicy(), asynchronous=asynchronous)
+    assert parts.say("please end this chat")["__interrupt__"]
+    result = parts.say("wait, what is 2 + 2?")
+    assert kinds(result["messages"]) == ["human", "ai", "tool", "human", "ai"]
+    assert_every_call_is_answered(given[1])
+    assert_every_call_is_answered(result["messages"])
+    assert parts.say("thanks")["messages"][-1].text == "on we go"
+    assert_every_call_is_answered(given[-1])
+    assert not parts.registry.status("t").sealed
+
+
+def test_mistakes_are_told_once_with_their_cure(caplog: pytest.LogCaptureFixture) -> None:
+    parts = Parts(["hello", "hello"])
+    for _ in range(2):
+        parts.say("hi")
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "SealedSaver(saver, registry)" in told
+
+
+def test_saver_and_parts_with_different_registries_are_an_error() -> None:
+    parts = Parts(["hello"], saver=SealedSaver(strict_saver(), InMemorySealRegistry()))
+    with pytest.raises(InvalidInputError, match="another registry"):
+        parts.say("hi")

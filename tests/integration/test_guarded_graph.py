@@ -213,7 +213,7 @@ def test_two_calls_in_one_message_are_one_request(asynchronous: bool) -> None:  
 
 
 def test_nothing_is_logged_at_an_honoured_end(caplog: pytest.LogCaptureFixture) -> None:
-    guarded = Guarded(WHOLE).climb()
+    guarded = Guarded(WHOLE, sealed_saver=True).climb()
     guarded.say(INSULT)
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
@@ -335,6 +335,24 @@ def test_respond_keeps_nothing_of_what_comes_after(asynchronous: bool, sealed_sa
     assert result["messages"] == before["messages"]
     assert guarded.state() == before
     assert len(guarded.model.calls) == len(LADDER) + 1
+
+
+# Mistakes
+
+
+def test_mistakes_are_told_once_with_their_cure(caplog: pytest.LogCaptureFixture) -> None:
+    guarded = Guarded(["hello", "hello"])
+    for _ in range(2):
+        guarded.say("hi")
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "SealedSaver(saver, registry)" in told
+
+
+def test_saver_and_graph_with_different_registries_are_an_error() -> None:
+    saver = SealedSaver(strict_saver(), InMemorySealRegistry())
+    guarded = Guarded(["hello"], checkpointer=saver)
+    with pytest.raises(InvalidInputError, match="another registry"):
+        guarded.say("hi")
 
 
 # Construction
