@@ -10,7 +10,7 @@ import os
 from langchain.agents import create_agent
 from langchain.chat_models import BaseChatModel, init_chat_model
 
-from end_conversation_tool.middleware import EndConversationMiddleware
+from end_conversation_tool.middleware import EndConversationMiddleware, hide_private_state
 from end_conversation_tool.readers import OfflineReader, Reader
 from end_conversation_tool.server_storage import registry_from_environment
 from end_conversation_tool.testing.personas import reactive_model
@@ -24,8 +24,10 @@ def _speaker() -> tuple[BaseChatModel, Reader | None]:
 
 
 model, reader = _speaker()
-agent = create_agent(
-    model,
-    system_prompt="You are a helpful assistant.",
-    middleware=[EndConversationMiddleware(registry=registry_from_environment(), reader=reader)],
+agent = hide_private_state(
+    create_agent(
+        model,
+        system_prompt="You are a helpful assistant.",
+        middleware=[EndConversationMiddleware(registry=registry_from_environment(), reader=reader)],
+    )
 )

@@ -15,6 +15,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from end_conversation_tool import create_end_conversation_tool
 from end_conversation_tool._core.prompts import PROMPT_SECTION
 from end_conversation_tool.graph_parts import EndConversationChannels, add_end_conversation
+from end_conversation_tool.middleware import hide_private_state
 from end_conversation_tool.readers import ModelReader, OfflineReader, Reader
 from end_conversation_tool.server_storage import registry_from_environment
 from end_conversation_tool.testing.personas import reactive_model
@@ -49,4 +50,4 @@ builder.add_edge(START, "model")
 builder.add_conditional_edges("model", tools_condition)
 builder.add_edge("tools", "model")
 add_end_conversation(builder, registry=registry_from_environment(), reader=reader, confirm="interrupt")
-graph = builder.compile()
+graph = hide_private_state(builder.compile())

@@ -4,6 +4,10 @@
 notes what was said. That is one superstep more in a turn than the graph alone: LangGraph can refuse a message only
 within a node, and a node of the graph's own would have to be changed for it. Nothing of the graph inside is.
 
+Only what a model call of LangChain made in this run is the model's word: nothing that a tool, a memory, or a node before
+or after the model wrote. A model that is called past LangChain is not seen to speak. It can ask for the end and is
+ruled on, but what it said is no evidence: an end for the user's conduct is denied, one that the user asks for is not.
+
 A graph that runs elsewhere (``RemoteGraph``) cannot be guarded from here: its tools run there. Guard it where it runs.
 """
 
@@ -34,7 +38,7 @@ from end_conversation_tool._doors.langgraph.closing import closed_messages
 from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY, arrived_after, newest_first
 from end_conversation_tool._doors.langgraph.mistakes import Mistakes
 from end_conversation_tool._doors.langgraph.run_context import run_context
-from end_conversation_tool._doors.langgraph.streams import keep_from_streams
+from end_conversation_tool._doors.langgraph.streams import hide_private_state, keep_from_streams
 from end_conversation_tool._doors.tool import tool_answer
 from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import ThreadSealedError
@@ -100,7 +104,7 @@ def create_guarded_graph(
     compiled = builder.compile(checkpointer=saver, store=agent.store, name=name or agent.name)
     compiled.config = agent.config
     compiled.nodes[inner.node_name].subgraphs = [inner.graph]
-    return GuardedGraph.of(compiled)
+    return GuardedGraph.of(hide_private_state(compiled))
 
 
 class _GuardNode(Runnable[Any, Any]):

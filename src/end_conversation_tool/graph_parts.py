@@ -3,11 +3,13 @@
 ``add_end_conversation`` puts the gate into the model node and the tools node of a builder. There is no extra node, and
 no extra superstep:
 
-1. The model node admits the run, listens to the user, lets the model speak, and rules on its request to end, if it asks.
-2. After an honoured end, and after a notice, the run goes nowhere: whatever edges leave the model node, they lead to ``END``.
+1. The model node admits the run, listens to the user, lets the model speak, and rules on its request to end.
+2. After an honoured end, and after a notice, the run goes nowhere: all edges of the model node lead to ``END``.
 3. After a denied one ``end_conversation`` is run as any tool is, and answers with the codes.
 
-Nodes before the model node run before the thread is asked for: a ``SealedSaver`` refuses a sealed thread at once.
+Nodes before the model node run before the thread is asked for: a ``SealedSaver`` refuses a sealed thread at once. What
+they write is no evidence. LangGraph streams every channel of a graph: ``hide_private_state``, of the module
+``middleware``, makes a compiled one show none of ours.
 """
 
 from __future__ import annotations
@@ -98,8 +100,8 @@ def add_end_conversation(
         registry: The truth about threads; share one between all graphs that share threads.
         model: Name of the node that calls the model, and returns its reply in ``messages``.
         tools: Name of the node that runs the tools of the newest reply in ``messages``.
-        reader: Who reads the transcript when an end is asked for, such as ``ModelReader(your_model)``: a builder does not
-            tell which model its node calls.
+        reader: Who reads the transcript when an end is asked for, such as ``ModelReader(your_model)``: a builder does
+            not tell which model its node calls.
         on_sealed: What a message to a sealed thread gets: ``raise`` a ``ThreadSealedError``, or ``respond`` with
             ``conversation_end``, the message not kept.
         confirm: ``interrupt`` to ask the user by an interrupt where only their own yes is missing (R5).

@@ -22,6 +22,7 @@ from end_conversation_tool._core.records import Category, Outcome, UnmetCode
 from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
 from end_conversation_tool.graph_parts import add_end_conversation
+from end_conversation_tool.middleware import hide_private_state
 from end_conversation_tool.readers import ModelReader
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import in_one_message
@@ -420,7 +421,11 @@ def test_what_cannot_be_guarded() -> None:
         (written(model, tools), {"on_sealed": "ignore"}, "on_sealed"),
         (written(model, tools), {"confirm": "email"}, "confirm: expected None or 'interrupt', got 'email'"),
         (written(model, tools), {"registry": "sqlite://"}, "registry: .* make one with SqlSealRegistry"),
-        (written(model, tools), {"reader": None}, "reader: expected a Reader, such as ModelReader.model., got NoneType"),
+        (
+            written(model, tools),
+            {"reader": None},
+            "reader: expected a Reader, such as ModelReader.model., got NoneType",
+        ),
         (written(model, tools), {"reader": ModelReader()}, "reader: .* ModelReader.model."),
         (written(model, tools), {"policy": "strict"}, "wants 2 readers, got 1"),
         (written(model, tools), {"breaker": 5}, "breaker: expected None or a CircuitBreaker, got 5"),
@@ -544,7 +549,10 @@ def test_a_first_of_several_messages_that_a_node_removes_is_a_doubt(asynchronous
 @both
 def test_the_stream_of_a_turn_that_stops(policy: Any, climbing: Any, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     parts = Parts([*climbing, ending_and_search()], policy=policy, asynchronous=asynchronous).climb()
+    parts.graph = hide_private_state(parts.graph)
     seen = parts.stream(said(INSULT), stream_mode=["updates", "values", "messages"])
+    assert "end_conversation_" not in str([payload for mode, payload in seen if mode == "values"])
+    assert not [key for key in parts.state() if key.startswith("end_conversation_")]
     (record,) = parts.registry.decisions("t")
     closing = record.statement or Texts().notice(Category.ABUSE)
     shown = [payload for mode, payload in seen if mode == "messages"]

@@ -312,7 +312,9 @@ def test_a_registry_that_fails(failing: str, asynchronous: bool) -> None:  # noq
 
 def test_a_run_without_a_thread_cannot_end() -> None:
     inner = hand_written([ending(), "on we go"], Guarded([]).inner.nodes["tools"].bound.tools_by_name.values())
-    guarded = create_guarded_graph(inner, registry=InMemorySealRegistry(), reader=KeywordReader(), watch=keyword_watch())
+    guarded = create_guarded_graph(
+        inner, registry=InMemorySealRegistry(), reader=KeywordReader(), watch=keyword_watch()
+    )
     text = guarded.invoke(said("hello"))["messages"][2].text
     assert "no_thread_id" in text
     assert "no_checkpointer" in text
@@ -446,7 +448,9 @@ def test_a_node_and_a_channel_may_have_our_nodes_name() -> None:
 def test_the_saver_of_the_graph_is_used_when_none_is_given() -> None:
     registry = InMemorySealRegistry()
     inner = Guarded(WHOLE, inner={"checkpointer": SealedSaver(strict_saver(), registry)}, registry=registry).inner
-    guarded = create_guarded_graph(inner, registry=registry, reader=KeywordReader(), watch=keyword_watch(), policy=QUICK)
+    guarded = create_guarded_graph(
+        inner, registry=registry, reader=KeywordReader(), watch=keyword_watch(), policy=QUICK
+    )
     for _ in range(4):
         result = guarded.invoke(said(INSULT), config())
     assert result["conversation_end"]["ended"]

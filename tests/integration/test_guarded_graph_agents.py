@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import pytest
@@ -219,7 +220,7 @@ def test_parallel_branches_that_both_ask_are_one_request(asynchronous: bool) -> 
 # Models that are none of LangChain's
 
 
-def raw(replies: list[AIMessage | str]) -> Any:
+def raw(replies: Sequence[AIMessage | str]) -> Any:
     """Return a builder of a graph whose model no callback tells of."""
     script = iter(replies)
 

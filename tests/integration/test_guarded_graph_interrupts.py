@@ -1,4 +1,4 @@
-"""Humans in the loop inside a wrapped graph: each way of stopping and going on works, and what is known of it stays right."""
+"""Humans in the loop inside a wrapped graph: each way of stopping and going on works, and what is known stays right."""
 
 from __future__ import annotations
 
@@ -156,9 +156,7 @@ def test_what_was_said_before_an_interrupt_is_no_evidence_and_hides_none(asynchr
 @both
 def test_an_honoured_end_stops_for_no_review(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     for inner in ({"interrupt_before": ["tools"]}, {"interrupt_after": ["model"]}):
-        graph = Guarded(
-            [*LADDER, ending_and_search()], inner=inner, asynchronous=asynchronous, sealed_saver=True
-        )
+        graph = Guarded([*LADDER, ending_and_search()], inner=inner, asynchronous=asynchronous, sealed_saver=True)
         for _ in LADDER:
             graph.say(INSULT)
             if "interrupt_after" in inner:

@@ -141,7 +141,11 @@ def test_the_last_word_is_seen_in_every_stream(build: Any, policy: Any, climbing
 @pytest.mark.parametrize("build", [None, agent], ids=["hand-written", "create_agent"])
 @both
 def test_a_loop_that_prints_the_models_messages_shows_the_last_word_and_no_tool_result(
-    build: Any, version: str, policy: Any, climbing: Any, asynchronous: bool  # noqa: FBT001 - both ways
+    build: Any,
+    version: str,
+    policy: Any,
+    climbing: Any,
+    asynchronous: bool,  # noqa: FBT001 - both ways
 ) -> None:
     graph = Guarded([*climbing, ending_and_search()], build=build, asynchronous=asynchronous, policy=policy)
     parts, closing = stopped(graph, stream_mode="messages", version=version)
@@ -159,6 +163,7 @@ def test_no_stream_shows_private_state(mode: Any, policy: Any, climbing: Any, as
     graph = Guarded([*climbing, ending_and_search(), "hello"], asynchronous=asynchronous, policy=policy)
     parts, _ = stopped(graph, stream_mode=mode)
     assert "end_conversation_provenance" not in str(parts)
+    assert "end_conversation_provenance" not in graph.state()
     assert "end_conversation_provenance" not in graph.invoke(said("hi"), config("other"))
 
 

@@ -207,7 +207,9 @@ class Conversation:
         if run.status is not None and context.fence is None:
             run = replace(run, context=replace(context, fence=new_fence(run.status, run.branch)))
         if not begins_with(said, before, gate.registry.signing_key):
-            run = run.knowing(replace(before, last=_NOWHERE))  # all of a changed history is listened to, wherever it was
+            run = run.knowing(
+                replace(before, last=_NOWHERE)
+            )  # all of a changed history is listened to, wherever it was
         run = yield from gate.hear(run, reversed(said))
         if run.provenance.turn == before.turn:  # the turn goes on: what was known before it is what was known before
             before = gate.provenance_of(saved.get("before"), context.thread_id or "").at(run.status, run.branch)

@@ -55,7 +55,7 @@ class Inside:
         if _INTERRUPT not in values:
             self.values = values
 
-    def hold(self, config: Any) -> dict[str, Any]:
+    def hold(self, config: Any) -> Any:
         """Return a config that holds this one."""
         return {**(config or {}), "configurable": {**(config or {}).get("configurable", {}), _INSIDE_KEY: self}}
 
@@ -120,7 +120,8 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
             return
         inside, modes = Inside(), self._modes(stream_mode)
         flat = _Flat(options.get("output_keys"), inside, single=self._single(stream_mode))
-        for part in super().stream(input, inside.hold(config), stream_mode=modes, subgraphs=True, **options):
+        held: Any = inside.hold(config)
+        for part in super().stream(input, held, stream_mode=modes, subgraphs=True, **options):
             yield from flat.shown(part)
         yield from flat.rest()
 
@@ -141,7 +142,8 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
             return
         inside, modes = Inside(), self._modes(stream_mode)
         flat = _Flat(options.get("output_keys"), inside, single=self._single(stream_mode))
-        async for part in super().astream(input, inside.hold(config), stream_mode=modes, subgraphs=True, **options):
+        held: Any = inside.hold(config)
+        async for part in super().astream(input, held, stream_mode=modes, subgraphs=True, **options):
             for shown in flat.shown(part):
                 yield shown
         for shown in flat.rest():
@@ -227,17 +229,22 @@ class _Flat:
 
     def _own(self, mode: str, payload: Any, interrupts: Any) -> Any:
         if mode == "updates":
-            if _INTERRUPT in payload:
-                return payload
-            added = {"messages": self._told.added} if self._told.added else {}
-            ours = ((node, added | _end_in(update)) for node, update in payload.items())
-            return {node: update for node, update in ours if update} or None
+            return payload if _INTERRUPT in payload else self._changed(payload)
         if mode == "messages":
             # The last word stands beside the reply that it follows, wherever a caller looks for that.
             message, metadata = payload
             return message, {**metadata, "langgraph_node": self._speaker or metadata.get("langgraph_node")}
         if mode != "values":
             return payload if mode == "custom" else None
+        return self._state(payload, interrupts)
+
+    def _changed(self, payload: Mapping[str, Any]) -> Any:
+        """Return what the node itself has added to an update of the wrapped graph; ``None`` for nothing."""
+        added = {"messages": self._told.added} if self._told.added else {}
+        ours = ((node, added | _end_in(update)) for node, update in payload.items())
+        return {node: update for node, update in ours if update} or None
+
+    def _state(self, payload: Any, interrupts: Any) -> Any:
         if not isinstance(payload, Mapping):
             return None if payload == self._inside else payload
         state = _without_ours(payload)

@@ -160,7 +160,8 @@ def mended(messages: Sequence[AnyMessage], given: Sequence[AnyMessage] = ()) -> 
         The same messages where nothing is amiss.
     """
     places = [index for index, message in enumerate(messages) if _may_lack_results(message)]
-    if not places:
+    made = [call["id"] for index in places for call in _calls_of(messages[index])]
+    if not places or len(set(made)) < len(made):  # of ids that a model uses again nobody can tell which result is whose
         return list(messages)
     last = {message.tool_call_id: message for message in [*given, *messages] if isinstance(message, ToolMessage)}
     repaired: list[AnyMessage] = list(messages[: places[0]])
@@ -185,6 +186,10 @@ def mended(messages: Sequence[AnyMessage], given: Sequence[AnyMessage] = ()) -> 
                 if call["id"] not in answered
             ]
     return repaired
+
+
+def _calls_of(message: Any) -> list[Any]:
+    return [*message.tool_calls, *message.invalid_tool_calls]
 
 
 def _may_lack_results(message: BaseMessage) -> bool:

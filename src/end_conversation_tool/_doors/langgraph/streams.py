@@ -9,7 +9,6 @@ from langchain_core.messages import BaseMessage
 from langgraph.config import get_config
 from langgraph.pregel import Pregel
 
-from end_conversation_tool._doors.langgraph.messages import STATE_KEY
 from end_conversation_tool.errors import InvalidInputError
 
 __all__ = ["LEAVING_KEY", "hide_private_state", "keep_from_streams"]
@@ -17,7 +16,7 @@ __all__ = ["LEAVING_KEY", "hide_private_state", "keep_from_streams"]
 LEAVING_KEY = "end_conversation_leaving"
 """Set for the rest of a run whose tools have ended the thread."""
 
-_PRIVATE = frozenset({STATE_KEY, LEAVING_KEY, "jump_to"})
+_PRIVATE_PREFIX = "end_conversation_"
 
 _Graph = TypeVar("_Graph", bound="Pregel[Any, Any, Any, Any]")
 
@@ -36,7 +35,7 @@ def hide_private_state(graph: _Graph) -> _Graph:
     """
     if not isinstance(graph, Pregel):
         raise InvalidInputError(f"graph: expected a compiled graph, got {type(graph).__name__}")
-    shown = [name for name in graph.stream_channels_list if name not in _PRIVATE]
+    shown = [name for name in graph.stream_channels_list if name != "jump_to" and not name.startswith(_PRIVATE_PREFIX)]
     return graph.copy(update={"stream_channels": shown})
 
 
