@@ -600,3 +600,14 @@ def test_saver_and_parts_with_different_registries_are_an_error() -> None:
     parts = Parts(["hello"], saver=SealedSaver(strict_saver(), InMemorySealRegistry()))
     with pytest.raises(InvalidInputError, match="another registry"):
         parts.say("hi")
+
+
+@both
+def test_an_older_provenance_of_the_same_thread_fits_no_other_history(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    parts = Parts([*LADDER, "hm", ending(), "on we go"], asynchronous=asynchronous).climb()
+    older = parts.state()["end_conversation_provenance"]
+    parts.say("hello")
+    wiped = [RemoveMessage(id=message.id) for message in parts.state()["messages"]]
+    parts.invoke({"messages": [*wiped, HumanMessage(INSULT)], "end_conversation_provenance": older})
+    assert parts.decisions() == [Outcome.DENIED]
+    assert UnmetCode.TRANSCRIPT_INCOMPLETE in parts.unmet()[0]

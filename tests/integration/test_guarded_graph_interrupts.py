@@ -12,6 +12,7 @@ from langchain_core.tools import tool
 from langgraph.graph import MessagesState
 from langgraph.types import Command, interrupt
 
+from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.testing import in_one_message, tool_call
@@ -155,18 +156,42 @@ def test_what_was_said_before_an_interrupt_is_no_evidence_and_hides_none(asynchr
 
 @both
 def test_an_honoured_end_stops_for_no_review(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
-    for inner in ({"interrupt_before": ["tools"]}, {"interrupt_after": ["model"]}):
-        graph = Guarded([*LADDER, ending_and_search()], inner=inner, asynchronous=asynchronous, sealed_saver=True)
-        for _ in LADDER:
-            graph.say(INSULT)
-            if "interrupt_after" in inner:
-                graph.invoke(None)
-        result = graph.say(INSULT)
-        assert result["conversation_end"]["ended"]
-        assert_every_call_is_answered(result["messages"])
-        assert graph.counter.runs == []
-        with pytest.raises(ThreadSealedError):
-            graph.invoke(None)
+    graph = Guarded(
+        [*LADDER, ending_and_search()],
+        inner={"interrupt_before": ["tools"]},
+        asynchronous=asynchronous,
+        sealed_saver=True,
+    ).climb()
+    result = graph.say(INSULT)
+    assert result["conversation_end"]["ended"]
+    assert "__interrupt__" not in result
+    assert_every_call_is_answered(result["messages"])
+    assert graph.counter.runs == []
+    with pytest.raises(ThreadSealedError):
+        graph.invoke(None)
+
+
+@both
+def test_a_graph_that_stops_after_each_reply_ends_what_the_user_wants_ended(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    """Each of its replies was made before an interrupt, so that none of them is evidence against the user."""
+    inner = {"interrupt_after": ["model"]}
+    abused = Guarded([*LADDER, ending_and_search(), "on we go"], inner=inner, asynchronous=asynchronous)
+    for _ in LADDER:
+        abused.say(INSULT)
+        abused.invoke(None)
+    abused.say(INSULT)
+    while abused.graph.get_state({"configurable": {"thread_id": "t"}}).next:
+        abused.invoke(None)
+    assert set(abused.decisions()) == {Outcome.DENIED}
+    assert all(UnmetCode.TOO_FEW_REFUSALS in unmet for unmet in abused.unmet())
+    calls = [ending("", "user_request"), ending("", "user_request")]
+    wanted = Guarded(calls, inner=inner, asynchronous=asynchronous, policy=EndConversationPolicy(), sealed_saver=True)
+    wanted.say("please end this chat")
+    result = wanted.say("yes")
+    assert result["conversation_end"]["ended"]
+    assert_every_call_is_answered(result["messages"])
+    with pytest.raises(ThreadSealedError):
+        wanted.invoke(None)
 
 
 @both
