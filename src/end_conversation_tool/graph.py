@@ -4,9 +4,10 @@
 notes what was said. That is one superstep more in a turn than the graph alone: LangGraph can refuse a message only
 within a node, and a node of the graph's own would have to be changed for it. Nothing of the graph inside is.
 
-Only what a model call of LangChain made in this run is the model's word: nothing that a tool, a memory, or a node before
-or after the model wrote. A model that is called past LangChain is not seen to speak. It can ask for the end and is
-ruled on, but what it said is no evidence: an end for the user's conduct is denied, one that the user asks for is not.
+Only what a model call of LangChain made in this run is the model's word: nothing that a tool, a memory, or a node
+before or after the model wrote. A model that is called past LangChain is not seen to speak. It can ask for the end and
+is ruled on, but what it said is no evidence: an end for the user's conduct is denied, one that the user asks for is
+not. The same holds for what was said before an interrupt, of which the run that goes on knows nothing.
 
 A graph that runs elsewhere (``RemoteGraph``) cannot be guarded from here: its tools run there. Guard it where it runs.
 """

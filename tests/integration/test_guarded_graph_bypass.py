@@ -213,11 +213,7 @@ def test_risk_told_to_a_tool_ends_nothing(answer: str, asynchronous: bool) -> No
 @both
 def test_what_was_told_to_a_tool_and_is_gone_is_a_doubt(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     guarded = asked("I will kill myself", asynchronous=asynchronous)
-    gone = (
-        [message for message in guarded.state()["messages"] if message.type == "tool" or message.tool_calls_made]
-        if False
-        else [m for m in guarded.state()["messages"] if m.type == "tool" or getattr(m, "tool_calls", None)]
-    )
+    gone = [one for one in guarded.state()["messages"] if one.type == "tool" or getattr(one, "tool_calls", None)]
     guarded.invoke({"messages": [*(RemoveMessage(id=message.id) for message in gone), HumanMessage(INSULT)]})
     assert guarded.decisions() == [Outcome.DENIED]
     assert UnmetCode.TRANSCRIPT_INCOMPLETE in guarded.unmet()[0]

@@ -30,7 +30,7 @@ def test_a_thread_ends_and_stays_so(tmp_path: Path) -> None:
         for sealed in (thread, copied):
             answer = server.http.post(f"/threads/{sealed}/runs", json={"assistant_id": "agent", "input": SAID})
             assert (answer.status_code, answer.json()["detail"]) == (423, Texts().statement(Category.USER_REQUEST))
-        assert server.texts(copied)[2] == "Yes, end this chat."
+        assert server.texts(copied)[4] == "Yes, end this chat."
         assert "conversation_end" not in server.say(thread, "No, let us go on.", checkpoint=before)
         with SqlSealRegistry(url, create=False) as registry:
             assert [branch.seal is not None for branch in registry.status(thread).branches] == [True, False]
