@@ -219,10 +219,16 @@ def test_what_was_told_to_a_tool_and_is_gone_is_a_doubt(asynchronous: bool) -> N
     assert UnmetCode.TRANSCRIPT_INCOMPLETE in guarded.unmet()[0]
 
 
+def provenance_of(guarded: Guarded) -> Any:
+    """Return what the checkpointer keeps; nobody who asks the graph sees it."""
+    newest: Any = guarded.saver.get_tuple(config())
+    return newest.checkpoint["channel_values"]["end_conversation_provenance"]
+
+
 @both
 def test_an_older_provenance_of_the_same_thread_fits_no_other_history(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     guarded = Guarded([*LADDER, "hm", ending(), "on we go"], asynchronous=asynchronous).climb()
-    older = guarded.saver.get_tuple(config()).checkpoint["channel_values"]["end_conversation_provenance"]
+    older = provenance_of(guarded)
     guarded.say("hello")
     wiped = [RemoveMessage(id=message.id) for message in guarded.state()["messages"]]
     replayed = {"messages": [*wiped, HumanMessage(INSULT)], "end_conversation_provenance": older}
@@ -235,7 +241,7 @@ def test_an_older_provenance_of_the_same_thread_fits_no_other_history(asynchrono
 def test_a_sealed_branchs_provenance_is_none_on_a_new_branch(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     guarded = Guarded([*LADDER, ending(), ending(), "on we go"], sealed_saver=True, asynchronous=asynchronous).climb()
     guarded.say(INSULT)
-    sealed_one = guarded.saver.get_tuple(config()).checkpoint["channel_values"]["end_conversation_provenance"]
+    sealed_one = provenance_of(guarded)
     history = list(guarded.graph.get_state_history(config()))
     early = next(one for one in history if one.next == () and len(one.values["messages"]) == 2)
     update = {**said(INSULT), "end_conversation_provenance": sealed_one}

@@ -96,7 +96,7 @@ def test_streams_show_the_last_word_and_nothing_private(server: LangGraphServer)
         assert printed.endswith(closing)
         values: Any = [part.data for part in parts if part.event == "values"]
         assert values[-1]["messages"][-1]["content"] == closing
-        seen = f"{[part.data for part in parts]}{server.client.threads.get_state(thread_id)['values']}"  # type: ignore[call-overload]
+        seen = f"{[part.data for part in parts]}{server.client.threads.get_state(thread_id)['values']}"
         assert "end_conversation_provenance" not in seen
         assert "jump_to" not in seen
         assert "has been given notice" not in str(shown)
