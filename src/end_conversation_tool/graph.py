@@ -39,7 +39,7 @@ from end_conversation_tool._doors.langgraph.closing import closed_messages
 from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY, arrived_after, newest_first
 from end_conversation_tool._doors.langgraph.mistakes import Mistakes
 from end_conversation_tool._doors.langgraph.run_context import run_context
-from end_conversation_tool._doors.langgraph.streams import hide_private_state, keep_from_streams
+from end_conversation_tool._doors.langgraph.streams import keep_from_streams
 from end_conversation_tool._doors.tool import tool_answer
 from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import ThreadSealedError
@@ -105,7 +105,9 @@ def create_guarded_graph(
     compiled = builder.compile(checkpointer=saver, store=agent.store, name=name or agent.name)
     compiled.config = agent.config
     compiled.nodes[inner.node_name].subgraphs = [inner.graph]
-    return GuardedGraph.of(hide_private_state(compiled))
+    # What the wrapped graph shows is its own business; of ours, nothing private is shown.
+    compiled.stream_channels = [channel for channel in compiled.stream_channels_list if channel != STATE_KEY]
+    return GuardedGraph.of(compiled)
 
 
 class _GuardNode(Runnable[Any, Any]):
