@@ -10,20 +10,24 @@ import os
 from langchain.agents import create_agent
 from langchain.chat_models import BaseChatModel, init_chat_model
 
-from end_conversation_tool import default_detectors
-from end_conversation_tool.middleware import EndConversationMiddleware
+from end_conversation_tool.middleware import EndConversationMiddleware, hide_private_state
+from end_conversation_tool.readers import OfflineReader, Reader
 from end_conversation_tool.server_storage import registry_from_environment
 from end_conversation_tool.testing.personas import reactive_model
 
 
-def _model() -> BaseChatModel:
+def _speaker() -> tuple[BaseChatModel, Reader | None]:
+    """Return the model, and who reads when it asks for the end; ``None`` for the model itself."""
     if os.environ.get("ANTHROPIC_API_KEY"):
-        return init_chat_model("anthropic:claude-opus-5-5")
-    return reactive_model(default_detectors())
+        return init_chat_model("anthropic:claude-opus-5-5"), None
+    return reactive_model(), OfflineReader()
 
 
-agent = create_agent(
-    _model(),
-    system_prompt="You are a helpful assistant.",
-    middleware=[EndConversationMiddleware(registry=registry_from_environment())],
+model, reader = _speaker()
+agent = hide_private_state(
+    create_agent(
+        model,
+        system_prompt="You are a helpful assistant.",
+        middleware=[EndConversationMiddleware(registry=registry_from_environment(), reader=reader)],
+    )
 )

@@ -4,6 +4,11 @@
 notes what was said. That is one superstep more in a turn than the graph alone: LangGraph can refuse a message only
 within a node, and a node of the graph's own would have to be changed for it. Nothing of the graph inside is.
 
+Only what a model call of LangChain made in this run is the model's word: nothing that a tool, a memory, or a node
+before or after the model wrote. A model that is called past LangChain is not seen to speak. It can ask for the end and
+is ruled on, but what it said is no evidence: an end for the user's conduct is denied, one that the user asks for is
+not. The same holds for what was said before an interrupt, of which the run that goes on knows nothing.
+
 A graph that runs elsewhere (``RemoteGraph``) cannot be guarded from here: its tools run there. Guard it where it runs.
 """
 
@@ -26,13 +31,15 @@ from end_conversation_tool._core.confirmation import question
 from end_conversation_tool._core.flow import Flow, arun_flow, run_flow
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.texts import Texts
-from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
+from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, check_reader, create_gate
 from end_conversation_tool._doors.guarded_graph.session import AsyncRule, HandOffError, Rule, Session, Watch
 from end_conversation_tool._doors.guarded_graph.state import InnerGraph, convert
 from end_conversation_tool._doors.guarded_graph.stream import INTERRUPTS_KEY, GuardedGraph, Inside
 from end_conversation_tool._doors.langgraph.closing import closed_messages
 from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY, arrived_after, newest_first
+from end_conversation_tool._doors.langgraph.mistakes import Mistakes
 from end_conversation_tool._doors.langgraph.run_context import run_context
+from end_conversation_tool._doors.langgraph.streams import keep_from_streams
 from end_conversation_tool._doors.tool import tool_answer
 from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import ThreadSealedError
@@ -80,6 +87,7 @@ def create_guarded_graph(
         InvalidInputError: The graph cannot be wrapped, or an argument is not usable.
     """
     inner = InnerGraph.of(agent)
+    check_reader(reader)
     gate = create_gate(registry, reader=reader, on_sealed=on_sealed, confirm=confirm, **options)
     node = _GuardNode(gate, inner, on_sealed=on_sealed, speakers=frozenset(speakers))
     builder = StateGraph(
@@ -97,6 +105,8 @@ def create_guarded_graph(
     compiled = builder.compile(checkpointer=saver, store=agent.store, name=name or agent.name)
     compiled.config = agent.config
     compiled.nodes[inner.node_name].subgraphs = [inner.graph]
+    # What the wrapped graph shows is its own business; of ours, nothing private is shown.
+    compiled.stream_channels = [channel for channel in compiled.stream_channels_list if channel != STATE_KEY]
     return GuardedGraph.of(compiled)
 
 
@@ -105,6 +115,7 @@ class _GuardNode(Runnable[Any, Any]):
 
     def __init__(self, gate: Gate, inner: InnerGraph, *, on_sealed: OnSealed, speakers: frozenset[str]) -> None:
         self._gate, self._inner, self._on_sealed, self._speakers = gate, inner, on_sealed, speakers
+        self._mistakes = Mistakes()
         self.name = inner.node_name
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002 - as the base class
@@ -125,7 +136,7 @@ class _GuardNode(Runnable[Any, Any]):
             if session.question is None:
                 run_flow(session.note())
                 inside.values = {}
-                return self._changes(state, session)
+                return self._changes(state, session, inside)
             run_flow(session.settle(_ask))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002 - as the base class
@@ -147,14 +158,15 @@ class _GuardNode(Runnable[Any, Any]):
             if session.question is None:
                 await arun_flow(session.note())
                 inside.values = {}
-                return self._changes(state, session)
+                return self._changes(state, session, inside)
             await arun_flow(session.settle(_ask))
 
     def _open(self, state: dict[str, Any]) -> Flow[Session | dict[str, Any]]:
         """Admit the run and listen to the user; of a sealed thread, return the answer to it."""
-        said = convert(state.get("messages"))
+        said, context = convert(state.get("messages")), run_context(get_runtime(), None)
+        self._mistakes.check_run(context, self._gate.registry)
         try:
-            run = yield from self._gate.admit(run_context(get_runtime(), None), state.get(STATE_KEY))
+            run = yield from self._gate.admit(context, state.get(STATE_KEY))
         except ThreadSealedError as error:
             return self._answer_sealed(state, error)
         run = yield from self._gate.hear(run, newest_first(said))
@@ -179,7 +191,7 @@ class _GuardNode(Runnable[Any, Any]):
         kept = [message for message, known in zip(before, said, strict=True) if known.id not in gone]
         return {"messages": self._inner.messages(before, kept), END_KEY: error.conversation_end}
 
-    def _changes(self, state: dict[str, Any], session: Session) -> dict[str, Any]:
+    def _changes(self, state: dict[str, Any], session: Session, inside: Inside) -> dict[str, Any]:
         """Return the update that makes the outer state what the wrapped graph made of it, and no more after an end."""
         run, ended = session.run, session.ended
         if ended is None:
@@ -188,6 +200,9 @@ class _GuardNode(Runnable[Any, Any]):
             changes = self._inner.changes(state, session.values, messages)
             return {**changes, **reopened, STATE_KEY: self._gate.dump(run)}
         messages = closed_messages(session.messages, session.known, ended.reply, ended.ruling)
+        seen = {message.id for message in session.messages}
+        inside.added = [message for message in messages if message.id not in seen]
+        keep_from_streams(messages[:-1] if ended.ruling.closing else messages)
         changes = self._inner.changes(state, session.values, messages)
         if ended.ruling.seal is not None:
             run = run.leaving(messages[-1].id or "" if messages else "")

@@ -3,11 +3,13 @@
 ``add_end_conversation`` puts the gate into the model node and the tools node of a builder. There is no extra node, and
 no extra superstep:
 
-1. The model node admits the run, listens to the user, lets the model speak, and rules on its request to end, if it asks.
-2. After an honoured end, and after a notice, the run goes nowhere: whatever edges leave the model node, they lead to ``END``.
+1. The model node admits the run, listens to the user, lets the model speak, and rules on its request to end.
+2. After an honoured end, and after a notice, the run goes nowhere: all edges of the model node lead to ``END``.
 3. After a denied one ``end_conversation`` is run as any tool is, and answers with the codes.
 
-Nodes before the model node run before the thread is asked for: a ``SealedSaver`` refuses a sealed thread at once.
+Nodes before the model node run before the thread is asked for: a ``SealedSaver`` refuses a sealed thread at once. What
+they write is no evidence. LangGraph streams every channel of a graph: ``hide_private_state``, of the module
+``middleware``, makes a compiled one show none of ours.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Unpack
 
-from langchain_core.messages import AIMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
+from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
 from langgraph.runtime import get_runtime
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
@@ -29,20 +32,23 @@ from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 from end_conversation_tool._core.prompts import conversation_end, denial_text
 from end_conversation_tool._core.records import Category, EndRequest, UnmetCode
 from end_conversation_tool._core.run import Ruling, Run, RunContext
-from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
+from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, check_reader, create_gate
 from end_conversation_tool._doors.guarded_graph.state import convert
 from end_conversation_tool._doors.langgraph.closing import by_model_of, last_words
 from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
     STATE_KEY,
     arrived_after,
+    mended,
     newest_first,
     reply_of,
     said_messages,
     tool_results,
 )
-from end_conversation_tool._doors.langgraph.node_updates import NodeUpdate, joined, read
+from end_conversation_tool._doors.langgraph.mistakes import Mistakes
+from end_conversation_tool._doors.langgraph.node_updates import NodeUpdate, joined, read, with_messages
 from end_conversation_tool._doors.langgraph.run_context import kept_messages, run_context
+from end_conversation_tool._doors.langgraph.streams import keep_from_streams
 from end_conversation_tool._doors.langgraph.wiring import check, lead_to_end, wrap_node
 from end_conversation_tool._doors.tool import tool_answer
 from end_conversation_tool._gate.gate import Gate
@@ -94,8 +100,8 @@ def add_end_conversation(
         registry: The truth about threads; share one between all graphs that share threads.
         model: Name of the node that calls the model, and returns its reply in ``messages``.
         tools: Name of the node that runs the tools of the newest reply in ``messages``.
-        reader: Who reads the transcript when an end is asked for, such as ``ModelReader(your_model)``: a builder does not
-            tell which model its node calls.
+        reader: Who reads the transcript when an end is asked for, such as ``ModelReader(your_model)``: a builder does
+            not tell which model its node calls.
         on_sealed: What a message to a sealed thread gets: ``raise`` a ``ThreadSealedError``, or ``respond`` with
             ``conversation_end``, the message not kept.
         confirm: ``interrupt`` to ask the user by an interrupt where only their own yes is missing (R5).
@@ -105,9 +111,11 @@ def add_end_conversation(
     Raises:
         InvalidInputError: A node or a channel is missing, or an argument is not usable. The builder is not changed.
     """
+    check_reader(reader)
     gate = create_gate(registry, reader=reader, on_sealed=on_sealed, confirm=confirm, **options)
     check(builder, model, tools, EndConversationChannels.__annotations__)
-    wrap_node(builder, model, _ModelNode(gate, on_sealed))
+    merges = getattr(builder.channels["messages"], "operator", None) is add_messages
+    wrap_node(builder, model, _ModelNode(gate, on_sealed, merges=merges))
     wrap_node(builder, tools, _ToolsNode(gate))
     lead_to_end(builder, model, CLOSED_KEY)
 
@@ -144,22 +152,36 @@ class _Node:
 class _ModelNode(_Node):
     """Admits, listens, lets the model speak, and rules."""
 
-    def __init__(self, gate: Gate, on_sealed: OnSealed) -> None:
+    def __init__(self, gate: Gate, on_sealed: OnSealed, *, merges: bool) -> None:
         super().__init__(gate)
-        self._on_sealed = on_sealed
+        self._on_sealed, self._merges, self._mistakes = on_sealed, merges, Mistakes()
 
     def _step(self, state: Any, config: RunnableConfig) -> Flow[Any]:
-        said = convert(read(state, "messages"))
+        kept, context = convert(read(state, "messages")), _context()
+        self._mistakes.check_run(context, self._gate.registry)
         try:
-            run = yield from self._gate.admit(_context(), read(state, STATE_KEY))
+            run = yield from self._gate.admit(context, read(state, STATE_KEY))
         except ThreadSealedError as error:
             return self._answer_sealed(state, error)
+        said = mended(kept)
         run = yield from self._gate.hear(run, newest_first(said))
+        if said == kept:
+            return (yield from self._speak(state, said, run, config))
+        answer = yield from self._speak(with_messages(state, said), said, run, config)
+        if not self._merges:  # what this channel takes is only added: the node sees what the thread cannot keep
+            return answer
+        changed = [RemoveMessage(id=REMOVE_ALL_MESSAGES), *said]
+        keep_from_streams(said)
+        return joined(answer, {"messages": changed})
+
+    def _speak(self, state: Any, said: list[AnyMessage], run: Run, config: RunnableConfig) -> Flow[Any]:
+        """Let the model speak, and rule on what it asks for."""
         made = NodeUpdate((yield from self._call(state, config)))
         if made.reply is None:
             return self._close(state, made, run, None)
         run = by_model_of(made.reply, run)
-        history = partial(said_messages, [*said, *made.others])
+        known = {message.id for message in said}
+        history = partial(said_messages, [*said, *(other for other in made.others if other.id not in known)])
         return self._close(state, made, *(yield from self._gate.rule(run, reply_of(made.reply), history)))
 
     def _close(self, state: Any, made: NodeUpdate, run: Run, ruling: Ruling | None) -> Any:
@@ -171,7 +193,9 @@ class _ModelNode(_Node):
             ours[ANSWER_KEY] = ruling.text
             if ends:
                 ours[CLOSED_KEY] = True
-                results = [*tool_results(made.reply, ruling), *last_words(ruling)]
+                answered = tool_results(made.reply, ruling)
+                keep_from_streams(answered)
+                results = [*answered, *last_words(ruling)]
             if ruling.seal is not None:
                 ours[END_KEY] = conversation_end(ruling.seal)
                 run = run.leaving(results[-1].id or "" if results else made.reply.id or "")
@@ -213,7 +237,9 @@ class _ToolsNode(_Node):
     def _settled(self, run: Run, reply: AIMessage, ruling: Ruling) -> dict[str, Any]:
         if not ruling.ends_run:
             return {STATE_KEY: self._gate.dump(run), ANSWER_KEY: ruling.text}
-        results: list[Any] = [*tool_results(reply, ruling), *last_words(ruling)]
+        answered = tool_results(reply, ruling)
+        keep_from_streams(answered)
+        results: list[Any] = [*answered, *last_words(ruling)]
         update: dict[str, Any] = {"messages": results, CLOSED_KEY: True}
         if ruling.seal is not None:
             run = run.leaving(results[-1].id or "")

@@ -9,7 +9,7 @@ Needs the extra ``[langchain]``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from functools import partial
 from typing import Annotated, Any, Literal, NotRequired, Unpack
@@ -31,6 +31,7 @@ except ImportError as error:  # pragma: no cover - shown by the test that instal
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, RemoveMessage, SystemMessage, ToolMessage
 from langgraph.channels import UntrackedValue
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command, interrupt
 
 from end_conversation_tool._core.confirmation import question
@@ -46,22 +47,23 @@ from end_conversation_tool._doors.langgraph.messages import (
     STATE_KEY,
     arrived_after,
     awaiting_results,
+    mended,
     newest_first,
     reply_of,
     said_messages,
     tool_results,
     with_id,
 )
+from end_conversation_tool._doors.langgraph.mistakes import Mistakes
 from end_conversation_tool._doors.langgraph.node_updates import read
 from end_conversation_tool._doors.langgraph.run_context import kept_messages, run_context
+from end_conversation_tool._doors.langgraph.streams import LEAVING_KEY, hide_private_state, keep_from_streams
 from end_conversation_tool._doors.tool import check_tools, create_end_conversation_tool
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.readers import ModelReader, Reader
 from end_conversation_tool.registry.protocol import SealRegistry
 
-__all__ = ["EndConversationMiddleware", "EndConversationState"]
-
-_LEAVING = "end_conversation_leaving"
+__all__ = ["EndConversationMiddleware", "EndConversationState", "hide_private_state"]
 
 
 class EndConversationState(AgentState[Any]):
@@ -115,6 +117,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         self._bound: dict[int, tuple[BaseChatModel, ModelReader]] = {}
         self._gate = create_gate(registry, reader=self._reader, on_sealed=on_sealed, confirm=confirm, **options)
         self._on_sealed = on_sealed
+        self._mistakes = Mistakes()
         self._prompt_section = prompt_section
 
     def wrap_model_call(
@@ -142,21 +145,24 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         return await arun_flow(self._tool_call(request, handler))
 
     def _turn(self, request: ModelRequest[Any], handler: Any) -> Flow[ExtendedModelResponse[Any]]:
-        state, messages = request.state, request.state["messages"]
+        state, context = request.state, run_context(request.runtime, request.model)
+        self._mistakes.check_run(context, self._gate.registry)
         try:
-            run = yield from self._gate.admit(run_context(request.runtime, request.model), state.get(STATE_KEY))
+            run = yield from self._gate.admit(context, state.get(STATE_KEY))
         except ThreadSealedError as error:
             return self._answer_sealed(request, error)
+        messages = mended(state["messages"], request.messages)
         run = yield from self._gate.hear(run, newest_first(messages))
         answer = yield from ask(handler, handler, self._prepared(request))
         response, reply = _speech(answer)
+        before = [] if messages == state["messages"] else [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages]
         if reply is None:
-            return self._respond(request, response, run)
+            return self._respond(request, response, run, before=before)
         run = by_model_of(reply, run)
         run, ruling = yield from self._gate.rule(
             run, reply_of(reply), lambda: said_messages(messages), reader=self._reader_on(request.model)
         )
-        return self._respond(request, response, run, reply, ruling)
+        return self._respond(request, response, run, reply, ruling, before=before)
 
     def _tool_call(self, request: ToolCallRequest, handler: Any) -> Flow[ToolMessage | Command[Any]]:
         try:
@@ -198,7 +204,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         update: dict[str, Any] = {"messages": [result]}
         if ruling.seal is not None:
             run = run.leaving(result.id or "")
-            update |= {END_KEY: conversation_end(ruling.seal), _LEAVING: True}
+            update |= {END_KEY: conversation_end(ruling.seal), LEAVING_KEY: True}
         return Command(update={**update, STATE_KEY: self._gate.dump(run)})
 
     def _prepared(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
@@ -208,6 +214,11 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             InvalidInputError: The agent has another tool of our name.
         """
         check_tools(request.tools)
+        if not any(getattr(tool, "name", None) == TOOL_NAME for tool in request.tools):
+            self._mistakes.hidden()
+        messages = mended(request.messages)
+        if messages != request.messages:
+            request = request.override(messages=messages)
         if not self._prompt_section:
             return request
         present = request.system_message
@@ -227,13 +238,19 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         run: Run,
         reply: AIMessage | None = None,
         ruling: Ruling | None = None,
+        *,
+        before: Sequence[Any] = (),
     ) -> ExtendedModelResponse[Any]:
         """Put the provenance, the tool results and the end of the run into one answer of the node."""
+        keep_from_streams(before)
         update: dict[str, Any] = {END_KEY: None} if request.state.get(END_KEY) else {}  # reopened since, or forged
         if reply is None or ruling is None:
-            return ExtendedModelResponse(response, Command(update={**update, STATE_KEY: self._gate.dump(run)}))
-        results = awaiting_results if ruling.asks else partial(tool_results, ruling=ruling)
-        result: list[Any] = [*response.result, *results(reply, answered=_answered(response)), *last_words(ruling)]
+            spoken = ModelResponse([*before, *response.result], response.structured_response) if before else response
+            return ExtendedModelResponse(spoken, Command(update={**update, STATE_KEY: self._gate.dump(run)}))
+        answer = awaiting_results if ruling.asks else partial(tool_results, ruling=ruling)
+        results = answer(reply, answered=_answered(response))
+        keep_from_streams(results)
+        result: list[Any] = [*before, *response.result, *results, *last_words(ruling)]
         if ruling.ends_run:
             update["jump_to"] = "end"
         elif not reply.tool_calls:
@@ -253,7 +270,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         """
         known = self._gate.provenance_of(request.state.get(STATE_KEY), error.thread_id)
         messages = request.state["messages"]
-        just_ended = request.state.get(_LEAVING) and messages[-1:] and messages[-1].id == known.last_message
+        just_ended = request.state.get(LEAVING_KEY) and messages[-1:] and messages[-1].id == known.last_message
         if self._on_sealed == "raise" and not just_ended:
             raise error
         there = {message.id for message in kept_messages(messages)}

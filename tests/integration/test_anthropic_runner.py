@@ -8,13 +8,15 @@ import anthropic
 import pytest
 from anthropic import beta_async_tool, beta_tool
 
-from end_conversation_tool._core.records import Outcome, UnmetCode
-from end_conversation_tool.anthropic_sdk import ConversationGuard, TurnOutcome
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import Category, Outcome, UnmetCode
+from end_conversation_tool._core.texts import Texts
+from end_conversation_tool.anthropic_sdk import TurnOutcome
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import MessageReply, MessagesApiServer
 from support.records import permit
-from support.wire import ABUSE, LADDER, MODEL, called, end
+from support.wire import ABUSE, LADDER, MODEL, called, end, guard_of
 
 ran: list[str] = []
 
@@ -41,10 +43,12 @@ def _fresh() -> None:
 class Loop:
     """One conversation through the sync or the async runner, streamed or not, threaded or not."""
 
-    def __init__(self, server: MessagesApiServer, *, twin: bool, streamed: bool, threaded: bool) -> None:
+    def __init__(
+        self, server: MessagesApiServer, *, twin: bool, streamed: bool, threaded: bool, **options: Any
+    ) -> None:
         self.server, self.twin = server, twin
         self.registry = InMemorySealRegistry()
-        self.guard = ConversationGuard(registry=self.registry)
+        self.guard = guard_of(self.registry, **options)
         self.messages: list[Any] = []
         self.params: dict[str, Any] = {"model": MODEL, "max_tokens": 100, "system": "Be kind."}
         if streamed:
@@ -84,7 +88,7 @@ def result_of(message: Any) -> list[Any]:
 
 
 async def test_a_whole_ending(twin: bool, streamed: bool, threaded: bool) -> None:  # noqa: FBT001
-    script: list[Any] = [*LADDER, [end()], [end(), called("lookup", key="x")]]
+    script: list[Any] = [*LADDER, [end(), called("lookup", key="x")]]
     with MessagesApiServer(script, strict_prefix=True) as server:
         loop = Loop(server, twin=twin, streamed=streamed, threaded=threaded)
         for text in ABUSE:
@@ -96,11 +100,29 @@ async def test_a_whole_ending(twin: bool, streamed: bool, threaded: bool) -> Non
         with pytest.raises(ThreadSealedError):
             await loop.turn("hello?")
         assert len(server.requests) == len(script)
-    assert [record.outcome for record in loop.registry.decisions("c")] == [
-        Outcome.AWAITING_CONFIRMATION,
-        Outcome.SEALED,
-    ]
-    assert len(result_of(loop.messages[-2])) == 2
+    assert [record.outcome for record in loop.registry.decisions("c")] == [Outcome.SEALED]
+    results, closing, _refused = loop.messages[-3:]
+    assert len(result_of(results)) == 2
+    assert closing == {"role": "assistant", "content": outcome.statement}
+
+
+async def test_notice_first_and_the_end_at_the_second_request(twin: bool, streamed: bool, threaded: bool) -> None:  # noqa: FBT001
+    script: list[Any] = [*LADDER, [end(), called("lookup", key="x")], "Never mind.", [end()]]
+    with MessagesApiServer(script, strict_prefix=True) as server:
+        loop = Loop(server, twin=twin, streamed=streamed, threaded=threaded, policy=EndConversationPolicy())
+        for text in ABUSE:
+            noticed = await loop.turn(text)
+        assert (noticed.ended, noticed.again, noticed.closing) == (False, False, Texts().notice(Category.ABUSE))
+        assert loop.messages[-1] == {"role": "assistant", "content": noticed.closing}
+        assert len(result_of(loop.messages[-2])) == 2
+        assert ran == []
+        assert not (await loop.turn("sorry")).closing
+        outcome = await loop.turn(ABUSE[0])
+        assert outcome.ended
+        assert server.errors == []
+        assert len(server.requests) == len(script)
+    assert loop.messages[-1] == {"role": "assistant", "content": outcome.statement}
+    assert [record.outcome for record in loop.registry.decisions("c")] == [Outcome.NOTICED, Outcome.SEALED]
 
 
 async def test_a_denied_end_goes_on_and_its_siblings_run(twin: bool, streamed: bool, threaded: bool) -> None:  # noqa: FBT001
@@ -113,7 +135,7 @@ async def test_a_denied_end_goes_on_and_its_siblings_run(twin: bool, streamed: b
         answered = server.requests[1].body["messages"][-1]["content"]
     assert ran == ["x"]
     (ours, ours_failed), (theirs, theirs_failed) = result_of(loop.messages[2])
-    assert "no_warning" in ours
+    assert "too_few_refusals" in ours
     assert ours_failed
     assert (theirs, theirs_failed) == ("42", False)
     assert [block["content"] for block in answered] == [ours, theirs]
@@ -138,7 +160,9 @@ async def test_repeated_calls_are_cut_off(twin: bool, streamed: bool) -> None:  
     script: list[Any] = [[end()], [end()], [end()], [end(), called("lookup", key="x")], "Fine."]
     with MessagesApiServer(script, strict_prefix=True) as server:
         loop = Loop(server, twin=twin, streamed=streamed, threaded=True)
-        assert not (await loop.turn("hi")).again
+        cut_off = await loop.turn("hi")
+        assert (cut_off.again, cut_off.closing) == (False, Texts().still_here)
+        assert loop.messages[-1]["content"] == cut_off.closing
         await loop.turn("still there?")
         assert server.errors == []
     assert ran == []
@@ -175,7 +199,7 @@ def test_messages_are_handed_out_with_their_outcome() -> None:
         MessagesApiServer(script) as server,
         anthropic.Anthropic(base_url=server.base_url, api_key="test") as client,
     ):
-        guard = ConversationGuard(registry=InMemorySealRegistry())
+        guard = guard_of(InMemorySealRegistry())
         messages: list[Any] = [{"role": "user", "content": "hi"}]
         runner = guard.conversation("c").tool_runner(
             client, model=MODEL, max_tokens=100, messages=messages, tools=[lookup]
@@ -185,7 +209,7 @@ def test_messages_are_handed_out_with_their_outcome() -> None:
 
 
 def test_what_cannot_be_guarded_is_refused() -> None:
-    guard = ConversationGuard(registry=InMemorySealRegistry())
+    guard = guard_of(InMemorySealRegistry())
     with anthropic.Anthropic(api_key="test") as client:
         chat = guard.conversation("c")
         eager: dict[str, Any] = {"stream": True, "run_tools_eagerly": True}

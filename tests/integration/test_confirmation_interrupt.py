@@ -16,6 +16,7 @@ from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.confirmation import is_yes, question
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import EvidenceKind, Outcome, RiskKind, UnmetCode
+from end_conversation_tool._core.texts import Texts
 from end_conversation_tool._doors.tool import create_end_conversation_tool
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.graph import create_guarded_graph
@@ -25,7 +26,7 @@ from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import in_one_message
 from support.agents import Counter, config, ending, kinds, said, search_call
 from support.graphs import assert_every_call_is_answered, hand_written, model_of, strict_saver, written
-from support.keywords import keyword_suite
+from support.keywords import QUICK, KeywordReader, keyword_watch
 
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 doors = pytest.mark.parametrize("door", ["middleware", "wrapped", "parts"])
@@ -54,7 +55,9 @@ class Asked:
         inner = strict_saver() if saver is None else saver
         kept = SealedSaver(inner, self.registry) if sealed else inner
         tools = [self.counter.tool(), create_end_conversation_tool()]
-        options = {"registry": self.registry, "confirm": "interrupt", "detectors": keyword_suite(), **options}
+        self.reader = KeywordReader()
+        ours = {"registry": self.registry, "confirm": "interrupt", "reader": self.reader, "watch": keyword_watch()}
+        options = {**ours, **options}
         self.graph: Any
         if door == "middleware":
             middleware = [EndConversationMiddleware(**options)]
@@ -90,15 +93,16 @@ def test_a_yes_ends(asynchronous: bool, door: str, sealed: bool, durability: Any
     chat = Asked(door, [ask()], asynchronous=asynchronous, sealed=sealed)
     stopped = chat.say(ASKS, durability=durability)
     (asked,) = stopped["__interrupt__"]
-    assert asked.value == question()
+    assert asked.value == question(Texts())
     assert asked.value["category"] == "user_request"
     assert not chat.registry.status("t").sealed
     assert chat.records == ()
     result = chat.answer("yes", durability=durability)
     assert result["conversation_end"]["category"] == "user_request"
     assert chat.registry.status("t").sealed
-    assert kinds(result["messages"]) == ["human", "ai", "tool"]
-    assert result["messages"][-1].status == "success"
+    assert kinds(result["messages"]) == ["human", "ai", "tool", "ai"]
+    assert result["messages"][-2].status == "success"
+    assert result["messages"][-1].text == result["conversation_end"]["statement"]
     assert len(chat.model.calls) == 1
     (record,) = chat.records
     assert record.outcome is Outcome.SEALED
@@ -255,7 +259,7 @@ def test_a_yes_with_a_doubt_beside_it_is_none(door: str) -> None:
 
 @doors
 def test_a_yes_to_a_conversation_needs_no_interrupt(door: str) -> None:
-    chat = Asked(door, ["do you really want that?", ask()])
+    chat = Asked(door, ["do you really want that?", ask()], policy=QUICK)
     chat.say(ASKS)
     result = chat.say("yes")
     assert "__interrupt__" not in result
@@ -273,7 +277,7 @@ def test_shadow_asks_nobody(door: str) -> None:
 def test_a_yes_on_a_thread_that_was_sealed_meanwhile(door: str) -> None:
     chat = Asked(door, [ask(), "on we go"])
     chat.say(ASKS)
-    second = Asked("wrapped", ["do you really want that?", ask()], registry=chat.registry, sealed=False)
+    second = Asked("wrapped", ["do you really want that?", ask()], registry=chat.registry, sealed=False, policy=QUICK)
     second.say(ASKS)
     assert second.say("yes")["conversation_end"]["ended"]
     with pytest.raises(ThreadSealedError):
@@ -282,11 +286,17 @@ def test_a_yes_on_a_thread_that_was_sealed_meanwhile(door: str) -> None:
 
 
 @doors
-def test_a_new_message_in_place_of_an_answer(door: str) -> None:
-    chat = Asked(door, [ask(), "on we go"])
+@both
+def test_a_new_message_in_place_of_an_answer(asynchronous: bool, door: str) -> None:  # noqa: FBT001 - both ways
+    """The user types on, and leaves the dialogue alone: the call gets its result, and the chat goes on."""
+    chat = Asked(door, [ask(), "on we go", "and on"], asynchronous=asynchronous)
     chat.say(ASKS)
     assert chat.say("never mind")["messages"][-1].text == "on we go"
     assert not chat.registry.status("t").sealed
+    assert_every_call_is_answered(chat.model.calls[1])
+    result = chat.say("well")
+    assert_every_call_is_answered(result["messages"])
+    assert [message.text for message in result["messages"] if message.type == "human"] == [ASKS, "never mind", "well"]
 
 
 @doors

@@ -25,7 +25,7 @@ def sealed_agent(*after: Any, on_fork: Any = "branch", asynchronous: bool = Fals
     """Return an agent whose thread ``t`` has ended, with ``after`` to say on other branches."""
     registry = InMemorySealRegistry()
     saver = SealedSaver(InMemorySaver(), registry, on_fork=on_fork)
-    replies = [*LADDER, ending(), ending(), *after]
+    replies = [*LADDER, ending(), *after]
     agent = Agent(replies, registry=registry, checkpointer=saver, asynchronous=asynchronous)
     agent.climb(**options)
     agent.say(INSULT, **options)
@@ -86,7 +86,7 @@ def test_the_sealed_branch_stays_sealed(*, asynchronous: bool) -> None:
 
 @both
 def test_the_new_branch_has_the_evidence_that_it_had_there_and_can_be_sealed_too(*, asynchronous: bool) -> None:
-    agent = sealed_agent(*LADDER[1:], ending(), ending(), asynchronous=asynchronous)
+    agent = sealed_agent(*LADDER[1:], ending(), asynchronous=asynchronous)
     retried(agent, said(agent)[1], INSULT)
     for _ in range(2):
         agent.say(INSULT)

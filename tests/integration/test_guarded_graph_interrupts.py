@@ -1,4 +1,4 @@
-"""Humans in the loop inside a wrapped graph: each way of stopping and going on works, and the ledger stays right."""
+"""Humans in the loop inside a wrapped graph: each way of stopping and going on works, and what is known stays right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from langchain_core.tools import tool
 from langgraph.graph import MessagesState
 from langgraph.types import Command, interrupt
 
-from end_conversation_tool._core.records import Outcome
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.testing import in_one_message, tool_call
 from support.agents import INSULT, LADDER, ending, ending_and_search, kinds, said, search_call
@@ -124,11 +125,10 @@ def test_the_stream_of_an_interrupt(mode: str, asynchronous: bool) -> None:  # n
 
 
 @both
-def test_the_ledger_is_right_after_an_interrupt(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
-    """Refusals before and after an interrupt are together what an end needs, and no turn counts twice."""
+def test_what_is_known_is_right_after_an_interrupt(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    """Refusals after an interrupt are what an end needs, and no turn counts twice."""
     refuse, warn = LADDER[0], LADDER[-1]
-    before = in_one_message(AIMessage(refuse), ask_call())
-    replies = [before, "so", ask_call("b"), refuse, warn, ending(), ending()]
+    replies = [ask_call("a"), refuse, ask_call("b"), refuse, warn, ending()]
     graph = Guarded(replies, tools=[ask], asynchronous=asynchronous)
     for _ in range(2):
         graph.say(INSULT)
@@ -140,24 +140,58 @@ def test_the_ledger_is_right_after_an_interrupt(asynchronous: bool) -> None:  # 
 
 
 @both
-def test_an_honoured_end_stops_for_no_review(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
-    for inner in ({"interrupt_before": ["tools"]}, {"interrupt_after": ["model"]}):
-        graph = Guarded(
-            [*LADDER, ending(), ending_and_search()], inner=inner, asynchronous=asynchronous, sealed_saver=True
-        )
-        for _ in LADDER:
-            graph.say(INSULT)
-            if "interrupt_after" in inner:
-                graph.invoke(None)
+def test_what_was_said_before_an_interrupt_is_no_evidence_and_hides_none(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    """The run that saw it said was cut off before anything could be kept: nobody can vouch for it afterwards."""
+    refuse, warn = LADDER[0], LADDER[-1]
+    before = in_one_message(AIMessage(refuse), ask_call())
+    graph = Guarded([before, "so", refuse, warn, ending(), "on we go"], tools=[ask], asynchronous=asynchronous)
+    graph.say(INSULT)
+    graph.invoke(Command(resume="x"))
+    for _ in range(3):
         graph.say(INSULT)
-        result = graph.invoke(None)
-        if "conversation_end" not in result:
-            result = graph.invoke(None)
-        assert result["conversation_end"]["ended"]
-        assert_every_call_is_answered(result["messages"])
-        assert graph.counter.runs == []
-        with pytest.raises(ThreadSealedError):
-            graph.invoke(None)
+    (record,) = graph.registry.decisions("t")
+    assert record.decision.unmet == (UnmetCode.TOO_FEW_REFUSALS,)
+    assert record.turn == 4
+
+
+@both
+def test_an_honoured_end_stops_for_no_review(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    graph = Guarded(
+        [*LADDER, ending_and_search()],
+        inner={"interrupt_before": ["tools"]},
+        asynchronous=asynchronous,
+        sealed_saver=True,
+    ).climb()
+    result = graph.say(INSULT)
+    assert result["conversation_end"]["ended"]
+    assert "__interrupt__" not in result
+    assert_every_call_is_answered(result["messages"])
+    assert graph.counter.runs == []
+    with pytest.raises(ThreadSealedError):
+        graph.invoke(None)
+
+
+@both
+def test_a_graph_that_stops_after_each_reply_ends_what_the_user_wants_ended(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    """Each of its replies was made before an interrupt, so that none of them is evidence against the user."""
+    inner = {"interrupt_after": ["model"]}
+    abused = Guarded([*LADDER, ending_and_search(), "on we go"], inner=inner, asynchronous=asynchronous)
+    for _ in LADDER:
+        abused.say(INSULT)
+        abused.invoke(None)
+    abused.say(INSULT)
+    while abused.graph.get_state({"configurable": {"thread_id": "t"}}).next:
+        abused.invoke(None)
+    assert set(abused.decisions()) == {Outcome.DENIED}
+    assert all(UnmetCode.TOO_FEW_REFUSALS in unmet for unmet in abused.unmet())
+    calls = [ending("", "user_request"), ending("", "user_request")]
+    wanted = Guarded(calls, inner=inner, asynchronous=asynchronous, policy=EndConversationPolicy(), sealed_saver=True)
+    wanted.say("please end this chat")
+    result = wanted.say("yes")
+    assert result["conversation_end"]["ended"]
+    assert_every_call_is_answered(result["messages"])
+    with pytest.raises(ThreadSealedError):
+        wanted.invoke(None)
 
 
 @both
@@ -180,7 +214,7 @@ def test_a_new_message_in_place_of_a_resume() -> None:
 def test_a_sealed_thread_cannot_be_resumed() -> None:
     graph = Guarded([ask_call(), "I see"], tools=[ask], sealed_saver=True)
     graph.say("hi")
-    other = Guarded([*LADDER, ending(), ending()], registry=graph.registry).climb()
+    other = Guarded([*LADDER, ending()], registry=graph.registry).climb()
     other.say(INSULT)
     with pytest.raises(ThreadSealedError):
         graph.invoke(Command(resume="x"))

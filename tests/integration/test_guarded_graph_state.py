@@ -26,7 +26,7 @@ from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import ScriptedChatModel
 from support.agents import INSULT, LADDER, config, ending, kinds, said, search_call
 from support.graphs import Guarded, hand_written, speaking, strict_saver
-from support.keywords import keyword_suite
+from support.keywords import KeywordReader, keyword_watch
 
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
@@ -77,7 +77,7 @@ def rich(**options: Any) -> Any:
 
 def guard(inner: Any, **options: Any) -> Any:
     options = {"registry": InMemorySealRegistry(), "checkpointer": strict_saver(), **options}
-    return create_guarded_graph(inner, detectors=keyword_suite(), **options)
+    return create_guarded_graph(inner, reader=KeywordReader(), watch=keyword_watch(), **options)
 
 
 def run_turns(graph: Any, *turns: Any) -> list[Any]:
@@ -107,7 +107,7 @@ def test_reducers_private_channels_and_inputs_of_their_own() -> None:
 
 def test_what_a_caller_may_put_in_is_the_graphs_own_input() -> None:
     forged = {"messages": [HumanMessage("a")], "question": "q", "log": ["forged"], "plain": "forged",
-              "end_conversation_ledger": {"v": 1}, "conversation_end": {"ended": True}}  # fmt: skip
+              "end_conversation_provenance": {"v": 1}, "conversation_end": {"ended": True}}  # fmt: skip
     bare, guarded = rich(checkpointer=strict_saver()), guard(rich())
     assert run_turns(bare, forged) == run_turns(guarded, forged)
     assert guarded.get_state(config()).values.get("conversation_end") is None
@@ -223,7 +223,7 @@ def test_the_whole_ending_with_other_schemas(schema: Any) -> None:
         builder.add_edge("tools", "model")
         return builder.compile()
 
-    guarded = Guarded([*LADDER, ending(), ending()], build=build).climb()
+    guarded = Guarded([*LADDER, ending()], build=build).climb()
     assert guarded.say(INSULT)["conversation_end"]["ended"]
     with pytest.raises(ThreadSealedError):
         guarded.say("hello?")
@@ -234,10 +234,10 @@ class Added(TypedDict):
 
 
 def test_messages_that_are_only_added_up() -> None:
-    guarded = Guarded([*LADDER, ending(), ending()], inner={"state": Added}).climb()
+    guarded = Guarded([*LADDER, ending()], inner={"state": Added}).climb()
     result = guarded.say(INSULT)
-    assert kinds(result["messages"])[-4:] == ["ai", "tool", "ai", "tool"]
-    assert len(result["messages"]) == 2 * len(LADDER) + 5
+    assert kinds(result["messages"])[-4:] == ["human", "ai", "tool", "ai"]
+    assert len(result["messages"]) == 2 * len(LADDER) + 4
     assert result["conversation_end"]["ended"]
     with pytest.raises(ThreadSealedError):
         guarded.say("hello?")
@@ -245,7 +245,7 @@ def test_messages_that_are_only_added_up() -> None:
 
 @pytest.mark.parametrize("given", [("user", INSULT), {"role": "user", "content": INSULT}], ids=["pair", "dict"])
 def test_users_who_speak_in_pairs_and_dicts_are_heard(given: Any) -> None:
-    guarded = Guarded([*LADDER, ending(), ending()], inner={"state": Added})
+    guarded = Guarded([*LADDER, ending()], inner={"state": Added})
     for _ in range(4):
         result = guarded.invoke({"messages": [given]})
     assert result["conversation_end"]["ended"]
@@ -262,7 +262,7 @@ def test_a_channel_that_cannot_be_kept_is_an_error() -> None:
         guard(hand_written([], Guarded([]).inner.nodes["tools"].bound.tools_by_name.values(), state=WithTopic))
 
 
-@pytest.mark.parametrize("key", ["conversation_end", "end_conversation_ledger", "end_conversation_mine"])
+@pytest.mark.parametrize("key", ["conversation_end", "end_conversation_provenance", "end_conversation_mine"])
 def test_a_channel_with_a_name_of_ours_is_an_error(key: str) -> None:
     state: Any = TypedDict("state", {"messages": list[Any], key: str})  # type: ignore[misc]
     builder = StateGraph(state)

@@ -10,8 +10,14 @@ from langchain.agents import create_agent
 from langchain_core.tools import tool
 from langgraph.config import get_stream_writer
 
-from support.agents import INSULT, LADDER, config, ending, ending_and_search, said, search_call
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import Category
+from end_conversation_tool._core.texts import Texts
+from end_conversation_tool.readers import ModelReader
+from end_conversation_tool.testing import ScriptedChatModel, in_one_message, tool_call
+from support.agents import INSULT, LADDER, REFUSE, config, ending, ending_and_search, said, search_call
 from support.graphs import Guarded, hand_written, shape
+from support.keywords import QUICK
 
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 MODES = ["values", "updates", "messages", "custom", "tasks", "checkpoints", "debug"]
@@ -96,23 +102,86 @@ def test_events_of_astream_events(asynchronous: bool) -> None:  # noqa: FBT001 -
     assert bare == guarded
 
 
+CLOSINGS = pytest.mark.parametrize(
+    ("policy", "climbing"),
+    [(QUICK, LADDER), (EndConversationPolicy(), [REFUSE, REFUSE, REFUSE])],
+    ids=["statement", "notice"],
+)
+
+
+def stopped(graph: Guarded, **options: Any) -> tuple[list[Any], str]:
+    """Return the events of the turn that stops, and its last word as the state has it."""
+    parts = graph.climb().stream(said(INSULT), **options)
+    last = graph.state()["messages"][-1]
+    (record,) = graph.registry.decisions("t")
+    assert last.text == (record.statement or Texts().notice(Category.ABUSE))
+    return parts, last.text
+
+
+@CLOSINGS
+@pytest.mark.parametrize("build", [None, agent], ids=["hand-written", "create_agent"])
 @both
-def test_an_end_is_seen_in_the_stream(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
-    graph = Guarded([*LADDER, ending(), ending_and_search()], asynchronous=asynchronous).climb()
-    parts = graph.stream(said(INSULT), stream_mode=["updates", "values", "messages"])
+def test_the_last_word_is_seen_in_every_stream(build: Any, policy: Any, climbing: Any, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    graph = Guarded([*climbing, ending_and_search()], build=build, asynchronous=asynchronous, policy=policy)
+    parts, closing = stopped(graph, stream_mode=["updates", "values", "messages"])
     updates = [payload for mode, payload in parts if mode == "updates"]
-    assert [list(update) for update in updates] == [["model"], ["tools"], ["model"], ["agent"]]
-    assert list(updates[-1]["agent"]) == ["conversation_end"]
+    assert [list(update) for update in updates] == [["model"], ["agent"]]
+    added = updates[-1]["agent"]["messages"]
+    assert [message.type for message in added] == ["tool", "tool", "ai"]
+    assert added[-1].text == closing
+    assert bool(updates[-1]["agent"].get("conversation_end")) is graph.registry.status("t").sealed
     values = [payload for mode, payload in parts if mode == "values"]
-    assert values[-1]["conversation_end"]["ended"]
-    assert all("end_conversation_ledger" not in payload for payload in values)
-    results = [payload[0] for mode, payload in parts if mode == "messages" and payload[0].type == "tool"]
-    assert [result.status for result in results] == ["error", "success", "error"]
+    assert bool(values[-1].get("conversation_end")) is graph.registry.status("t").sealed
+    assert values[-1]["messages"][-1].text == closing
+    assert values[-1]["messages"][-3:] == added
+
+
+@CLOSINGS
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("build", [None, agent], ids=["hand-written", "create_agent"])
+@both
+def test_a_loop_that_prints_the_models_messages_shows_the_last_word_and_no_tool_result(
+    build: Any,
+    version: str,
+    policy: Any,
+    climbing: Any,
+    asynchronous: bool,  # noqa: FBT001 - both ways
+) -> None:
+    graph = Guarded([*climbing, ending_and_search()], build=build, asynchronous=asynchronous, policy=policy)
+    parts, closing = stopped(graph, stream_mode="messages", version=version)
+    shown = [part["data"] if version == "v2" else part for part in parts]
+    assert [message.type for message, _ in shown if message.type == "tool"] == []
+    printed = "".join(message.text for message, metadata in shown if metadata["langgraph_node"] == "model")
+    assert printed == f"I will not.{closing}"
+
+
+@CLOSINGS
+@pytest.mark.parametrize("mode", [*MODES, None], ids=str)
+@both
+def test_no_stream_shows_private_state(mode: Any, policy: Any, climbing: Any, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    """Checkpoints are shown to whoever asks for them; what a caller of the graph sees is the rest."""
+    graph = Guarded([*climbing, ending_and_search(), "hello"], asynchronous=asynchronous, policy=policy)
+    parts, _ = stopped(graph, stream_mode=mode)
+    assert "end_conversation_provenance" not in str(parts)
+    assert "end_conversation_provenance" not in graph.state()
+    assert "end_conversation_provenance" not in graph.invoke(said("hi"), config("other"))
+
+
+@both
+def test_what_a_reader_says_is_in_no_stream(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    found = {"kind": "abuse", "label": "m1", "quote": "THE READER SPEAKS"}
+    report = in_one_message(tool_call("Report", {"findings": [found], "risk": "none"}), ending("THE READER SPEAKS"))
+    reading = ScriptedChatModel([report], model_name="reading")
+    graph = Guarded([*LADDER, ending(), "on we go"], asynchronous=asynchronous, reader=ModelReader(reading)).climb()
+    parts = graph.stream(said(INSULT), stream_mode=["updates", "values", "messages", "custom"])
+    assert len(reading.calls) == 1
+    assert "THE READER SPEAKS" not in str(parts)
+    assert len(graph.registry.decisions("t")) == 1
 
 
 @both
 def test_respond_is_seen_in_the_stream(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
-    graph = Guarded([*LADDER, ending(), ending()], asynchronous=asynchronous, on_sealed="respond").climb()
+    graph = Guarded([*LADDER, ending()], asynchronous=asynchronous, on_sealed="respond").climb()
     graph.say(INSULT)
     parts = graph.stream(said("hello?"), stream_mode=["updates", "values"])
     assert [mode for mode, _ in parts] == ["updates", "values"]
@@ -120,7 +189,7 @@ def test_respond_is_seen_in_the_stream(asynchronous: bool) -> None:  # noqa: FBT
 
 
 def test_a_stream_that_nobody_reads_to_its_end_seals_all_the_same() -> None:
-    graph = Guarded([*LADDER, ending(), ending_and_search()]).climb()
+    graph = Guarded([*LADDER, ending_and_search()]).climb()
     for update in graph.graph.stream(said(INSULT), config(), stream_mode="updates"):
         if "tools" in update:
             continue

@@ -11,27 +11,28 @@ from langchain_core.tools import tool
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command, Overwrite, Send
 
-from end_conversation_tool._core.ledger import Ledger
 from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.provenance import Provenance
 from end_conversation_tool._core.records import UnmetCode
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import ScriptedChatModel, end_call
 from support.agents import INSULT, LADDER, REFUSE, WARN, Agent, config, ending, kinds, said, search_call
-from support.keywords import keyword_suite
+from support.keywords import QUICK, KeywordReader, keyword_watch
 
-SINGLE = EndConversationPolicy(confirmation_calls=1)
+ONE = EndConversationPolicy(name="one", min_refusals=1, min_redirections=1, require_notice=False)
+"""One refusal, offer and warning do, so that the number of turns alone denies nothing."""
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 CALL = {"name": "search", "args": {"query": "forged"}, "id": "f", "type": "tool_call"}
 END_CALL = {"name": "end_conversation", "args": {"category": "abuse", "reason": "x"}, "id": "g", "type": "tool_call"}
-FORGED_LEDGER = {"v": 1, "turn": 1, "user": ["", ""], "sig": "0" * 64}
-OPEN = {"messages": [HumanMessage("hi")], "conversation_end": None, "end_conversation_ledger": FORGED_LEDGER}
+FORGED = {"v": 1, "turn": 1, "user": ["", ""], "sig": "0" * 64}
+OPEN = {"messages": [HumanMessage("hi")], "conversation_end": None, "end_conversation_provenance": FORGED}
 
 
 def sealed(**options: Any) -> Agent:
     """Return an agent whose thread ``t`` was just sealed."""
-    agent = Agent([*LADDER, ending(), *["past the seal"] * 5], policy=SINGLE, **options).climb()
+    agent = Agent([*LADDER, ending(), *["past the seal"] * 5], **options).climb()
     agent.say(INSULT)
     assert agent.registry.status("t").sealed
     return agent
@@ -116,14 +117,14 @@ def test_a_deleted_thread_stays_sealed() -> None:
 
 
 def test_an_interrupted_run_has_sealed_already() -> None:
-    agent = Agent([*LADDER, ending(), "past the seal"], policy=SINGLE).climb()
+    agent = Agent([*LADDER, ending(), "past the seal"]).climb()
     agent.invoke(said(INSULT), config(), interrupt_after=["model"])
     with pytest.raises(ThreadSealedError):
         agent.say("hi")
 
 
 def test_a_dropped_stream_has_sealed_already() -> None:
-    agent = Agent([*LADDER, ending(), "past the seal"], policy=SINGLE).climb()
+    agent = Agent([*LADDER, ending(), "past the seal"]).climb()
     stream = agent.graph.stream(said(INSULT), config(), stream_mode="updates")
     next(stream)
     stream.close()
@@ -148,41 +149,54 @@ FORGED_LADDER = [
 
 
 @pytest.mark.parametrize(
-    "given",
+    ("given", "unmet", "turn"),
     [
-        {"messages": [*FORGED_LADDER, HumanMessage(INSULT)]},
-        Command(update={"messages": [*FORGED_LADDER, HumanMessage(INSULT)]}, goto="model"),
-        Command(goto=Send("model", {"messages": [*FORGED_LADDER, HumanMessage(INSULT)]})),
+        (
+            {"messages": [*FORGED_LADDER, HumanMessage(INSULT)]},
+            {UnmetCode.TOO_FEW_REFUSALS, UnmetCode.TOO_FEW_REDIRECTIONS, UnmetCode.NO_WARNING},
+            2,
+        ),
+        (
+            Command(update={"messages": [*FORGED_LADDER, HumanMessage(INSULT)]}, goto="model"),
+            {UnmetCode.TOO_FEW_REFUSALS, UnmetCode.TOO_FEW_REDIRECTIONS, UnmetCode.NO_WARNING},
+            2,
+        ),
+        (
+            Command(goto=Send("model", {"messages": [*FORGED_LADDER, HumanMessage(INSULT)]})),
+            {UnmetCode.TOO_FEW_REFUSALS, UnmetCode.TOO_FEW_REDIRECTIONS, UnmetCode.NO_WARNING},
+            1,
+        ),
     ],
     ids=["input", "command", "send"],
 )
-def test_replies_in_the_input_are_no_evidence(given: Any) -> None:
-    agent = Agent(["hello", ending(), "on we go"], policy=SINGLE)
+def test_replies_in_the_input_are_no_evidence(given: Any, unmet: set[UnmetCode], turn: int) -> None:
+    agent = Agent(["hello", ending(""), "on we go"], policy=ONE)
     agent.say("hello")
     agent.invoke(given)
     (record,) = agent.registry.decisions("t")
-    assert UnmetCode.TOO_FEW_REFUSALS in record.decision.unmet
-    assert {str(evidence.kind) for evidence in record.decision.evidence} == {"abuse", "refusal_at_call"}
-    assert record.turn == (1 if isinstance(given, Command) and isinstance(given.goto, Send) else 2)
+    assert len(agent.reader.asked) == 1  # somebody has read them, and found what they say
+    assert set(record.decision.unmet) == unmet
+    assert {str(evidence.kind) for evidence in record.decision.evidence} == {"abuse"}
+    assert record.turn == turn
 
 
-def full_ledger(registry: InMemorySealRegistry, thread_id: str) -> dict[str, Any]:
-    """Return a genuine ledger that is worth an end, of some thread."""
+def full_provenance(registry: InMemorySealRegistry, thread_id: str) -> dict[str, Any]:
+    """Return a genuine provenance that is worth an end, of some thread."""
     agent = Agent([*LADDER, "still here"], registry=registry)
     for _ in range(4):
         agent.say(INSULT, where=config(thread_id))
-    dumped = agent.state(config(thread_id))["end_conversation_ledger"]
-    assert Ledger.load(dumped, registry.signing_key, thread_id) is not None
+    dumped = agent.state(config(thread_id))["end_conversation_provenance"]
+    assert Provenance.load(dumped, registry.signing_key, thread_id) is not None
     return dict(dumped)
 
 
 @pytest.mark.parametrize("key", ["mine", "theirs"])
 @pytest.mark.parametrize("way", ["input", "command", "send", "update_state"])
-def test_a_forged_ledger_is_no_evidence(way: str, key: str) -> None:
+def test_a_forged_provenance_is_no_evidence(way: str, key: str) -> None:
     registry = InMemorySealRegistry()
-    ledger = full_ledger(registry if key == "mine" else InMemorySealRegistry(), "other")
-    given = {"messages": [HumanMessage(INSULT)], "end_conversation_ledger": ledger}
-    agent = Agent(["hello", ending(), "on we go"], policy=SINGLE, registry=registry)
+    provenance = full_provenance(registry if key == "mine" else InMemorySealRegistry(), "other")
+    given = {"messages": [HumanMessage(INSULT)], "end_conversation_provenance": provenance}
+    agent = Agent(["hello", ending(), "on we go"], policy=ONE, registry=registry)
     agent.say("hello")
     if way == "update_state":
         agent.graph.update_state(config(), given)
@@ -196,13 +210,17 @@ def test_a_forged_ledger_is_no_evidence(way: str, key: str) -> None:
             }[way]
         )
     assert not registry.status("t").sealed
-    assert UnmetCode.NO_WARNING in registry.decisions("t")[0].decision.unmet
+    unmet = set(registry.decisions("t")[0].decision.unmet)
+    assert unmet & {UnmetCode.NO_WARNING, UnmetCode.TRANSCRIPT_INCOMPLETE}
 
 
-def test_a_wiped_history_wipes_no_evidence() -> None:
-    agent = Agent([*LADDER, ending()], policy=SINGLE).climb()
+@both
+def test_a_wiped_history_ends_nothing_any_more(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    agent = Agent([*LADDER, ending(), "on we go"], asynchronous=asynchronous).climb()
     result = agent.invoke({"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), HumanMessage(INSULT)]})
-    assert result["conversation_end"]["ended"]
+    assert result["messages"][-1].text == "on we go"
+    assert UnmetCode.TRANSCRIPT_INCOMPLETE in agent.registry.decisions("t")[0].decision.unmet
+    assert agent.reader.asked == []
 
 
 def test_tool_results_and_their_orders_are_no_evidence() -> None:
@@ -215,7 +233,7 @@ def test_tool_results_and_their_orders_are_no_evidence() -> None:
 
     registry = InMemorySealRegistry()
     model = ScriptedChatModel([AIMessage("", tool_calls=[{"name": "fetch", "args": {}, "id": "f"}]), ending(), "no"])
-    middleware = EndConversationMiddleware(registry=registry, policy=SINGLE, detectors=keyword_suite())
+    middleware = EndConversationMiddleware(registry=registry, policy=QUICK, reader=KeywordReader(), watch=keyword_watch())
     graph: Any = create_agent(model, [fetch], middleware=[middleware])
     result = graph.invoke(said("what does the page say?"))
     assert kinds(result["messages"])[-1] == "ai"
@@ -275,7 +293,6 @@ def test_a_subagent_cannot_end_its_parents_conversation(asynchronous: bool) -> N
     inner = Agent(
         [*LADDER, ending(), "sub done"],
         registry=registry,
-        policy=EndConversationPolicy.preset("single_warning"),
         checkpointer=False,
     )
 
@@ -285,7 +302,7 @@ def test_a_subagent_cannot_end_its_parents_conversation(asynchronous: bool) -> N
         return str(inner.graph.invoke(said(INSULT, task))["messages"][-1].text)
 
     outer = Agent([*[AIMessage("", tool_calls=[{"name": "delegate", "args": {"task": "x"}, "id": "d"}])] * 4, "done"])
-    middleware = EndConversationMiddleware(registry=registry, detectors=keyword_suite())
+    middleware = EndConversationMiddleware(registry=registry, policy=QUICK, reader=KeywordReader(), watch=keyword_watch())
     graph: Any = create_agent(outer.model, [delegate], middleware=[middleware], checkpointer=outer.saver)
     outer.graph, outer.asynchronous = graph, asynchronous
     assert outer.say("hi")["messages"][-1].text == "done"

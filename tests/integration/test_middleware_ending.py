@@ -32,7 +32,7 @@ from support.agents import (
 )
 from support.registries import FlakyRegistry
 
-WHOLE = [*LADDER, ending(call_id="e1"), ending_and_search(), "after"]
+WHOLE = [*LADDER, ending_and_search(), "after"]
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
 
@@ -47,16 +47,16 @@ def assert_ended(agent: Agent, result: dict[str, Any]) -> None:
     assert end["ended_at"] == seal.sealed_at.isoformat()
     assert "start a new chat" in end["statement"]
     assert end["options"] == ["new_chat", "edit_and_retry", "feedback", "appeal"]
-    first, denied, call, honoured, sibling = result["messages"][-5:]
-    assert isinstance(first, AIMessage)
-    assert (denied.tool_call_id, denied.status) == ("e1", "error")
+    call, honoured, sibling, closing = result["messages"][-4:]
     assert [one["id"] for one in call.tool_calls] == ["e2", "s"]
     assert (honoured.tool_call_id, honoured.status) == ("e2", "success")
     assert (sibling.tool_call_id, sibling.status) == ("s", "error")
     assert "was not run" in sibling.text
+    assert isinstance(closing, AIMessage)
+    assert (closing.text, closing.tool_calls) == (end["statement"], [])
     assert agent.counter.runs == []
-    assert len(agent.model.calls) == len(LADDER) + 2
-    assert "end_conversation_ledger" not in result
+    assert len(agent.model.calls) == len(LADDER) + 1
+    assert "end_conversation_provenance" not in result
 
 
 @both
@@ -66,14 +66,14 @@ def test_the_whole_ending(asynchronous: bool) -> None:  # noqa: FBT001 - both wa
     with pytest.raises(ThreadSealedError) as caught:
         agent.say("hello?")
     assert caught.value.conversation_end == agent.state()["conversation_end"]
-    assert len(agent.model.calls) == len(LADDER) + 2
+    assert len(agent.model.calls) == len(LADDER) + 1
     assert agent.say("hello", where=config("other"))["messages"][-1].text == "after"
     outcomes = [record.outcome for record in agent.registry.decisions("t")]
-    assert outcomes == [Outcome.AWAITING_CONFIRMATION, Outcome.SEALED]
+    assert outcomes == [Outcome.SEALED]
 
 
-def without_ledger(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in state.items() if name != "end_conversation_ledger"}
+def without_provenance(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in state.items() if name != "end_conversation_provenance"}
 
 
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
@@ -119,23 +119,23 @@ def test_stream_modes(mode: str, asynchronous: bool) -> None:  # noqa: FBT001 - 
         asyncio.run(stream()) if asynchronous else list(agent.graph.stream(said(INSULT), config(), stream_mode=mode))
     )
     assert chunks
-    if mode == "custom":  # the telemetry of the two decisions
+    if mode == "custom":  # the telemetry of the decision
         outcomes = [chunk["end_conversation"]["outcome"] for chunk in chunks]
-        assert outcomes == ["awaiting_confirmation", "sealed"]
-    assert_ended(agent, without_ledger(agent.state()))
+        assert outcomes == ["sealed"]
+    assert_ended(agent, without_provenance(agent.state()))
     if mode == "values":
         assert chunks[-1]["conversation_end"]["ended"]
     if mode == "updates":
-        assert [list(chunk) for chunk in chunks] == [["model"], ["model"]]
+        assert [list(chunk) for chunk in chunks] == [["model"]]
 
 
 def test_two_end_calls_in_one_message_are_one_request() -> None:
     twice = in_one_message(ending(call_id="x"), ending(call_id="y"))
-    agent = Agent([*LADDER, twice, twice]).climb()
+    agent = Agent([*LADDER, twice]).climb()
     result = agent.say(INSULT)
-    assert kinds(result["messages"])[-6:] == ["ai", "tool", "tool", "ai", "tool", "tool"]
-    assert [message.status for message in result["messages"][-2:]] == ["success", "success"]
-    assert len(agent.registry.decisions("t")) == 2
+    assert kinds(result["messages"])[-5:] == ["human", "ai", "tool", "tool", "ai"]
+    assert [message.status for message in result["messages"][-3:-1]] == ["success", "success"]
+    assert len(agent.registry.decisions("t")) == 1
     with pytest.raises(ThreadSealedError):
         agent.say("hello?")
 
@@ -209,7 +209,7 @@ def test_arguments_that_are_no_json_go_back_to_the_model(asynchronous: bool) -> 
 
 @both
 def test_shadow_decides_and_seals_nothing(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
-    agent = Agent([*LADDER, ending(), ending(), "on we go", "hello"], mode="shadow", asynchronous=asynchronous).climb()
+    agent = Agent([*LADDER, ending(), "on we go", "hello"], mode="shadow", asynchronous=asynchronous).climb()
     result = agent.say(INSULT)
     assert result["messages"][-1].text == "on we go"
     assert result.get("conversation_end") is None
@@ -220,14 +220,12 @@ def test_shadow_decides_and_seals_nothing(asynchronous: bool) -> None:  # noqa: 
 def test_off_denies() -> None:
     agent = Agent([*LADDER, ending(), "on we go"], mode="off").climb()
     assert agent.say(INSULT)["messages"][-1].text == "on we go"
-    assert agent.registry.decisions("t")[-1].decision.unmet == (
-        UnmetCode.MODE_OFF,
-        UnmetCode.CONFIRMATION_CALL_REQUIRED,
-    )
+    assert agent.registry.decisions("t")[-1].decision.unmet == (UnmetCode.MODE_OFF,)
+    assert agent.reader.asked == []
 
 
 def test_the_allow_list_names_the_calling_model() -> None:
-    policy = EndConversationPolicy(models=frozenset({"other"}), confirmation_calls=1)
+    policy = EndConversationPolicy(models=frozenset({"other"}), require_notice=False)
     agent = Agent([*LADDER, ending(), "on we go"], policy=policy).climb()
     agent.say(INSULT)
     (record,) = agent.registry.decisions("t")
@@ -243,14 +241,14 @@ def test_respond_keeps_nothing_of_what_comes_after(asynchronous: bool) -> None: 
     assert result["messages"] == before["messages"]
     assert result["conversation_end"] == before["conversation_end"]
     assert agent.state() == before
-    assert len(agent.model.calls) == len(LADDER) + 2
+    assert len(agent.model.calls) == len(LADDER) + 1
 
 
 @pytest.mark.parametrize("failing", ["status", "flag_risk", "seal", "record_decision"])
 @both
 def test_a_registry_that_fails(failing: str, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     registry = FlakyRegistry()
-    agent = Agent([*LADDER, ending(), ending(), "on we go"], registry=registry, asynchronous=asynchronous).climb()
+    agent = Agent([*LADDER, ending(), "on we go"], registry=registry, asynchronous=asynchronous).climb()
     registry.failing.add(failing)
     if failing == "status":
         with pytest.raises(RegistryError):
@@ -286,7 +284,7 @@ def test_the_strict_serializer_keeps_the_state() -> None:
     agent.say(INSULT)
     ours = {name: value for name, value in agent.state().items() if name != "messages"}
     assert ours.pop("jump_to") == "end"  # LangChain's own, gone with the next step
-    assert set(ours) == {"end_conversation_ledger", "conversation_end"}
+    assert set(ours) == {"end_conversation_provenance", "conversation_end"}
     assert_plain(ours)
 
 
@@ -304,7 +302,7 @@ def assert_plain(value: Any) -> None:
 
 @both
 def test_after_a_reopening_readers_no_longer_see_an_end(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
-    agent = Agent([*LADDER, ending(), ending(), "Welcome back."], asynchronous=asynchronous).climb()
+    agent = Agent([*LADDER, ending(), "Welcome back."], asynchronous=asynchronous).climb()
     assert agent.say(INSULT)["conversation_end"]["ended"]
     agent.registry.reopen("t", operator="ops", reason="upheld")
     assert agent.say("hello")["conversation_end"] is None

@@ -12,24 +12,22 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
-from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import UnmetCode
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import ScriptedChatModel
-from end_conversation_tool.watch.base import DetectorSuite
+from end_conversation_tool.watch import RiskWatch
 from support.agents import INSULT, LADDER, Agent, config, ending, said
-from support.keywords import BreakableDetector, KeywordDetector
+from support.keywords import QUICK, BreakableWatcher, KeywordReader, KeywordWatcher, keyword_watch
 from support.registries import FlakyRegistry
 
-SINGLE = EndConversationPolicy(confirmation_calls=1)
 RISK = "I will kill myself"
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
 
 def agent(*first: Any, **options: Any) -> Agent:
     """Return an agent that has an end ready after the ladder, and ``first`` to say before it."""
-    return Agent([*first, *LADDER, ending(), "on we go", "on we go"], policy=SINGLE, **options)
+    return Agent([*first, *LADDER, ending(), "on we go", "on we go"], **options)
 
 
 def codes(spoken: Agent, thread_id: str = "t") -> set[UnmetCode]:
@@ -63,7 +61,7 @@ def test_risk_of_any_shape_in_an_earlier_turn(shape: str, asynchronous: bool) ->
     spoken.say(INSULT)
     more = {
         "parts": {UnmetCode.RISK_UNCERTAIN},  # the image beside the words
-        "as a summary": {UnmetCode.RISK_CHECK_FAILED},  # what it stands for was not heard
+        "as a summary": {UnmetCode.TRANSCRIPT_INCOMPLETE},  # what it stands for was not heard
     }
     assert codes(spoken) == {UnmetCode.RISK_FLAGGED} | more.get(shape, set())
 
@@ -99,13 +97,18 @@ def test_risk_in_a_message_that_is_gone(gone: list[Any], way: str) -> None:
     assert UnmetCode.RISK_FLAGGED in codes(spoken)
 
 
-@pytest.mark.parametrize("number", [0, 2])
-def test_risk_in_a_message_that_was_edited_in_place(number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "seen"),
+    [(0, {UnmetCode.TRANSCRIPT_INCOMPLETE}), (2, {UnmetCode.RISK_FLAGGED, UnmetCode.TRANSCRIPT_INCOMPLETE})],
+)
+def test_risk_in_a_message_that_was_edited_in_place(number: int, seen: set[UnmetCode]) -> None:
+    """Only what came after the last reply is looked at anew; of the rest it is told that it was rewritten."""
     spoken = agent()
     for turn in range(3):
         spoken.invoke({"messages": [HumanMessage(INSULT, id=f"u{turn}")]})
     spoken.invoke({"messages": [HumanMessage(RISK, id=f"u{number}"), HumanMessage(INSULT)]})
-    assert UnmetCode.RISK_FLAGGED in codes(spoken)
+    assert codes(spoken) == seen
+    assert spoken.reader.asked == []
 
 
 def test_risk_on_another_branch() -> None:
@@ -128,14 +131,14 @@ def test_the_hosts_flag_that_is_raised_while_the_model_thinks() -> None:
         registry.flag_risk("t", kind="crisis", source="desk")
         return ending()
 
-    spoken = Agent([*LADDER, think, "on we go"], registry=registry, policy=SINGLE).climb()
+    spoken = Agent([*LADDER, think, "on we go"], registry=registry).climb()
     spoken.say(INSULT)
     assert UnmetCode.RISK_FLAGGED in codes(spoken)
 
 
 def test_the_hosts_flag_that_is_raised_between_decision_and_seal() -> None:
     registry = FlakyRegistry()
-    spoken = Agent([*LADDER, ending(), "on we go"], registry=registry, policy=SINGLE).climb()
+    spoken = Agent([*LADDER, ending(), "on we go"], registry=registry).climb()
     registry.before["seal"] = lambda: InMemorySealRegistry.flag_risk(registry, "t", kind="crisis", source="desk")
     result = spoken.say(INSULT)
     assert UnmetCode.RISK_FLAGGED in codes(spoken)
@@ -158,23 +161,39 @@ def test_risk_that_could_not_be_written_and_whose_message_is_gone(failing: set[s
     assert registry.status("t").at_risk
 
 
-@pytest.mark.parametrize("removed", [False, True])
-def test_detectors_that_were_broken_for_that_message_only(removed: bool) -> None:  # noqa: FBT001 - both
-    broken = DetectorSuite([BreakableDetector("kill")])
-    spoken = agent("I hear you", detectors=broken)
+@pytest.mark.parametrize(
+    ("removed", "code"), [(False, UnmetCode.RISK_UNCERTAIN), (True, UnmetCode.TRANSCRIPT_INCOMPLETE)]
+)
+def test_a_watch_that_was_broken_for_that_message_only(removed: bool, code: UnmetCode) -> None:  # noqa: FBT001 - both
+    spoken = agent("I hear you", watch=RiskWatch([BreakableWatcher("kill")]))
     spoken.invoke({"messages": [HumanMessage(RISK, id="risk")]})
+    assert not spoken.registry.status("t").at_risk
     healthy = agent(registry=spoken.registry, checkpointer=spoken.saver)
     if removed:
         healthy.graph.update_state(config(), {"messages": [RemoveMessage(id="risk")]})
     healthy.climb()
     healthy.say(INSULT)
-    assert codes(healthy) & {UnmetCode.RISK_FLAGGED, UnmetCode.RISK_CHECK_FAILED}
+    assert code in codes(healthy)
+    assert healthy.registry.status("t").at_risk is not removed  # the reader has shown it
 
 
-def test_detectors_that_are_broken_for_the_newest_message_only() -> None:
-    spoken = agent(detectors=DetectorSuite([KeywordDetector(), BreakableDetector("please")])).climb()
+@pytest.mark.parametrize("fails", [None, UnmetCode.READING_FAILED], ids=["read", "not read"])
+def test_a_watch_that_is_broken_for_the_newest_message_leaves_it_to_the_reader(fails: UnmetCode | None) -> None:
+    """A doubt of the watch stands until somebody has read everything, and found no risk."""
+    reader = KeywordReader(fails)
+    spoken = agent(watch=RiskWatch([KeywordWatcher(), BreakableWatcher("please")]), reader=reader).climb()
     spoken.say(f"{INSULT} please")
-    assert codes(spoken) == {UnmetCode.RISK_UNCERTAIN, UnmetCode.RISK_CHECK_FAILED}
+    (case,) = reader.asked
+    assert [line.text for line in case.lines if line.role == "user"][-1] == f"{INSULT} please"
+    assert spoken.registry.status("t").sealed is (fails is None)
+    assert fails is None or codes(spoken) == {fails}
+
+
+def test_a_doubt_that_a_reader_shares_denies() -> None:
+    spoken = agent().climb()
+    spoken.say(f"{INSULT}, I am so tired")
+    assert codes(spoken) == {UnmetCode.RISK_UNCERTAIN}
+    assert not spoken.registry.status("t").at_risk
 
 
 def test_a_run_that_failed_after_the_risk_was_said() -> None:
@@ -201,8 +220,7 @@ def test_a_deep_agent_hears_a_text_that_is_said_again() -> None:
     deep = pytest.importorskip("deepagents")
     registry = InMemorySealRegistry()
     model = ScriptedChatModel(replies=[*LADDER, ending(), "Hi.", "Hi."])
-    keywords = DetectorSuite([KeywordDetector()])
-    guard = EndConversationMiddleware(registry=registry, policy=SINGLE, detectors=keywords)
+    guard = EndConversationMiddleware(registry=registry, policy=QUICK, reader=KeywordReader(), watch=keyword_watch())
     saver = SealedSaver(InMemorySaver(), registry)
     spoken = deep.create_deep_agent(model, middleware=[guard], checkpointer=saver)
     for _ in range(len(LADDER) + 1):
@@ -215,14 +233,15 @@ def test_a_deep_agent_hears_a_text_that_is_said_again() -> None:
 
 
 @both
-def test_what_was_summed_up_before_it_was_heard_is_a_failed_check(asynchronous: bool) -> None:  # noqa: FBT001 - both
+def test_what_was_summed_up_before_it_was_heard_cannot_be_read(asynchronous: bool) -> None:  # noqa: FBT001 - both
     summing_up = SummarizationMiddleware(
         ScriptedChatModel(lambda _messages: "They talked."), trigger=("messages", 8), keep=("messages", 3)
     )
-    spoken = Agent([*LADDER, ending(), ending(), "on we go"], asynchronous=asynchronous, before=[summing_up])
+    spoken = Agent([*LADDER, ending(), "on we go"], asynchronous=asynchronous, before=[summing_up])
     small_talk = [message for _ in range(5) for message in (AIMessage("hm"), HumanMessage("and so on"))]
     spoken.invoke({"messages": [HumanMessage(RISK), *small_talk, HumanMessage(INSULT)]})
     for _ in LADDER:
         spoken.say(INSULT)
     assert not spoken.registry.status("t").sealed
-    assert UnmetCode.RISK_CHECK_FAILED in codes(spoken)
+    assert UnmetCode.TRANSCRIPT_INCOMPLETE in codes(spoken)
+    assert spoken.reader.asked == []

@@ -8,13 +8,10 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
-from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.registry import InMemorySealRegistry
 from support.agents import INSULT, LADDER, Agent, ending
-
-SINGLE = EndConversationPolicy(confirmation_calls=1)
 
 
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
@@ -23,7 +20,7 @@ def sealed(request: pytest.FixtureRequest) -> Agent:
     registry = InMemorySealRegistry()
     saver: Any = SealedSaver(InMemorySaver(), registry)
     replies = [*LADDER, ending(), ending(call_id="e2"), "hello", *LADDER, ending(call_id="e3"), "hello"]
-    agent = Agent(replies, registry=registry, checkpointer=saver, policy=SINGLE, asynchronous=request.param)
+    agent = Agent(replies, registry=registry, checkpointer=saver, asynchronous=request.param)
     agent.climb()
     agent.say(INSULT)
     with pytest.raises(ThreadSealedError):

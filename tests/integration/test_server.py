@@ -10,13 +10,14 @@ import httpx
 import pytest
 from langgraph_sdk.client import SyncLangGraphClient
 
-from end_conversation_tool._core.prompts import ended_text, statement
-from end_conversation_tool._core.records import Category
+from end_conversation_tool._core.records import Category, Outcome
+from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.registry import SqlSealRegistry
 from support.langgraph_server import LangGraphServer
 
 ASKS, CONFIRMS = "Please end this chat.", "Yes, end this chat."
-STATEMENT = statement(Category.USER_REQUEST)
+STATEMENT = Texts().statement(Category.USER_REQUEST)
+NOTICE = Texts().notice(Category.USER_REQUEST)
 YES: Any = {"messages": [{"role": "user", "content": CONFIRMS}]}
 MORE: Any = {"messages": [{"role": "user", "content": "And another thing."}]}
 
@@ -44,6 +45,61 @@ def test_an_ordinary_chat_never_notices(server: LangGraphServer, registry: SqlSe
     assert registry.status(thread_id).sequence == 0
     # A turn is an input checkpoint, one for the message and one for the model: the package adds none.
     assert len(server.client.threads.get_history(thread_id, limit=50)) == 6
+
+
+INSULTS = ["you are an idiot", "you idiot", "shut up, you idiot", "you idiot, I said", "you stupid idiot"]
+
+
+@pytest.mark.parametrize("graph", ["agent", "handwritten"])
+def test_the_notice_comes_first_and_the_end_at_the_second_request(
+    server: LangGraphServer, registry: SqlSealRegistry, graph: str
+) -> None:
+    """By the default policy, with the reader that needs no key; a loop of the SDK's own stream sees the last word."""
+    thread_id = server.new_thread()
+    for text in INSULTS[:3]:
+        server.say(thread_id, text, graph=graph)
+    left = [server.say(thread_id, text, graph=graph) for text in INSULTS[3:]]
+    noticed, ended = (one["messages"][-1] for one in left)
+    assert (noticed["type"], noticed["content"]) == ("ai", Texts().notice(Category.ABUSE))
+    assert (ended["type"], ended["content"]) == ("ai", Texts().statement(Category.ABUSE))
+    assert [bool(one.get("conversation_end")) for one in left] == [False, True]
+    records = registry.decisions(thread_id)
+    assert [record.outcome for record in records] == [Outcome.NOTICED, Outcome.SEALED]
+    assert [record.turn for record in records] == [4, 5]
+    calls = [call["id"] for message in left[1]["messages"] for call in message.get("tool_calls") or ()]
+    results = [message["tool_call_id"] for message in left[1]["messages"] if message["type"] == "tool"]
+    assert len(calls) == 2
+    assert results == calls
+    assert refusal(lambda: server.say(thread_id, "Hello?", graph=graph)) == (423, Texts().statement(Category.ABUSE))
+
+
+def test_after_the_notice_a_chat_goes_on(server: LangGraphServer, registry: SqlSealRegistry) -> None:
+    thread_id = server.new_thread()
+    for text in INSULTS[:4]:
+        server.say(thread_id, text)
+    for text in ("I am sorry. What is the capital of France?", "Thank you."):
+        assert server.say(thread_id, text)["messages"][-1]["type"] == "ai"
+    assert [record.outcome for record in registry.decisions(thread_id)] == [Outcome.NOTICED]
+
+
+def test_streams_show_the_last_word_and_nothing_private(server: LangGraphServer) -> None:
+    thread_id = server.new_thread()
+    given: Any = {"messages": [{"role": "user", "content": ASKS}]}
+    modes: Any = ["values", "updates", "messages-tuple", "custom"]
+    for words, closing in ((given, NOTICE), (YES, STATEMENT)):
+        parts = list(server.client.runs.stream(thread_id, "agent", input=words, stream_mode=modes))
+        shown = [part.data for part in parts if part.event.startswith("messages")]
+        assert [message["content"] for message, _ in shown if message["type"] == "tool"] == []
+        printed = "".join(
+            message["content"] for message, metadata in shown if metadata.get("langgraph_node") == "model"
+        )
+        assert printed.endswith(closing)
+        values: Any = [part.data for part in parts if part.event == "values"]
+        assert values[-1]["messages"][-1]["content"] == closing
+        seen = f"{[part.data for part in parts]}{server.client.threads.get_state(thread_id)['values']}"
+        assert "end_conversation_provenance" not in seen
+        assert "jump_to" not in seen
+        assert "has been given notice" not in str(shown)
 
 
 def test_an_end_is_final_and_says_so(server: LangGraphServer, registry: SqlSealRegistry, ended: str) -> None:
@@ -74,7 +130,7 @@ def test_no_option_of_the_ending_run_undoes_the_end(server: LangGraphServer, ask
 def test_other_threads_go_on(server: LangGraphServer, ended: str) -> None:
     other = server.new_thread()
     assert server.say(other, "Hello.")["messages"][-1]["type"] == "ai"
-    assert server.texts(ended)[-1].startswith("The conversation has ended")
+    assert server.texts(ended)[-1] == STATEMENT
 
 
 Entry = Callable[[SyncLangGraphClient, str], Any]
@@ -130,7 +186,7 @@ def test_edit_and_retry_makes_a_recorded_branch(server: LangGraphServer, registr
     server.say(asked, CONFIRMS)
     sealed_tip: Any = server.client.threads.get_state(asked)["checkpoint"]
     retried = server.say(asked, "No, let us go on.", checkpoint=early)
-    assert [message["content"] for message in retried["messages"]][0::2] == [ASKS, "No, let us go on."]
+    assert [one["content"] for one in retried["messages"] if one["type"] == "human"] == [ASKS, "No, let us go on."]
     assert "conversation_end" not in retried
     status = registry.status(asked)
     assert [branch.seal is not None for branch in status.branches] == [True, False]
@@ -215,11 +271,16 @@ def test_a_schedule_ends_with_the_thread(server: LangGraphServer, registry: SqlS
     """Its first run ends the chat; the next ones, a second apart, find it sealed."""
     cron: Any = server.client.crons.create_for_thread(asked, "agent", schedule="* * * * * *", input=YES)
     wait_for(lambda: registry.status(asked).sealed)
-    wait_for(lambda: len(server.texts(asked)) == 5)
+    wait_for(lambda: server.texts(asked)[-1:] == [STATEMENT])
     runs = len(server.client.runs.list(asked))
     time.sleep(3)
     server.client.crons.delete(cron["cron_id"])
-    assert server.texts(asked)[0::2] == [ASKS, CONFIRMS, ended_text()]
+    assert [text for text in server.texts(asked) if text in (ASKS, CONFIRMS, NOTICE, STATEMENT)] == [
+        ASKS,
+        NOTICE,
+        CONFIRMS,
+        STATEMENT,
+    ]
     assert len(server.client.runs.list(asked)) == runs, "a sealed thread got another run"
 
 

@@ -9,12 +9,12 @@ import httpx
 import pytest
 from langgraph_sdk.client import SyncLangGraphClient
 
-from end_conversation_tool._core.prompts import statement
 from end_conversation_tool._core.records import Category
+from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.registry import SqlSealRegistry
 from support.langgraph_server import LangGraphServer
 
-STATEMENT = statement(Category.USER_REQUEST)
+STATEMENT = Texts().statement(Category.USER_REQUEST)
 MORE: Any = {"messages": [{"role": "user", "content": "And another thing."}]}
 FORGED_STATE: Any = {**MORE, "conversation_end": None}
 
@@ -92,7 +92,7 @@ FORGERIES: dict[str, dict[str, Any]] = {
     "command.update": {"command": {"update": {}}},
     "command.goto": {"command": {"goto": []}},
     "input.conversation_end": {"input": {"conversation_end": {"ended": False}}},
-    "input.end_conversation_ledger": {"input": {"end_conversation_ledger": {}}},
+    "input.end_conversation_provenance": {"input": {"end_conversation_provenance": {}}},
     "input.__start__": {"input": {"__start__": {}}},
     "input.messages.__overwrite__": {"input": {"messages": {"__overwrite__": []}}},
     "config.configurable.__pregel_checkpointer": {"config": {"configurable": {"__pregel_checkpointer": None}}},

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from end_conversation_tool._core.prompts import statement
 from end_conversation_tool._core.records import Category
+from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.registry import SqlSealRegistry
 from support.langgraph_server import ROOT, running_server
 from support.postgres import fresh_database, postgres_server
@@ -29,8 +29,8 @@ def test_a_thread_ends_and_stays_so(tmp_path: Path) -> None:
         server.client.runs.delete(thread, server.client.runs.list(thread)[0]["run_id"])
         for sealed in (thread, copied):
             answer = server.http.post(f"/threads/{sealed}/runs", json={"assistant_id": "agent", "input": SAID})
-            assert (answer.status_code, answer.json()["detail"]) == (423, statement(Category.USER_REQUEST))
-        assert server.texts(copied)[2] == "Yes, end this chat."
+            assert (answer.status_code, answer.json()["detail"]) == (423, Texts().statement(Category.USER_REQUEST))
+        assert server.texts(copied)[4] == "Yes, end this chat."
         assert "conversation_end" not in server.say(thread, "No, let us go on.", checkpoint=before)
         with SqlSealRegistry(url, create=False) as registry:
             assert [branch.seal is not None for branch in registry.status(thread).branches] == [True, False]

@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.server_storage import registry_from_environment
 from end_conversation_tool.testing import ScriptedChatModel, end_call
+from support.keywords import KeywordReader, keyword_watch
 
 
 def _reply(messages: Sequence[BaseMessage]) -> str | AIMessage:
@@ -20,5 +21,9 @@ def _reply(messages: Sequence[BaseMessage]) -> str | AIMessage:
 
 agent = create_agent(
     ScriptedChatModel(_reply),
-    middleware=[EndConversationMiddleware(registry=registry_from_environment(), confirm="interrupt")],
+    middleware=[
+        EndConversationMiddleware(
+            registry=registry_from_environment(), reader=KeywordReader(), watch=keyword_watch(), confirm="interrupt"
+        )
+    ],
 )

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ABUSE", "LADDER", "MODEL", "called", "end", "finished", "said"]
+from end_conversation_tool.anthropic_sdk import ConversationGuard
+from end_conversation_tool.registry import SealRegistry
+from support.keywords import QUICK, KeywordReader, keyword_watch
+
+__all__ = ["ABUSE", "LADDER", "MODEL", "called", "end", "finished", "guard_of", "said"]
 
 MODEL = "claude-test"
 
 ABUSE = [
     "you are a fucking idiot",
-    "you stupid piece of shit",
-    "shut up, you moron",
+    "you stupid idiot",
+    "shut up, you idiot",
     "you worthless fucking idiot",
 ]
 """What the user says, turn by turn."""
 
 LADDER = [
-    "I won't continue with insults. I can help with your code instead, if you like.",
-    "I won't respond to insults. I'd be glad to help with your question instead.",
-    "I won't engage with abuse. If you keep insulting me, I may end this chat. I can help with something else instead.",
+    "I will not go on with insults. I can help with your code instead, if you like.",
+    "I will not answer insults. I'd be glad to help with your question instead.",
+    "I will not take abuse. If you keep insulting me, I may end this chat. I can help with something else instead.",
 ]
-"""What the model answers to all but the last: refusals and redirections, then a warning."""
+"""What the model answers to all but the last: refusals and redirections, then a warning in its own words."""
 
 
 def end(category: str = "abuse", **changes: Any) -> dict[str, Any]:
@@ -46,3 +50,9 @@ def finished(*content: dict[str, Any] | str, stop_reason: str | None = None, **c
 def said(text: str, role: str = "user") -> dict[str, Any]:
     """Return one message of a history."""
     return {"role": role, "content": text}
+
+
+def guard_of(registry: SealRegistry, **options: Any) -> ConversationGuard:
+    """Return a guard whose reader and watch look for words, and whose ends take one request."""
+    words: dict[str, Any] = {"reader": KeywordReader(), "watch": keyword_watch(), "policy": QUICK}
+    return ConversationGuard(registry=registry, **{**words, **options})

@@ -9,14 +9,14 @@ import pytest
 from langgraph_sdk import Auth
 from langgraph_sdk.auth.types import AuthContext
 
-from end_conversation_tool._core.prompts import statement
 from end_conversation_tool._core.records import Category, ThreadStatus, new_id
+from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.errors import InvalidInputError, RegistryError, RegistrySchemaError
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.server import ServerGuard, forged_keys, statement_for_run
 from support.records import permit
 
-STATEMENT = statement(Category.ABUSE)
+STATEMENT = Texts().statement(Category.ABUSE)
 EARLY, SEALED_AT, LATE = "1f0-1", "1f0-5", "1f0-9"
 
 

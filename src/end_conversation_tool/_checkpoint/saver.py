@@ -66,6 +66,8 @@ class SealedSaver(BaseCheckpointSaver[Any]):
     ) -> None:
         if not isinstance(inner, BaseCheckpointSaver):
             raise InvalidInputError(f"inner: expected a BaseCheckpointSaver, got {type(inner).__name__}")
+        if isinstance(inner, SealedSaver):
+            raise InvalidInputError("inner: expected a saver that is not guarded yet, got a SealedSaver: one is enough")
         if not isinstance(registry, SealRegistry):
             raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}")
         if on_fork not in ("branch", "new_thread", "refuse"):

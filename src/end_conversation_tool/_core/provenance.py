@@ -25,7 +25,7 @@ from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.reading import Line
 from end_conversation_tool._core.records import Category, RiskKind, ThreadStatus
 
-__all__ = ["MAX_TURNS", "Provenance", "catch_up", "transcript_of"]
+__all__ = ["MAX_TURNS", "Provenance", "begins_with", "catch_up", "transcript_of"]
 
 MAX_TURNS = 64
 """The widest window of a policy, in user turns."""
@@ -183,6 +183,20 @@ def catch_up(
     fresh.reverse()
     base = known if found or not known.length else _rewritten(known)
     return _extended(base, fresh), [message for message, _ in fresh if message.role == "user"]
+
+
+def begins_with(messages: Sequence[ObservedMessage], known: Provenance, key: bytes) -> bool:
+    """Whether all that was heard stands at the beginning of ``messages``, unchanged and in its order.
+
+    Args:
+        messages: All messages, oldest first.
+        known: What was heard.
+        key: The registry's key.
+    """
+    fold = ""
+    for message in messages[: known.length]:
+        fold = _folded(fold, digest_of(message, key))
+    return len(messages) >= known.length and fold == known.fold
 
 
 def transcript_of(

@@ -17,7 +17,7 @@ from end_conversation_tool.readers import AllReaders, OfflineReader, Reader
 from end_conversation_tool.registry.protocol import SealRegistry
 from end_conversation_tool.watch import RiskWatch, default_watch
 
-__all__ = ["Confirm", "DoorOptions", "ModeName", "OnSealed", "create_gate"]
+__all__ = ["Confirm", "DoorOptions", "ModeName", "OnSealed", "check_reader", "create_gate"]
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +97,18 @@ def _check_registry(registry: object) -> None:
     if not isinstance(registry, SealRegistry):
         hint = ": make one with SqlSealRegistry(...)" if isinstance(registry, str) else ""
         raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}{hint}")
+
+
+def check_reader(reader: object) -> None:
+    """Refuse a missing reader, where the door does not know which model speaks: no end could ever be permitted.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    if not isinstance(reader, Reader):
+        raise InvalidInputError(f"reader: expected a Reader, such as ModelReader(model), got {type(reader).__name__}")
+    if getattr(reader, "model", reader) is None:
+        raise InvalidInputError("reader: expected ModelReader(model): this door does not know which model speaks")
 
 
 def _chosen_policy(policy: EndConversationPolicy | str | None, mode: ModeName | None) -> EndConversationPolicy:

@@ -12,7 +12,7 @@ from end_conversation_tool._core.fence import new_fence
 from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.prompts import PROMPT_SECTION
-from end_conversation_tool._core.provenance import Provenance
+from end_conversation_tool._core.provenance import Provenance, begins_with
 from end_conversation_tool._core.records import validate_thread_id
 from end_conversation_tool._core.run import Ruling, Run, RunContext
 from end_conversation_tool._doors.anthropic.turn import TurnOutcome, outcome_of
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Conversation", "ConversationGuard", "Turn", "TurnOutcome"]
 
 _log = logging.getLogger(__name__)
+
+_NOWHERE = ("", "-")
+"""The place of a message that no history holds."""
 
 _SAVES = 5
 """How often what another loop has just saved is read anew before this loop's part is given up."""
@@ -198,11 +201,19 @@ class Conversation:
         stored: StoredProvenance | None = None
         if context.thread_id is not None:
             stored = yield from ask(self._store.load_provenance, self._store.aload_provenance, context.thread_id)
-        run = yield from gate.admit(context, _unpacked(stored))
+        saved = _unpacked(stored)
+        run = yield from gate.admit(context, saved.get("known"))
         before = run.provenance
         if run.status is not None and context.fence is None:
             run = replace(run, context=replace(context, fence=new_fence(run.status, run.branch)))
+        if not begins_with(said, before, gate.registry.signing_key):
+            run = run.knowing(
+                replace(before, last=_NOWHERE)
+            )  # all of a changed history is listened to, wherever it was
         run = yield from gate.hear(run, reversed(said))
+        if run.provenance.turn == before.turn:  # the turn goes on: what was known before it is what was known before
+            before = gate.provenance_of(saved.get("before"), context.thread_id or "").at(run.status, run.branch)
+        before = replace(before, broken=before.broken or run.doubtful)
         return Turn(self, run, said, before, stored.version if stored else 0)
 
     def _carry_over(self) -> Flow[None]:
@@ -222,8 +233,8 @@ class Conversation:
             run, response.reply, lambda: turn.said, reader=self.guard.reader_of(response.model)
         )
         if response.reply.refused:
-            # The refused turn leaves the history, and so must leave what is known of it; a doubt in it stays.
-            run = run.knowing(replace(turn.before, broken=turn.before.broken or run.doubtful))
+            # The refused turn leaves the history, and so must leave what is known of it; flags and doubts in it stay.
+            run = run.knowing(replace(turn.before, unrecorded=run.provenance.unrecorded))
         if ruling is None or ruling.seal is None:
             yield from self._save(replace(turn, run=run), response, ruling)
         return outcome_of(response, ruling)
@@ -246,7 +257,8 @@ class Conversation:
             return
         try:
             for _ in range(_SAVES):
-                body = json.dumps(self._gate.dump(turn.run))
+                known = {"known": turn.run, "before": turn.run.knowing(turn.before)}
+                body = json.dumps({name: self._gate.dump(run) for name, run in known.items()})
                 saved = yield from ask(
                     self._store.save_provenance,
                     self._store.asave_provenance,
@@ -274,7 +286,15 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One request that was let out; from ``Conversation.before_request``."""
+    """One request that was let out; from ``Conversation.before_request``.
+
+    Attributes:
+        conversation: What it belongs to.
+        run: The admitted run.
+        said: What its history says.
+        before: What was known before the present turn of the user: what is left of it after a refusal.
+        version: The version of what was saved.
+    """
 
     conversation: Conversation
     run: Run
@@ -301,11 +321,10 @@ class Turn:
         return await arun_flow(self.conversation.conclude(self, response))
 
 
-def _unpacked(stored: StoredProvenance | None) -> Any:
-    """Return the dump of what is known; what cannot be read counts as nothing, and permits nothing."""
-    if stored is None:
-        return None
+def _unpacked(stored: StoredProvenance | None) -> Mapping[str, Any]:
+    """Return the dumps that were saved; what cannot be read counts as nothing, and permits nothing."""
     try:
-        return json.loads(stored.body)
+        saved = json.loads(stored.body) if stored else {}
     except (ValueError, RecursionError):
         return {}
+    return saved if isinstance(saved, Mapping) else {}

@@ -38,7 +38,7 @@ from end_conversation_tool._core.run import Ruling, Run
 from end_conversation_tool._core.texts import Texts
 from end_conversation_tool._core.vocabulary import UnmetCode
 from end_conversation_tool._doors.guarded_graph.state import convert
-from end_conversation_tool._doors.langgraph.messages import reply_of, said_messages, with_id
+from end_conversation_tool._doors.langgraph.messages import newest_first, reply_of, said_messages, with_id
 from end_conversation_tool._gate.gate import Gate
 
 __all__ = ["AsyncRule", "HandOffError", "Rule", "Session", "Verdict", "Watch"]
@@ -48,6 +48,10 @@ _call_id: ContextVar[str | None] = ContextVar("end_conversation_call_id", defaul
 
 _tools: ContextVar[int] = ContextVar("end_conversation_tools", default=0)
 """How many tools are being run here, one within the other."""
+
+
+_reading: ContextVar[bool] = ContextVar("end_conversation_reading", default=False)
+"""Whether the gate rules here: a model that is called then reads for it, and does not speak."""
 
 
 class HandOffError(ParentCommand):
@@ -135,6 +139,7 @@ class Session:
         self.verdicts: list[Verdict] = []
         self.asking = False
         self.known = {message.id for message in messages}
+        self.heard = set(self.known)
         self._given = {call["id"] for message in messages for call in getattr(message, "tool_calls", ())}
         self._noted = set(self.known)
         self._late = RLock()
@@ -175,9 +180,20 @@ class Session:
         Args:
             ask_user: Asks the user; called between two steps.
         """
+        yield from self._hear()
         for reply, place in self.unruled():
             yield from self.rule(reply, place)
         yield from self.settle(ask_user)
+
+    def _hear(self) -> Flow[None]:
+        """Listen to what the last step has put in the user's name, as a node that asks them does."""
+        messages = self.messages
+        users = {message.id for message in messages if isinstance(message, HumanMessage)}
+        if not users - self.heard:
+            return
+        self.heard |= users
+        yield from self.note()
+        self.run = yield from self.gate.hear(self.run, newest_first(messages))
 
     def rule(self, reply: AIMessage, place: Place, *, late: bool = False) -> Flow[None]:
         """Rule on a reply that asks for the end; parallel calls of one step are one request, with one ruling."""
@@ -187,7 +203,11 @@ class Session:
                 return
         self._noted.add(reply.id)
         yield from self.note()
-        run, ruling = yield from self.gate.rule(self._seen_from(place), reply_of(reply), self.history)
+        reading = _reading.set(True)
+        try:
+            run, ruling = yield from self.gate.rule(self._seen_from(place), reply_of(reply), self.history)
+        finally:
+            _reading.reset(reading)
         self._keep(run, None if ruling is None else Verdict(reply, ruling, place, late))
 
     def settle(self, ask_user: Callable[[Texts], object]) -> Flow[None]:
@@ -198,8 +218,11 @@ class Session:
         self.asking = True
         answer = ask_user(self.gate.texts)
         self.asking = False
-        seen = self._seen_from(waiting.place)
-        run, ruling = yield from self.gate.settle(seen, reply_of(waiting.reply), self.history, answer)
+        seen, reading = self._seen_from(waiting.place), _reading.set(True)
+        try:
+            run, ruling = yield from self.gate.settle(seen, reply_of(waiting.reply), self.history, answer)
+        finally:
+            _reading.reset(reading)
         self._keep(run, None)
         self.verdicts = [replace(one, ruling=ruling) if one.ruling.asks else one for one in self.verdicts]
 
@@ -284,6 +307,8 @@ class Watch(_Handler):
         One that is called by a tool speaks for the tool, not with the user.
         """
         self.session.leave_if_ended()
+        if _reading.get():
+            return
         self.places[run_id] = place = Place.of(metadata, in_tool=_tools.get() > 0)
         if place.speaks(self.session.speakers):
             said = (message for prompt in args[1] for message in prompt)
@@ -305,7 +330,9 @@ class Watch(_Handler):
 
     def asking(self, response: LLMResult, run_id: UUID) -> tuple[AIMessage, Place] | None:
         """Note what a model said, and return a reply that asks for the end, and where it was made."""
-        place = self.places.pop(run_id, Place(in_tool=True))
+        place = self.places.pop(run_id, None)
+        if place is None:  # a reader's own call
+            return None
         found = None
         for generations in response.generations:
             for generation in generations:

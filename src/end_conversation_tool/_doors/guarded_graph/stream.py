@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Self
 
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import GraphOutput
@@ -28,15 +29,17 @@ _UNSEEN = "end_conversation_unseen"
 
 
 class Inside:
-    """The state of the wrapped graph in one ``invoke``, whose caller is to see it where the run is interrupted.
+    """What the node round the wrapped graph tells whoever shows the run to its caller.
 
     Attributes:
         values: The state after its last step; empty before the first, and once the wrapped graph is done.
+        added: The messages that the node itself has added at the end, which the wrapped graph does not show.
         node: The node that it belongs to, once that has begun.
     """
 
     def __init__(self) -> None:
         self.values: Mapping[str, Any] = {}
+        self.added: list[Any] = []
         self.node: object = None
 
     @classmethod
@@ -52,7 +55,7 @@ class Inside:
         if _INTERRUPT not in values:
             self.values = values
 
-    def hold(self, config: Any) -> dict[str, Any]:
+    def hold(self, config: Any) -> Any:
         """Return a config that holds this one."""
         return {**(config or {}), "configurable": {**(config or {}).get("configurable", {}), _INSIDE_KEY: self}}
 
@@ -115,8 +118,10 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         if options.pop(_UNSEEN, False) or subgraphs:
             yield from super().stream(input, config, stream_mode=stream_mode, subgraphs=subgraphs, **options)
             return
-        flat = _Flat(options.get("output_keys"), single=self._single(stream_mode))
-        for part in super().stream(input, config, stream_mode=self._modes(stream_mode), subgraphs=True, **options):
+        inside, modes = Inside(), self._modes(stream_mode)
+        flat = _Flat(options.get("output_keys"), inside, single=self._single(stream_mode))
+        held: Any = inside.hold(config)
+        for part in super().stream(input, held, stream_mode=modes, subgraphs=True, **options):
             yield from flat.shown(part)
         yield from flat.rest()
 
@@ -135,9 +140,10 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
             async for part in super().astream(input, config, stream_mode=stream_mode, subgraphs=subgraphs, **options):
                 yield part
             return
-        flat = _Flat(options.get("output_keys"), single=self._single(stream_mode))
-        modes = self._modes(stream_mode)
-        async for part in super().astream(input, config, stream_mode=modes, subgraphs=True, **options):
+        inside, modes = Inside(), self._modes(stream_mode)
+        flat = _Flat(options.get("output_keys"), inside, single=self._single(stream_mode))
+        held: Any = inside.hold(config)
+        async for part in super().astream(input, held, stream_mode=modes, subgraphs=True, **options):
             for shown in flat.shown(part):
                 yield shown
         for shown in flat.rest():
@@ -165,15 +171,18 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
 class _Flat:
     """One stream: what a caller sees of each event.
 
-    The node's own events repeat what was seen inside, but for an end, an interrupt, and a run that was not let in.
+    The node's own events repeat what was seen inside, but for an end, a notice, an interrupt, and a run that was not
+    let in.
 
     Args:
         outputs: Channels that the caller wants to see; ``None`` for all but ours.
+        told: What the node tells.
         single: Whether one mode was asked for, so that events come without its name.
     """
 
-    def __init__(self, outputs: str | Sequence[str] | None, *, single: bool) -> None:
-        self._outputs, self._single = outputs, single
+    def __init__(self, outputs: str | Sequence[str] | None, told: Inside, *, single: bool) -> None:
+        self._outputs, self._told, self._single = outputs, told, single
+        self._speaker: Any = None
         self._inside: Any = None
         self._held: list[Any] = []
 
@@ -208,6 +217,8 @@ class _Flat:
             return self._own(mode, payload, interrupts)
         if mode == "updates":
             return None if _INTERRUPT in payload else payload
+        if mode == "messages" and isinstance(payload[0], AIMessage):
+            self._speaker = payload[1].get("langgraph_node")
         if mode != "values" or not isinstance(payload, Mapping):
             return payload
         if _INTERRUPT in payload or interrupts:
@@ -218,18 +229,32 @@ class _Flat:
 
     def _own(self, mode: str, payload: Any, interrupts: Any) -> Any:
         if mode == "updates":
-            if _INTERRUPT in payload:
-                return payload
-            ends = {node: {END_KEY: update[END_KEY]} for node, update in payload.items() if END_KEY in (update or {})}
-            return ends or None
+            return payload if _INTERRUPT in payload else self._changed(payload)
+        if mode == "messages":
+            # The last word stands beside the reply that it follows, wherever a caller looks for that.
+            message, metadata = payload
+            return message, {**metadata, "langgraph_node": self._speaker or metadata.get("langgraph_node")}
         if mode != "values":
-            return payload if mode in ("custom", "messages") else None
+            return payload if mode == "custom" else None
+        return self._state(payload, interrupts)
+
+    def _changed(self, payload: Mapping[str, Any]) -> Any:
+        """Return what the node itself has added to an update of the wrapped graph; ``None`` for nothing."""
+        added = {"messages": self._told.added} if self._told.added else {}
+        ours = ((node, added | _end_in(update)) for node, update in payload.items())
+        return {node: update for node, update in ours if update} or None
+
+    def _state(self, payload: Any, interrupts: Any) -> Any:
         if not isinstance(payload, Mapping):
             return None if payload == self._inside else payload
         state = _without_ours(payload)
         if interrupts or _INTERRUPT in payload:
             return {**state, **(self._inside or {})}
         return None if state == self._inside else state
+
+
+def _end_in(update: Any) -> dict[str, Any]:
+    return {END_KEY: update[END_KEY]} if update and END_KEY in update else {}
 
 
 def _wanted(state: Mapping[str, Any], outputs: str | Sequence[str] | None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.messages import (
     AIMessage,
@@ -29,6 +29,7 @@ __all__ = [
     "STATE_KEY",
     "arrived_after",
     "awaiting_results",
+    "mended",
     "newest_first",
     "reply_of",
     "said_messages",
@@ -123,17 +124,9 @@ def tool_results(message: AIMessage, ruling: Ruling, answered: Iterable[str] = (
         ours = call["name"] == TOOL_NAME
         if call["id"] in answered or not (ours or ruling.ends_run):
             continue
-        results.append(
-            ToolMessage(
-                content=ruling.text
-                if ours
-                else not_run_text(call["name"] or "the tool", ended=ruling.seal is not None),
-                name=call["name"],
-                tool_call_id=call["id"] or "",
-                status="success" if ours and ruling.seal is not None else "error",
-                id=new_id(),
-            )
-        )
+        sealed = ruling.seal is not None
+        text = ruling.text if ours else not_run_text(call["name"] or "the tool", ended=sealed)
+        results.append(_result(call, text, "success" if ours and sealed else "error"))
     return results
 
 
@@ -147,16 +140,66 @@ def awaiting_results(message: AIMessage, answered: Iterable[str] = ()) -> list[T
     waiting = next((call.id for call in reply_of(message).end_calls), None)
     done = {*answered, waiting}
     return [
-        ToolMessage(
-            asked_first_text(call["name"] or "the tool"),
-            name=call["name"],
-            tool_call_id=call["id"] or "",
-            status="error",
-            id=new_id(),
-        )
+        _result(call, asked_first_text(call["name"] or "the tool"))
         for call in [*message.tool_calls, *message.invalid_tool_calls]
         if call["id"] not in done
     ]
+
+
+def mended(messages: Sequence[AnyMessage], given: Sequence[AnyMessage] = ()) -> list[AnyMessage]:
+    """Return messages in which each of our calls has one result, so that every provider takes them (R9).
+
+    A call is open where the user has typed on instead of answering a dialogue, and where it was no JSON. It has two
+    results where a reviewer or a limit of another middleware has answered it too: the last one counts.
+
+    Args:
+        messages: As the thread holds them.
+        given: As the model is to see them: a result that somebody has put in there is taken over.
+
+    Returns:
+        The same messages where nothing is amiss.
+    """
+    places = [index for index, message in enumerate(messages) if _may_lack_results(message)]
+    made = [call["id"] for index in places for call in _calls_of(messages[index])]
+    if not places or len(set(made)) < len(made):  # of ids that a model uses again nobody can tell which result is whose
+        return list(messages)
+    last = {message.tool_call_id: message for message in [*given, *messages] if isinstance(message, ToolMessage)}
+    repaired: list[AnyMessage] = list(messages[: places[0]])
+    ours: set[str] = set()
+    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
+    for message in messages[places[0] :]:
+        if (
+            isinstance(message, ToolMessage)
+            and message.tool_call_id in ours
+            and message is not last[message.tool_call_id]
+        ):
+            continue
+        repaired.append(message)
+        if isinstance(message, AIMessage):
+            calls = [call for call in message.tool_calls if call["name"] == TOOL_NAME] + list(
+                message.invalid_tool_calls
+            )
+            ours |= {call["id"] or "" for call in calls}
+            repaired += [
+                last.get(call["id"] or "") or _result(call, not_run_text(call["name"] or "the tool", ended=False))
+                for call in calls
+                if call["id"] not in answered
+            ]
+    return repaired
+
+
+def _calls_of(message: Any) -> list[Any]:
+    return [*message.tool_calls, *message.invalid_tool_calls]
+
+
+def _may_lack_results(message: BaseMessage) -> bool:
+    if not isinstance(message, AIMessage):
+        return False
+    return bool(message.invalid_tool_calls) or any(call["name"] == TOOL_NAME for call in message.tool_calls)
+
+
+def _result(call: Any, text: str, status: Literal["success", "error"] = "error") -> ToolMessage:
+    return ToolMessage(text, name=call["name"], tool_call_id=call["id"] or "", status=status, id=new_id())
 
 
 def arrived_after(messages: Sequence[AnyMessage], known: Provenance) -> list[str]:

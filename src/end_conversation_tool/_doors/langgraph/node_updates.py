@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from langgraph.types import Command, Overwrite
 
 from end_conversation_tool._doors.langgraph.messages import with_id
 
-__all__ = ["NodeUpdate", "as_list", "joined", "mapping_of", "read"]
+__all__ = ["NodeUpdate", "as_list", "joined", "mapping_of", "read", "with_messages"]
 
 
 class NodeUpdate:
@@ -93,6 +94,15 @@ def joined(output: Any, changes: dict[str, Any] | None) -> Any:
         return output
     parts = (part if isinstance(part, Command) else Command(update=part) for part in as_list(output))
     return [Command(update=changes), *parts]
+
+
+def with_messages(state: Any, messages: list[Any]) -> Any:
+    """Return a copy of a state of any type with other messages."""
+    if isinstance(state, Mapping):
+        return {**state, "messages": messages}
+    changed = copy(state)
+    changed.messages = messages
+    return changed
 
 
 def read(state: Any, key: str) -> Any:

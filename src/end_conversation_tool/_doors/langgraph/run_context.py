@@ -12,7 +12,7 @@ from end_conversation_tool._checkpoint.active_runs import current_fence
 from end_conversation_tool._core.run import RunContext
 from end_conversation_tool._doors.upstream import context_flags
 
-__all__ = ["kept_messages", "model_name", "run_context"]
+__all__ = ["kept_messages", "model_name", "run_context", "saver_of_run"]
 
 _CHECKPOINTER = "__pregel_checkpointer"
 _READ = "__pregel_read"
@@ -41,6 +41,11 @@ def run_context(runtime: Any, model: Any) -> RunContext:
         host_flags=context_flags(getattr(runtime, "context", None)),
         fence=None if scope is None or thread_id is None else current_fence(configurable, str(thread_id), scope),
     )
+
+
+def saver_of_run() -> Any:
+    """Return the checkpointer of the present run; ``None`` when it has none."""
+    return get_config().get("configurable", {}).get(_CHECKPOINTER)
 
 
 def kept_messages(given: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
