@@ -8,8 +8,11 @@ from typing import Any
 from end_conversation_tool.errors import RegistryError
 from end_conversation_tool.registry import InMemorySealRegistry
 
-METHODS = ("status", "seal", "record_decision", "flag_risk")
-"""The methods that the gate calls; each fails as its async twin does."""
+METHODS = ("status", "seal", "give_notice", "record_decision", "flag_risk")
+"""The methods that the gate calls for every thread; each fails as its async twin does."""
+
+OF_THE_EXPERIMENT = ("seal_within", "breaker", "count_thread", "note_mention")
+"""Those that it calls only where a host asks for more."""
 
 
 class FlakyRegistry(InMemorySealRegistry):
@@ -30,34 +33,27 @@ class FlakyRegistry(InMemorySealRegistry):
         if name in self.failing:
             raise self.error
 
-    def status(self, thread_id: str) -> Any:
-        self._pass("status")
-        return super().status(thread_id)
 
-    async def astatus(self, thread_id: str) -> Any:
-        self._pass("status")
-        return await super().astatus(thread_id)
+def _watched(name: str) -> Callable[..., Any]:
+    method = getattr(InMemorySealRegistry, name)
 
-    def seal(self, *args: Any, **kwargs: Any) -> Any:
-        self._pass("seal")
-        return super().seal(*args, **kwargs)
+    def watched(self: FlakyRegistry, *args: Any, **kwargs: Any) -> Any:
+        self._pass(name)
+        return method(self, *args, **kwargs)
 
-    async def aseal(self, *args: Any, **kwargs: Any) -> Any:
-        self._pass("seal")
-        return await super().aseal(*args, **kwargs)
+    return watched
 
-    def record_decision(self, record: Any) -> None:
-        self._pass("record_decision")
-        super().record_decision(record)
 
-    async def arecord_decision(self, record: Any) -> None:
-        self._pass("record_decision")
-        await super().arecord_decision(record)
+def _watched_twin(name: str) -> Callable[..., Any]:
+    method = getattr(InMemorySealRegistry, f"a{name}")
 
-    def flag_risk(self, *args: Any, **kwargs: Any) -> Any:
-        self._pass("flag_risk")
-        return super().flag_risk(*args, **kwargs)
+    async def watched(self: FlakyRegistry, *args: Any, **kwargs: Any) -> Any:
+        self._pass(name)
+        return await method(self, *args, **kwargs)
 
-    async def aflag_risk(self, *args: Any, **kwargs: Any) -> Any:
-        self._pass("flag_risk")
-        return await super().aflag_risk(*args, **kwargs)
+    return watched
+
+
+for _name in (*METHODS, *OF_THE_EXPERIMENT):
+    setattr(FlakyRegistry, _name, _watched(_name))
+    setattr(FlakyRegistry, f"a{_name}", _watched_twin(_name))

@@ -1,4 +1,4 @@
-"""What was said, as signed digests: which message belongs where, who made it, and whether anything was tampered with."""
+"""What was said, as signed digests: which message belongs where, who made it, and what was tampered with."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Provenance:
     last_message: str = ""
 
     def made(self, mark: str, message: ObservedMessage, key: bytes) -> Provenance:
-        """Note a message that this run has made: ``OWN`` or ``REFUSED`` of its model, ``NOTICE`` or ``OURS`` of ours."""
+        """Note a message of this run: ``OWN`` or ``REFUSED`` of its model, ``NOTICE`` or ``OURS`` of this package."""
         return replace(self, pending=(*self.pending, (mark, digest_of(message, key)))[-MAX_PENDING:])
 
     def shows_notice(self, turn: int) -> bool:
