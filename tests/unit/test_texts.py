@@ -43,7 +43,9 @@ def test_every_language_is_complete_and_in_its_own_words(language: str) -> None:
 
 def test_there_is_a_file_for_every_language_and_no_other() -> None:
     folder = resources.files("end_conversation_tool._core.texts")
-    assert {file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")} == set(LANGUAGES)
+    assert {file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")} == set(
+        LANGUAGES
+    )
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -92,7 +94,9 @@ def test_a_region_is_ignored(given: str, language: str) -> None:
     assert Texts(given).language == language
 
 
-@pytest.mark.parametrize(("language", "got"), [("xx", "'xx'"), ("", "''"), ("english", "'english'"), (5, "int"), (None, "NoneType")])
+@pytest.mark.parametrize(
+    ("language", "got"), [("xx", "'xx'"), ("", "''"), ("english", "'english'"), (5, "int"), (None, "NoneType")]
+)
 def test_another_language_is_refused(language: Any, got: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         Texts(language)
@@ -125,7 +129,8 @@ def fails(_occasion: str, _category: Category) -> str:
 
 
 @pytest.mark.parametrize(
-    "own", [fails, lambda *_: None, lambda *_: "", lambda *_: " ", lambda *_: "x" * 2001, lambda *_: "\x00", lambda: "x"]
+    "own",
+    [fails, lambda *_: None, lambda *_: "", lambda *_: " ", lambda *_: "x" * 2001, lambda *_: "\x00", lambda: "x"],
 )
 def test_where_a_function_fails_our_text_is_told(own: Any, caplog: pytest.LogCaptureFixture) -> None:
     texts = Texts("es", own=own)

@@ -58,7 +58,13 @@ def fresh_warnings() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "answer", [GOOD, Report.model_validate(GOOD), Report.model_validate(GOOD).model_dump_json(), b'{"findings": [{"kind": "abuse", "label": "m1", "quote": "you idiot"}], "risk": "none"}']
+    "answer",
+    [
+        GOOD,
+        Report.model_validate(GOOD),
+        Report.model_validate(GOOD).model_dump_json(),
+        b'{"findings": [{"kind": "abuse", "label": "m1", "quote": "you idiot"}], "risk": "none"}',
+    ],
 )
 def test_a_report_in_any_form_is_read(read: Any, answer: Any) -> None:
     reader = Fixed(answer)
@@ -223,6 +229,7 @@ def test_an_unusable_time_limit_is_named(timeout: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"^timeout: expected more than 0 and at most 600 seconds"):
         module.check_timeout(timeout)
     with pytest.raises(InvalidInputError, match=r"^budget: expected None or a ReadingBudget, got int"):
+
         class _Unusable(Fixed):
             def __init__(self) -> None:
                 PortionReader.__init__(self, "x/1", timeout=1.0, budget=5)  # type: ignore[arg-type]

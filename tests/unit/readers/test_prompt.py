@@ -64,7 +64,9 @@ def test_what_nobody_sees_is_written_as_an_escape(hidden: str) -> None:
     assert json.loads(rows)["text"] == f"a{hidden}b"
 
 
-@pytest.mark.parametrize("seen", ["caf\u00e9", "\u4f60\u597d", "\u0645\u0631\u062d\u0628\u0627", "\U0001f600", "\u0939\u093f"])
+@pytest.mark.parametrize(
+    "seen", ["caf\u00e9", "\u4f60\u597d", "\u0645\u0631\u062d\u0628\u0627", "\U0001f600", "\u0939\u093f"]
+)
 def test_what_people_see_stays_as_it_is(seen: str) -> None:
     assert seen in rows_of([line(seen)])
 
@@ -138,7 +140,5 @@ def test_a_portion_is_known_by_every_character() -> None:
 
 
 def test_a_report_in_our_words() -> None:
-    report = Report.model_validate(
-        {"findings": [{"kind": "risk", "label": "m1", "quote": "die"}], "risk": "possible"}
-    )
+    report = Report.model_validate({"findings": [{"kind": "risk", "label": "m1", "quote": "die"}], "risk": "possible"})
     assert findings_of(report) == ((Finding(EvidenceKind.RISK, "m1", "die"),), RiskGrade.POSSIBLE)
