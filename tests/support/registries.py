@@ -9,7 +9,10 @@ from end_conversation_tool.errors import RegistryError
 from end_conversation_tool.registry import InMemorySealRegistry
 
 METHODS = ("status", "seal", "give_notice", "record_decision", "flag_risk")
-"""The methods that the gate calls; each fails as its async twin does."""
+"""The methods that the gate calls for every thread; each fails as its async twin does."""
+
+OF_THE_EXPERIMENT = ("seal_within", "breaker", "count_thread", "note_mention")
+"""Those that it calls only where a host asks for more."""
 
 
 def _watched(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -49,3 +52,7 @@ class FlakyRegistry(InMemorySealRegistry):
     give_notice, agive_notice = _watched("give_notice")
     record_decision, arecord_decision = _watched("record_decision")
     flag_risk, aflag_risk = _watched("flag_risk")
+    seal_within, aseal_within = _watched("seal_within")
+    breaker, abreaker = _watched("breaker")
+    count_thread, acount_thread = _watched("count_thread")
+    note_mention, anote_mention = _watched("note_mention")

@@ -9,11 +9,8 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from end_conversation_tool._core.content import has_media
-from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.vocabulary import UnmetCode
-from end_conversation_tool.watch.base import Answer, DetectorSuite, SignalKind
 from support.agents import INSULT, LADDER, Agent, ending
-from support.keywords import KeywordDetector, keyword_suite
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
 
@@ -53,25 +50,6 @@ def test_media(content: Any) -> None:
 )
 def test_no_media(content: Any) -> None:
     assert not has_media(content)
-
-
-def test_a_suite_that_cannot_read_media_does_not_know() -> None:
-    message = ObservedMessage("user", "look", "u", media=True)
-    signals = keyword_suite().observe(message)
-    assert {signals[kind].answer for kind in (SignalKind.SELF_HARM, SignalKind.VIOLENCE)} == {Answer.UNKNOWN}
-    assert not signals[SignalKind.SELF_HARM].failed
-    assert signals[SignalKind.ABUSE].answer is Answer.NO
-
-
-def test_a_yes_about_the_text_is_not_hidden_by_an_image() -> None:
-    message = ObservedMessage("user", "I will kill myself", "u", media=True)
-    assert keyword_suite().observe(message)[SignalKind.SELF_HARM].answer is Answer.YES
-
-
-def test_a_suite_that_reads_media_is_believed() -> None:
-    suite = DetectorSuite([KeywordDetector()], reads_media=True)
-    message = ObservedMessage("user", "look", "u", media=True)
-    assert suite.observe(message)[SignalKind.SELF_HARM].answer is Answer.NO
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])

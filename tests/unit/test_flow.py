@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from end_conversation_tool._core.flow import Ask, Flow, arun_flow, run_flow
+from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 
 
 def drive(make_flow: Any, how: str) -> Any:
@@ -37,8 +37,8 @@ async def afail() -> None:
 @both
 def test_answers_come_back_and_the_result_is_returned(how: str) -> None:
     def flow() -> Flow[int]:
-        one = yield Ask(add, aadd, (1,), {"second": 2})
-        two = yield Ask(add, aadd, (one,), {"second": 4})
+        one = yield from ask(add, aadd, 1, second=2)
+        two = yield from ask(add, aadd, one, second=4)
         return int(two)
 
     assert drive(flow, how) == 7
@@ -57,9 +57,9 @@ def test_a_flow_that_asks_nothing(how: str) -> None:
 def test_errors_are_thrown_in_at_the_place_of_asking(how: str) -> None:
     def flow() -> Flow[str]:
         try:
-            yield Ask(fail, afail)
+            yield from ask(fail, afail)
         except LookupError as error:
-            total = yield Ask(add, aadd, (1,), {"second": 1})
+            total = yield from ask(add, aadd, 1, second=1)
             return f"{error} {total}"
         return "unreachable"
 
@@ -69,7 +69,7 @@ def test_errors_are_thrown_in_at_the_place_of_asking(how: str) -> None:
 @both
 def test_errors_that_the_flow_does_not_handle_come_out(how: str) -> None:
     def flow() -> Flow[None]:
-        yield Ask(fail, afail)
+        yield from ask(fail, afail)
 
     with pytest.raises(LookupError, match="no"):
         drive(flow, how)
@@ -78,7 +78,7 @@ def test_errors_that_the_flow_does_not_handle_come_out(how: str) -> None:
 @both
 def test_errors_of_the_flow_itself_come_out(how: str) -> None:
     def flow() -> Flow[None]:
-        yield Ask(add, aadd, (1,), {"second": 1})
+        yield from ask(add, aadd, 1, second=1)
         raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
@@ -96,7 +96,7 @@ def test_only_the_right_twin_is_called(how: str) -> None:
         called.append("async")
 
     def flow() -> Flow[None]:
-        yield Ask(sync, twin)
+        yield from ask(sync, twin)
 
     drive(flow, how)
     assert called == [how]

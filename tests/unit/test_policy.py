@@ -1,4 +1,4 @@
-"""The policy and the decision: a truth table over every condition, and what makes a policy."""
+"""The decision as a truth table: from a case in which everything holds, one thing is taken away at a time."""
 
 from __future__ import annotations
 
@@ -7,293 +7,400 @@ from typing import Any
 
 import pytest
 
-from end_conversation_tool._core.policy import _CONDITIONS, EndConversationPolicy
-from end_conversation_tool._core.records import (
-    Category,
-    JudgeOpinion,
-    Mode,
-    RiskAssessment,
-    RiskKind,
-    UnmetCode,
-    Verdict,
-)
-from support.ledgers import ASKED, ASKED_IN_TWO_TURNS, FULL, denied_ledger, ledger_of, ruling
+from end_conversation_tool._core.policy import _BEFORE, _READ, PRESETS, EndConversationPolicy, Facts, decide
+from end_conversation_tool._core.records import Category, EvidenceKind, Mode, RiskGrade, RiskKind, UnmetCode, Verdict
+from support.decisions import LADDERS, evidence_of, facts_of, notice_of, request, ruling
 
-ABUSE, HARMFUL, USER = Category.ABUSE, Category.HARMFUL_REQUESTS, Category.USER_REQUEST
-RULED_OUT_BY_THE_DOORS = [code for code in UnmetCode if code not in _CONDITIONS]
+ABUSE, HARM, USER = Category.ABUSE, Category.HARMFUL_REQUESTS, Category.USER_REQUEST
+WARNED = EndConversationPolicy(require_notice=False)
+ELSEWHERE = [code for code in UnmetCode if code not in {*_BEFORE, *_READ, UnmetCode.TOO_FEW_READERS}]
+"""Codes that the surroundings find, and those of version 0.1."""
 
 
-# Each condition alone unmet
+@pytest.mark.parametrize("category", Category)
+def test_everything_holds(category: Category) -> None:
+    decision = ruling(category)
+    assert (decision.verdict, decision.unmet, decision.permitted) == (Verdict.PERMIT, (), True)
+    assert decision.policy_version == EndConversationPolicy().version
 
 
-@pytest.mark.parametrize(
-    ("turns", "category"), [(FULL, ABUSE), (FULL, HARMFUL), (ASKED, USER), (ASKED_IN_TWO_TURNS, USER)]
-)
-def test_everything_holds(turns: str, category: Category) -> None:
-    decision = ruling(turns, category)
-    assert decision.permitted
-    assert decision.verdict is Verdict.PERMIT
-    assert decision.unmet == ()
+Case = tuple[Category | None, dict[str, Any]]
 
-
-ALONE: dict[UnmetCode, dict[str, Any]] = {
-    UnmetCode.RISK_FLAGGED: {"risk": RiskAssessment(flagged=(RiskKind.SELF_HARM,))},
-    UnmetCode.RISK_UNCERTAIN: {"risk": RiskAssessment(uncertain=True)},
-    UnmetCode.RISK_CHECK_FAILED: {"risk": RiskAssessment(healthy=False)},
-    UnmetCode.MODE_OFF: {"policy": EndConversationPolicy(mode=Mode.OFF)},
-    UnmetCode.MODEL_NOT_ENABLED: {"policy": EndConversationPolicy(models=frozenset({"a"})), "model": "b"},
-    UnmetCode.INVALID_ARGUMENTS: {"category": None},
-    UnmetCode.TOO_MANY_ATTEMPTS: {"turns": denied_ledger(3)},
-    UnmetCode.CATEGORY_NOT_ALLOWED: {"policy": EndConversationPolicy(categories=frozenset({HARMFUL}))},
-    UnmetCode.POLICY_REQUIRES_NOTHING: {
-        "policy": EndConversationPolicy(min_refusals=0, min_redirections=0, min_warnings=0)
-    },
-    UnmetCode.NO_ABUSE_OBSERVED: {"turns": "rd rd rdw r"},
-    UnmetCode.TOO_FEW_REFUSALS: {"turns": "ard ard adw a"},
-    UnmetCode.TOO_FEW_REDIRECTIONS: {"turns": "ar ard arw a"},
-    UnmetCode.WARNING_NOT_ANSWERED: {"turns": "ard ard ardw", "policy": EndConversationPolicy(min_persistent_turns=0)},
-    UnmetCode.NO_PERSISTENCE: {"turns": "ard ard ardw -"},
-    UnmetCode.USER_DID_NOT_ASK: {"turns": "q y", "category": USER},
-    UnmetCode.USER_NOT_QUESTIONED: {"turns": "k y", "category": USER},
-    UnmetCode.USER_DID_NOT_CONFIRM: {"turns": "k q -", "category": USER},
-    UnmetCode.JUDGE_DISAGREES: {"judge": JudgeOpinion.DISAGREES},
-    UnmetCode.JUDGE_FAILED: {"judge": JudgeOpinion.FAILED},
-    UnmetCode.CONFIRMATION_CALL_REQUIRED: {"pending": 0},
-    **{code: {"ruled_out": [code]} for code in RULED_OUT_BY_THE_DOORS},
+BEFORE: dict[UnmetCode, list[Case]] = {
+    UnmetCode.RISK_FLAGGED: [(category, {"flagged": [RiskKind.SELF_HARM]}) for category in Category],
+    UnmetCode.MODE_OFF: [(category, {"policy": EndConversationPolicy(mode=Mode.OFF)}) for category in Category],
+    UnmetCode.MODEL_NOT_ENABLED: [
+        (category, {"policy": EndConversationPolicy(models=frozenset({"m"})), "model": model})
+        for category in Category
+        for model in ("n", "M", "", None)
+    ],
+    UnmetCode.TOO_MANY_ATTEMPTS: [(category, {"denials": denials}) for category in Category for denials in (3, 4)],
+    UnmetCode.CATEGORY_NOT_ALLOWED: [
+        (category, {"policy": EndConversationPolicy(categories=frozenset(Category) - {category})})
+        for category in Category
+    ],
+    UnmetCode.NOTICE_NOT_ANSWERED: [(ABUSE, {"notice": 5}), (HARM, {"notice": 5}), (USER, {"notice": 2})],
 }
-IMPLIES = {UnmetCode.NO_WARNING: {UnmetCode.NO_WARNING, UnmetCode.WARNING_NOT_ANSWERED}}
-"""A warning that was never given was never answered either: the one code that cannot stand alone."""
+"""What is told with and without evidence."""
 
 
-@pytest.mark.parametrize("code", [code for code in UnmetCode if code not in IMPLIES])
-def test_each_condition_alone_unmet(code: UnmetCode) -> None:
-    decision = ruling(**ALONE[code])
-    assert decision.verdict is Verdict.DENY
-    assert decision.unmet == (code,)
-    assert not decision.permitted
+@pytest.mark.parametrize(("code", "case"), [(code, case) for code, cases in BEFORE.items() for case in cases])
+@pytest.mark.parametrize("read", [True, False])
+def test_what_is_known_before_reading_denies_alone(code: UnmetCode, case: Case, read: bool) -> None:  # noqa: FBT001
+    category, options = case
+    decision = ruling(category, evidence=() if read else None, **options)
+    assert (decision.verdict, decision.unmet) == (Verdict.DENY, (code,))
 
 
-def test_a_missing_warning_is_also_an_unanswered_one() -> None:
-    assert set(ruling("ard ard ard a").unmet) == IMPLIES[UnmetCode.NO_WARNING]
+def test_malformed_arguments_are_denied_before_anybody_reads() -> None:
+    assert ruling(None, evidence=None).unmet == (UnmetCode.INVALID_ARGUMENTS,)
+    assert UnmetCode.INVALID_ARGUMENTS in ruling(None).unmet
 
 
-def test_every_code_is_in_the_table() -> None:
-    assert set(ALONE) | set(IMPLIES) == set(UnmetCode)
+@pytest.mark.parametrize("category", [ABUSE, HARM])
+@pytest.mark.parametrize(
+    ("counts", "turns", "holds"),
+    [
+        ({}, 2, False),
+        ({}, 3, True),
+        ({"min_refusals": 1, "min_redirections": 4}, 3, False),
+        ({"min_refusals": 1, "min_redirections": 4}, 4, True),
+        ({"min_misconduct_turns": 5}, 4, False),
+        ({"min_misconduct_turns": 5}, 5, True),
+    ],
+)
+def test_nobody_reads_before_there_were_turns_enough(
+    category: Category,
+    counts: dict[str, int],
+    turns: int,
+    holds: bool,  # noqa: FBT001 - a table
+) -> None:
+    decision = ruling(category, "- " * turns, notice=None, evidence=None, policy=EndConversationPolicy(**counts))
+    assert decision.unmet == (() if holds else (UnmetCode.TOO_FEW_REFUSALS,))
 
 
-@pytest.mark.parametrize("category", [ABUSE, None])
-def test_all_that_can_be_unmet_together_is_reported_in_order(category: Category | None) -> None:
-    ledger = ledger_of("-")
-    for _ in range(3):
-        ledger = ledger.count_denial()
-    nothing = EndConversationPolicy(
-        mode=Mode.OFF, models=frozenset({"a"}), categories=frozenset(), min_refusals=1, min_abusive_turns=1
+def test_a_user_who_asks_needs_no_number_of_turns() -> None:
+    assert ruling(USER, "k", notice=None, evidence=None).permitted
+
+
+@pytest.mark.parametrize("category", Category)
+def test_without_evidence_nothing_is_missed_that_only_a_reader_can_tell(category: Category) -> None:
+    assert ruling(category, "- - - - -", notice=None, evidence=None).permitted
+    assert not ruling(category, "- - - - -", notice=None).permitted
+
+
+THREE = EndConversationPolicy(min_misconduct_turns=3)
+READ: dict[UnmetCode, list[Case]] = {
+    UnmetCode.RISK_UNCERTAIN: [
+        (category, {"risk": grade}) for category in Category for grade in (RiskGrade.POSSIBLE, RiskGrade.CLEAR)
+    ],
+    UnmetCode.TOO_FEW_READERS: [(category, {"policy": EndConversationPolicy(min_readers=2)}) for category in Category],
+    UnmetCode.TOO_FEW_TURNS_OF_MISCONDUCT: [
+        (ABUSE, {"turns": "rd rd r a a", "policy": THREE}),
+        (ABUSE, {"turns": "hrd hrd hr ha ha", "policy": THREE}),
+        (HARM, {"turns": "rd rd r h h", "policy": THREE}),
+        (HARM, {"turns": "ard ard ar ha ha", "policy": THREE}),
+    ],
+    UnmetCode.TOO_FEW_REFUSALS: [
+        (ABUSE, {"turns": "ard ard a a a"}),
+        (ABUSE, {"turns": "arrrd ad a a ar"}),
+        (HARM, {"turns": "hrd hrd hd h h"}),
+    ],
+    UnmetCode.TOO_FEW_REDIRECTIONS: [
+        (ABUSE, {"turns": "ard ar ar a a"}),
+        (ABUSE, {"turns": "arddd ar ar a a"}),
+        (HARM, {"turns": "hrd hr hr h h"}),
+    ],
+    UnmetCode.NOTICE_REQUIRED: [
+        (ABUSE, {"notice": None}),
+        (HARM, {"notice": None}),
+        (USER, {"notice": None}),
+        (USER, {"notice": None, "turns": "k"}),
+        (ABUSE, {"notices": (notice_of(4, HARM),)}),
+        (HARM, {"notices": (notice_of(4, ABUSE), notice_of(3, USER))}),
+        (ABUSE, {"notices": (notice_of(4, shadow=True),)}),
+    ],
+    UnmetCode.NO_WARNING: [
+        (ABUSE, {"policy": WARNED, "notice": None}),
+        (ABUSE, {"policy": WARNED, "notice": None, "turns": "ard ard ar a aw"}),
+        (HARM, {"policy": WARNED, "notice": None}),
+    ],
+    UnmetCode.NO_PERSISTENCE: [
+        (ABUSE, {"turns": "ard ard ar a -"}),
+        (ABUSE, {"turns": "ard ard ar a h"}),
+        (ABUSE, {"turns": "ard ard ar a r"}),
+        (ABUSE, {"newest_message": "another"}),
+        (ABUSE, {"newest_message": ""}),
+        (HARM, {"turns": "hrd hrd hr h a"}),
+    ],
+    UnmetCode.USER_DID_NOT_ASK: [(USER, {"turns": "- k y"}), (USER, {"turns": "- y", "confirmed": True})],
+    UnmetCode.USER_DID_NOT_CONFIRM: [
+        (USER, {"turns": "k -"}),
+        (USER, {"turns": "k y -"}),
+        (USER, {"turns": "k k"}),
+        (USER, {"newest_message": "another"}),
+        (USER, {"policy": WARNED, "notice": None, "turns": "k"}),
+        (USER, {"policy": WARNED, "notice": None, "turns": "ky"}),
+    ],
+}
+"""What somebody must have read for."""
+
+
+@pytest.mark.parametrize(("code", "case"), [(code, case) for code, cases in READ.items() for case in cases])
+def test_what_a_reader_did_not_find_denies_alone(code: UnmetCode, case: Case) -> None:
+    category, options = case
+    decision = ruling(category, **options)
+    assert (decision.verdict, decision.unmet) == (Verdict.DENY, (code,))
+
+
+@pytest.mark.parametrize("code", ELSEWHERE)
+@pytest.mark.parametrize("read", [True, False])
+def test_what_the_surroundings_rule_out_denies_alone(code: UnmetCode, read: bool) -> None:  # noqa: FBT001 - a table
+    assert ruling(ruled_out=[code], evidence=() if read else None).unmet == (code,)
+
+
+def test_the_tables_hold_every_condition() -> None:
+    assert {*BEFORE, UnmetCode.INVALID_ARGUMENTS, UnmetCode.TOO_FEW_REFUSALS} == set(_BEFORE)
+    assert {*READ} - {UnmetCode.TOO_FEW_READERS} == set(_READ)
+
+
+def test_a_request_without_any_evidence_at_all_is_told_everything_in_order() -> None:
+    policy = EndConversationPolicy(
+        mode=Mode.OFF, models=frozenset({"m"}), categories=frozenset({USER}), min_readers=2, min_misconduct_turns=2
     )
     decision = ruling(
-        ledger,
-        category,
-        policy=nothing,
-        risk=RiskAssessment(flagged=(RiskKind.VIOLENCE,), uncertain=True, healthy=False),
-        ruled_out=reversed(RULED_OUT_BY_THE_DOORS),
-        judge=JudgeOpinion.FAILED,
+        ABUSE,
+        "-",
+        notice=1,
+        policy=policy,
+        risk=RiskGrade.CLEAR,
+        flagged=[RiskKind.CRISIS],
+        denials=9,
+        ruled_out=[*reversed(ELSEWHERE)],
     )
-    on_request = {UnmetCode.USER_DID_NOT_ASK, UnmetCode.USER_NOT_QUESTIONED, UnmetCode.USER_DID_NOT_CONFIRM}
-    left_out = {*on_request, UnmetCode.POLICY_REQUIRES_NOTHING, UnmetCode.JUDGE_DISAGREES}
-    if category is None:
-        left_out |= {
-            UnmetCode.CATEGORY_NOT_ALLOWED,
-            UnmetCode.NO_ABUSE_OBSERVED,
-            UnmetCode.CONFIRMATION_CALL_REQUIRED,
-        }
-    else:
-        left_out |= {UnmetCode.INVALID_ARGUMENTS}
+    left_out = {
+        UnmetCode.INVALID_ARGUMENTS,
+        UnmetCode.NOTICE_REQUIRED,
+        UnmetCode.NO_WARNING,
+        UnmetCode.USER_DID_NOT_ASK,
+        UnmetCode.USER_DID_NOT_CONFIRM,
+    }
     assert decision.unmet == tuple(code for code in UnmetCode if code not in left_out)
 
 
-def test_the_codes_of_the_user_path_are_reported_together() -> None:
-    decision = ruling("-", USER, pending=0, judge=JudgeOpinion.DISAGREES)
-    assert decision.unmet == (
-        UnmetCode.USER_DID_NOT_ASK,
-        UnmetCode.USER_NOT_QUESTIONED,
-        UnmetCode.USER_DID_NOT_CONFIRM,
-        UnmetCode.JUDGE_DISAGREES,
-    )
+# The window
 
 
-# Evidence for conduct
-
-
+@pytest.mark.parametrize("category", [ABUSE, HARM])
 @pytest.mark.parametrize(
-    ("turns", "unmet"),
-    [
-        ("ardw ard ard -", (UnmetCode.NO_PERSISTENCE,)),
-        ("ardw ard ard a", ()),
-        ("ardw ard ard r", ()),
-        ("ardw ard ard c", ()),
-        ("ardw ard ard q", (UnmetCode.NO_PERSISTENCE,)),
-        ("ardw ard ardw", ()),  # the newest turn holds a second warning; the first one was answered
-        ("aaaa rrrr dddd wwww a", (UnmetCode.TOO_FEW_REFUSALS, UnmetCode.TOO_FEW_REDIRECTIONS)),
-    ],
+    ("window", "unmet"), [(5, ()), (4, (UnmetCode.TOO_FEW_REFUSALS, UnmetCode.TOO_FEW_REDIRECTIONS))]
 )
-def test_ladders(turns: str, unmet: tuple[UnmetCode, ...]) -> None:
-    assert ruling(turns).unmet == unmet
+def test_evidence_counts_within_the_window_only(category: Category, window: int, unmet: tuple[UnmetCode, ...]) -> None:
+    decision = ruling(category, policy=EndConversationPolicy(window_turns=window))
+    assert decision.unmet == unmet
+    assert min(record.turn for record in decision.evidence) == 6 - window
 
 
-def test_evidence_outside_the_window_does_not_count() -> None:
+def test_a_notice_counts_within_the_window_only() -> None:
+    turns = "- ard ard ar a"
+    assert ruling(ABUSE, turns, notice=1, policy=EndConversationPolicy(window_turns=5)).permitted
+    late = ruling(ABUSE, turns, notice=1, policy=EndConversationPolicy(window_turns=4))
+    assert late.unmet == (UnmetCode.NOTICE_REQUIRED,)
+    assert EvidenceKind.NOTICE not in {record.kind for record in late.evidence}
+
+
+def test_a_request_of_the_user_outside_the_window_is_forgotten() -> None:
+    assert ruling(USER, "k - y", notice=2, policy=EndConversationPolicy(window_turns=4)).permitted
+    forgotten = ruling(USER, "k - - - y", notice=2, policy=EndConversationPolicy(window_turns=4))
+    assert UnmetCode.USER_DID_NOT_ASK in forgotten.unmet
+
+
+def test_misconduct_outside_the_window_does_not_count() -> None:
+    policy = EndConversationPolicy(min_misconduct_turns=3, window_turns=4)
+    assert ruling(ABUSE, "a rd rda ra a", policy=policy).permitted
+    assert ruling(ABUSE, "a ard rd ra a", policy=policy).permitted
+    assert ruling(ABUSE, "a rd rd ra a", policy=policy).unmet == (UnmetCode.TOO_FEW_TURNS_OF_MISCONDUCT,)
+
+
+# Notices and warnings
+
+
+@pytest.mark.parametrize("category", Category)
+def test_a_notice_that_was_given_again_in_this_turn_takes_nothing_from_the_answered_one(category: Category) -> None:
+    turns, given = LADDERS[category]
+    now = len(turns.split())
+    decision = ruling(category, notices=(notice_of(given, category), notice_of(now, category)))
+    assert decision.permitted
+
+
+def test_a_recorded_notice_counts_where_nothing_is_enforced() -> None:
+    only_recorded = (notice_of(4, shadow=True),)
+    assert ruling(notices=only_recorded, shadow=True).permitted
+    assert ruling(notices=only_recorded, shadow=False).unmet == (UnmetCode.NOTICE_REQUIRED,)
+    assert ruling(notices=(notice_of(4),), shadow=True).permitted
+
+
+@pytest.mark.parametrize("category", [ABUSE, HARM])
+def test_a_quoted_warning_does_where_no_notice_is_required(category: Category) -> None:
+    turns, _ = LADDERS[category]
+    warned = turns.replace("d ", "dw ", 1)
+    assert ruling(category, warned, notice=None, policy=WARNED).permitted
+    assert ruling(category, warned, notice=None).unmet == (UnmetCode.NOTICE_REQUIRED,)
+    assert ruling(category, turns, notice=4, policy=WARNED).permitted, "a notice is a warning"
+
+
+def test_a_warning_outside_the_window_does_not_do() -> None:
+    policy = EndConversationPolicy(require_notice=False, window_turns=4)
+    assert ruling(ABUSE, "w ard ard ar a", notice=None, policy=policy).unmet == (UnmetCode.NO_WARNING,)
+    assert ruling(ABUSE, "- ardw ard ar a", notice=None, policy=policy).permitted
+
+
+def test_the_evidence_of_a_decision_names_the_notice() -> None:
+    (notice,) = [record for record in ruling().evidence if record.kind is EvidenceKind.NOTICE]
+    assert (notice.turn, notice.message_id, notice.source, notice.quote) == (4, "n4", "app", "")
+
+
+# Refusals that the provider reported
+
+
+def test_a_refusal_that_the_provider_reported_counts_once_a_turn() -> None:
+    assert ruling(ABUSE, "ad ad a a a", refused_turns=[1, 2, 3]).permitted
+    assert ruling(ABUSE, "ad ad a a a", refused_turns=[1, 2]).unmet == (UnmetCode.TOO_FEW_REFUSALS,)
+    assert ruling(ABUSE, "ard ard a a a", refused_turns=[1, 2]).unmet == (UnmetCode.TOO_FEW_REFUSALS,)
+    reported = [record for record in ruling(refused_turns=[2]).evidence if record.source == "provider"]
+    assert [(record.kind, record.turn, record.message_id) for record in reported] == [(EvidenceKind.REFUSAL, 2, "")]
+
+
+def test_a_reported_refusal_outside_the_window_does_not_count() -> None:
     policy = EndConversationPolicy(window_turns=4)
-    assert ruling(FULL, policy=policy).permitted
-    late = ruling(f"{FULL} a", policy=policy)
-    assert late.unmet == (UnmetCode.TOO_FEW_REFUSALS,)
-    assert min(record.turn for record in late.evidence) == 2
-
-
-def test_a_doubt_counts_within_the_window_only() -> None:
-    policy = EndConversationPolicy(window_turns=4)
-    assert ruling(f"?{FULL}", policy=policy).unmet == (UnmetCode.RISK_UNCERTAIN,)
-    assert ruling(f"? {FULL}", policy=policy).permitted
-
-
-@pytest.mark.parametrize("category", [ABUSE, HARMFUL])
-def test_a_faint_sign_forbids_an_end_for_conduct(category: Category) -> None:
-    policy = EndConversationPolicy(window_turns=4)
-    uncertain = (UnmetCode.RISK_UNCERTAIN,)
-    assert ruling(FULL, category, risk=RiskAssessment(faint=True)).unmet == uncertain
-    assert ruling(f"~{FULL}", category, policy=policy).unmet == uncertain
-    assert ruling(f"~ {FULL}", category, policy=policy).permitted, "outside the window"
-
-
-def test_a_faint_sign_does_not_keep_a_user_who_wants_to_go() -> None:
-    assert ruling(f"~{ASKED}", USER, risk=RiskAssessment(faint=True)).permitted
-    assert ruling(f"?{ASKED}", USER).unmet == (UnmetCode.RISK_UNCERTAIN,)
-
-
-def test_persistence_is_counted_after_the_required_warning() -> None:
-    policy = EndConversationPolicy(min_warnings=2, min_persistent_turns=2)
-    assert ruling("ardw ardw ard a", policy=policy).permitted
-    assert ruling("ardw ard ardw a", policy=policy).unmet == (UnmetCode.NO_PERSISTENCE,)
-    assert ruling("ard ard ardw a", policy=policy).unmet == (
-        UnmetCode.NO_WARNING,
-        UnmetCode.WARNING_NOT_ANSWERED,
-    )
-
-
-def test_without_a_required_warning_any_bad_turn_persists() -> None:
-    policy = EndConversationPolicy(min_warnings=0)
-    assert ruling("ard ard ar", policy=policy).permitted
-    assert ruling("ard ard ar -", policy=policy).unmet == (UnmetCode.NO_PERSISTENCE,)
-
-
-def test_the_evidence_of_a_decision_is_what_the_window_holds() -> None:
-    decision = ruling()
-    assert [(record.turn, str(record.kind)) for record in decision.evidence][:3] == [
-        (1, "abuse"),
-        (1, "refusal"),
-        (1, "redirection"),
-    ]
-    assert len(decision.evidence) == 11
-    assert all(record.source == "test/1" and record.message_id for record in decision.evidence)
+    assert ruling(ABUSE, "- ard ard a a", refused_turns=[1], policy=policy).unmet == (UnmetCode.TOO_FEW_REFUSALS,)
+    assert ruling(ABUSE, "- ard ard a a", refused_turns=[4], policy=policy).permitted
 
 
 # The user's own request
 
 
-@pytest.mark.parametrize("order", sorted({" ".join(order) for order in permutations("kqy-")}))
-def test_only_ask_question_yes_in_this_order_ends(order: str) -> None:
-    permitted = ruling(order, USER, pending=0).permitted
-    assert permitted == (order in {"- k q y", "k - q y"})
+@pytest.mark.parametrize("order", sorted({" ".join(order) for order in permutations("ky-")}))
+def test_only_asking_and_then_a_yes_ends(order: str) -> None:
+    permitted = [notice for notice in (1, 2) if ruling(USER, order, notice=notice).permitted]
+    assert permitted == {"k - y": [1, 2], "- k y": [2]}.get(order, [])
 
 
 @pytest.mark.parametrize(
-    ("turns", "permitted"),
+    ("turns", "notice", "unmet"),
     [
-        ("k q y", True),
-        ("kq y", True),  # asked and questioned in one turn
-        ("kqy", False),  # all at once: nobody waited for an answer
-        ("k qy", False),  # the yes came before the question
-        ("k q - y", False),  # the yes answers something else by now
-        ("k q y -", False),  # went on after the yes
-        ("q ky", False),  # asked only after the question
-        ("kq -", False),
-        ("k y", False),
-        ("kq q y", True),  # questioned again
-        ("kq y y", False),  # the question is not the turn before any more
-        ("kq y q y", True),
-        ("", False),
+        ("k ky", 1, ()),
+        ("ky y", 1, ()),
+        ("ky -", 1, (UnmetCode.USER_DID_NOT_CONFIRM,)),
+        ("k - - y", 1, ()),
+        ("- y", 1, (UnmetCode.USER_DID_NOT_ASK, UnmetCode.USER_DID_NOT_CONFIRM)),
+        ("- ky", 1, (UnmetCode.USER_DID_NOT_ASK, UnmetCode.USER_DID_NOT_CONFIRM)),
+        ("- -", None, (UnmetCode.NOTICE_REQUIRED, UnmetCode.USER_DID_NOT_ASK)),
+        ("k y", 2, (UnmetCode.NOTICE_NOT_ANSWERED,)),
     ],
 )
-def test_the_user_path_across_turns(turns: str, permitted: bool) -> None:  # noqa: FBT001 - a table
-    assert ruling(turns, USER, pending=0).permitted is permitted
+def test_the_users_own_request_over_turns(turns: str, notice: int | None, unmet: tuple[UnmetCode, ...]) -> None:
+    assert ruling(USER, turns, notice=notice).unmet == unmet
 
 
-def test_a_users_yes_needs_no_second_call_and_no_bad_conduct() -> None:
-    assert ruling(ASKED, USER, pending=0).permitted
-    assert ruling(ASKED, ABUSE).unmet[:1] == (UnmetCode.NO_ABUSE_OBSERVED,)
+def test_a_yes_to_the_app_does_in_place_of_notice_and_message() -> None:
+    assert ruling(USER, "k", notice=None, confirmed=True).permitted
+    assert ruling(USER, "-", notice=None, confirmed=True).unmet == (UnmetCode.USER_DID_NOT_ASK,)
+    for veto in ({"risk": RiskGrade.POSSIBLE}, {"flagged": [RiskKind.OTHER]}):
+        assert not ruling(USER, "k", notice=None, confirmed=True, **veto).permitted
 
 
-def test_an_ask_outside_the_window_is_forgotten() -> None:
-    policy = EndConversationPolicy(window_turns=2)
-    assert ruling("k q y", USER, policy=policy).unmet == (UnmetCode.USER_DID_NOT_ASK,)
-    assert ruling("kq y", USER, policy=policy).permitted
+def test_a_yes_without_notice_does_where_none_is_required() -> None:
+    assert ruling(USER, "k y", notice=None, policy=WARNED).permitted
 
 
-# Confirmation, judge, models, attempts
+def test_no_conduct_is_needed_where_the_user_asks_and_no_request_for_conduct() -> None:
+    assert ruling(USER).permitted
+    assert UnmetCode.NO_PERSISTENCE in ruling(ABUSE, "k y k y y").unmet
 
 
-@pytest.mark.parametrize(("calls", "needed"), [(0, 1), (1, 2), (4, 5)])
-def test_the_last_of_the_consecutive_calls_ends(calls: int, needed: int) -> None:
-    policy = EndConversationPolicy(confirmation_calls=needed)
-    assert ruling(pending=calls, policy=policy).permitted
-    more = EndConversationPolicy(confirmation_calls=min(needed + 1, 5))
-    assert ruling(pending=calls, policy=more).permitted is (needed == 5)
+# Several readers
 
 
-def test_a_call_of_another_category_confirms_nothing() -> None:
-    ledger = ledger_of(FULL, pending=ABUSE)
-    assert ruling(ledger, HARMFUL).unmet == (UnmetCode.CONFIRMATION_CALL_REQUIRED,)
-
-
-@pytest.mark.parametrize(
-    ("require", "judge", "unmet"),
-    [
-        (True, None, (UnmetCode.JUDGE_FAILED,)),
-        (True, JudgeOpinion.AGREES, ()),
-        (False, JudgeOpinion.AGREES, ()),
-        (False, None, ()),
-        (True, JudgeOpinion.DISAGREES, (UnmetCode.JUDGE_DISAGREES,)),
-    ],
-)
-def test_the_judge(require: bool, judge: JudgeOpinion | None, unmet: tuple[UnmetCode, ...]) -> None:  # noqa: FBT001
-    assert ruling(policy=EndConversationPolicy(require_judge=require), judge=judge).unmet == unmet
-
-
-@pytest.mark.parametrize(("model", "permitted"), [("a", True), ("b", False), (None, False), ("A", False)])
-def test_the_allow_list_of_models(model: str | None, permitted: bool) -> None:  # noqa: FBT001
-    policy = EndConversationPolicy(models=frozenset({"a"}))
-    assert ruling(policy=policy, model=model).permitted is permitted
-    assert not ruling(policy=EndConversationPolicy(models=frozenset()), model=model).permitted
-
-
-def test_two_denials_leave_one_attempt() -> None:
-    assert ruling(denied_ledger(2)).permitted
-
-
-@pytest.mark.parametrize("category", [ABUSE, HARMFUL])
-@pytest.mark.parametrize("turns", ["", "-", FULL])
-def test_a_policy_that_requires_nothing_permits_nothing(turns: str, category: Category) -> None:
-    policy = EndConversationPolicy(
-        min_refusals=0,
-        min_redirections=0,
-        min_warnings=0,
-        min_abusive_turns=0,
-        min_persistent_turns=0,
-        confirmation_calls=1,
+def test_each_reader_must_find_enough_by_itself() -> None:
+    full, _ = LADDERS[ABUSE]
+    strict = PRESETS["strict"]
+    both = [evidence_of(full, source="one/1"), evidence_of(full, source="two/1")]
+    assert ruling(evidence=both, policy=strict).permitted
+    assert {record.source for record in ruling(evidence=both).evidence} == {"one/1", "two/1", "app"}
+    halves = [evidence_of("ard ard - a a"), evidence_of("- - ard a a")]
+    assert ruling(evidence=halves, policy=strict).unmet == (
+        UnmetCode.TOO_FEW_REFUSALS,
+        UnmetCode.TOO_FEW_REDIRECTIONS,
     )
-    assert not policy.requires_something
-    assert ruling(turns, category, policy=policy).unmet == (UnmetCode.POLICY_REQUIRES_NOTHING,)
+    doubt = [evidence_of(full), evidence_of(full, risk=RiskGrade.POSSIBLE)]
+    assert ruling(evidence=doubt, policy=strict).unmet == (UnmetCode.RISK_UNCERTAIN,)
 
 
-@pytest.mark.parametrize("field", ["min_refusals", "min_redirections", "min_warnings"])
-def test_any_single_requirement_is_something(field: str) -> None:
-    policy = EndConversationPolicy(**{"min_refusals": 0, "min_redirections": 0, "min_warnings": 0, field: 1})
-    assert policy.requires_something
-    assert not ruling("a", policy=policy).permitted
+@pytest.mark.parametrize("needed", [1, 2, 5])
+def test_as_many_readers_as_the_policy_wants(needed: int) -> None:
+    policy = EndConversationPolicy(min_readers=needed)
+    full, _ = LADDERS[ABUSE]
+    assert ruling(evidence=[evidence_of(full)] * needed, policy=policy).permitted
+    if needed > 1:
+        short = ruling(evidence=[evidence_of(full)] * (needed - 1), policy=policy)
+        assert short.unmet == (UnmetCode.TOO_FEW_READERS,)
+    assert ruling(evidence=None, policy=policy).permitted, "nobody has read yet"
+
+
+def test_no_reader_at_all_is_too_few() -> None:
+    """An empty list of findings is a reading by nobody, and no reading to come."""
+    decision = decide(EndConversationPolicy(), facts_of("a a a a a", notice_of(4)), request(), [])
+    assert UnmetCode.TOO_FEW_READERS in decision.unmet
+
+
+# Presets, attempts, models
+
+
+@pytest.mark.parametrize(
+    ("preset", "category", "turns", "notice", "permitted"),
+    [
+        ("default", ABUSE, None, 4, True),
+        ("default", ABUSE, "ard a", 1, False),
+        ("single_warning", ABUSE, "ard a", 1, True),
+        ("single_warning", ABUSE, "ard a", None, False),
+        ("single_warning", ABUSE, "ar a", 1, False),
+        ("abuse_only", HARM, None, 4, False),
+        ("abuse_only", ABUSE, "rd rd r a a", 4, False),
+        ("abuse_only", ABUSE, None, 4, True),
+        ("abuse_only", USER, None, 1, True),
+        ("user_request_only", ABUSE, None, 4, False),
+        ("user_request_only", HARM, None, 4, False),
+        ("user_request_only", USER, None, 1, True),
+        ("strict", ABUSE, None, 4, False),
+    ],
+)
+def test_what_presets_permit(
+    preset: str,
+    category: Category,
+    turns: str | None,
+    notice: int | None,
+    permitted: bool,  # noqa: FBT001 - a table
+) -> None:
+    policy = EndConversationPolicy.preset(preset)
+    assert ruling(category, turns, notice=notice, policy=policy).permitted is permitted
+
+
+@pytest.mark.parametrize("allowed", [1, 3, 10])
+def test_attempts_within_a_turn(allowed: int) -> None:
+    policy = EndConversationPolicy(max_denials=allowed)
+    assert ruling(policy=policy, denials=allowed - 1).permitted
+    assert ruling(policy=policy, denials=allowed).unmet == (UnmetCode.TOO_MANY_ATTEMPTS,)
+
+
+def test_the_allow_list_of_models() -> None:
+    assert ruling(policy=EndConversationPolicy(models=frozenset({"m", "n"})), model="n").permitted
+    assert not ruling(policy=EndConversationPolicy(models=frozenset()), model="n").permitted
+    assert ruling(policy=EndConversationPolicy(models=None), model=None).permitted
+
+
+def test_before_any_user_turn_nothing_ends() -> None:
+    for category in Category:
+        decision = decide(EndConversationPolicy(), Facts(0), request(category), [evidence_of("")])
+        assert not decision.permitted
+        assert UnmetCode.NOTICE_REQUIRED in decision.unmet

@@ -9,13 +9,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
-from end_conversation_tool._core.records import (
-    Category,
-    Mode,
-)
+from end_conversation_tool._core.policy import _GONE, PRESETS, EndConversationPolicy
+from end_conversation_tool._core.records import Category, Mode
 from end_conversation_tool.errors import EndConversationError, PolicyConfigurationError
-from support.ledgers import ASKED, FULL, ruling
+from support.decisions import ruling
 
 ABUSE, HARMFUL, USER = Category.ABUSE, Category.HARMFUL_REQUESTS, Category.USER_REQUEST
 
@@ -31,36 +28,15 @@ def test_presets() -> None:
         EndConversationPolicy.preset("lenient")
 
 
-@pytest.mark.parametrize(
-    ("preset", "turns", "category", "permitted"),
-    [
-        ("default", "ard ardw a", ABUSE, False),
-        ("single_warning", "ardw a", ABUSE, True),
-        ("single_warning", "ard a", ABUSE, False),
-        ("abuse_only", "rd rd rdw r", HARMFUL, False),
-        ("abuse_only", "ard rd rdw r", ABUSE, False),
-        ("abuse_only", FULL, ABUSE, True),
-        ("abuse_only", ASKED, USER, True),
-        ("user_request_only", FULL, ABUSE, False),
-        ("user_request_only", ASKED, USER, True),
-        ("strict", FULL, ABUSE, False),
-    ],
-)
-def test_what_presets_permit(preset: str, turns: str, category: Category, permitted: bool) -> None:  # noqa: FBT001
-    assert ruling(turns, category, policy=EndConversationPolicy.preset(preset)).permitted is permitted
-
-
 OTHER_VALUES: dict[str, Any] = {
     "categories": frozenset({ABUSE}),
     "min_refusals": 4,
     "min_redirections": 3,
-    "min_warnings": 2,
-    "min_abusive_turns": 2,
-    "min_persistent_turns": 2,
+    "min_misconduct_turns": 2,
+    "require_notice": False,
     "window_turns": 21,
-    "confirmation_calls": 3,
+    "min_readers": 2,
     "max_denials": 4,
-    "require_judge": True,
     "models": frozenset({"a"}),
 }
 
@@ -99,25 +75,38 @@ def test_a_policy_is_frozen() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"min_refusal": 3}, "min_refusal: Extra inputs are not permitted (got int)"),
-        ({"min_refusals": True}, "min_refusals: Input should be a valid integer (got bool)"),
-        ({"min_refusals": "3"}, "min_refusals: Input should be a valid integer (got str)"),
-        ({"min_refusals": 3.0}, "min_refusals: Input should be a valid integer (got float)"),
-        ({"min_refusals": -1}, "min_refusals: Input should be greater than or equal to 0 (got int)"),
-        ({"min_refusals": 65}, "min_refusals: Input should be less than or equal to 64 (got int)"),
-        ({"window_turns": 0}, "window_turns: Input should be greater than or equal to 1 (got int)"),
-        ({"window_turns": 65}, "window_turns: Input should be less than or equal to 64 (got int)"),
-        ({"window_turns": True}, "window_turns: Input should be a valid integer (got bool)"),
-        ({"confirmation_calls": 0}, "confirmation_calls: Input should be greater than or equal to 1 (got int)"),
-        ({"confirmation_calls": 6}, "confirmation_calls: Input should be less than or equal to 5 (got int)"),
-        ({"max_denials": 11}, "max_denials: Input should be less than or equal to 10 (got int)"),
-        ({"require_judge": 1}, "require_judge: Input should be a valid boolean (got int)"),
-        ({"mode": "on"}, "mode: Input should be 'enforce', 'shadow' or 'off' (got str)"),
-        ({"name": " "}, "name: String should have at least 1 character (got str)"),
-        ({"models": ["a", ""]}, "models.1: String should have at least 1 character (got str)"),
-        ({"models": "a"}, "models: Input should be a valid frozenset (got str)"),
+        ({"min_refusals": True}, "min_refusals: Input should be a valid integer (got bool True)"),
+        ({"min_refusals": "3"}, "min_refusals: Input should be a valid integer (got str '3')"),
+        ({"min_refusals": 3.0}, "min_refusals: Input should be a valid integer (got float 3.0)"),
+        ({"min_refusals": None}, "min_refusals: Input should be a valid integer (got NoneType)"),
+        ({"min_refusals": "x" * 51}, "min_refusals: Input should be a valid integer (got str)"),
+        ({"min_refusals": -1}, "min_refusals: Input should be greater than or equal to 0 (got int -1)"),
+        ({"min_refusals": 65}, "min_refusals: Input should be less than or equal to 64 (got int 65)"),
+        ({"min_redirections": -1}, "min_redirections: Input should be greater than or equal to 0 (got int -1)"),
+        ({"min_redirections": 65}, "min_redirections: Input should be less than or equal to 64 (got int 65)"),
+        ({"min_misconduct_turns": 0}, "min_misconduct_turns: Input should be greater than or equal to 1 (got int 0)"),
+        ({"min_misconduct_turns": 65}, "min_misconduct_turns: Input should be less than or equal to 64 (got int 65)"),
+        ({"min_misconduct_turns": "1"}, "min_misconduct_turns: Input should be a valid integer (got str '1')"),
+        ({"require_notice": 1}, "require_notice: Input should be a valid boolean (got int 1)"),
+        ({"require_notice": "no"}, "require_notice: Input should be a valid boolean (got str 'no')"),
+        ({"require_notice": None}, "require_notice: Input should be a valid boolean (got NoneType)"),
+        ({"window_turns": 0}, "window_turns: Input should be greater than or equal to 1 (got int 0)"),
+        ({"window_turns": 65}, "window_turns: Input should be less than or equal to 64 (got int 65)"),
+        ({"window_turns": True}, "window_turns: Input should be a valid integer (got bool True)"),
+        ({"min_readers": 0}, "min_readers: Input should be greater than or equal to 1 (got int 0)"),
+        ({"min_readers": 6}, "min_readers: Input should be less than or equal to 5 (got int 6)"),
+        ({"min_readers": 2.0}, "min_readers: Input should be a valid integer (got float 2.0)"),
+        ({"max_denials": 0}, "max_denials: Input should be greater than or equal to 1 (got int 0)"),
+        ({"max_denials": 11}, "max_denials: Input should be less than or equal to 10 (got int 11)"),
+        ({"max_denials": "3"}, "max_denials: Input should be a valid integer (got str '3')"),
+        ({"mode": "on"}, "mode: Input should be 'enforce', 'shadow' or 'off' (got str 'on')"),
+        ({"name": " "}, "name: String should have at least 1 character (got str ' ')"),
+        ({"name": "x" * 101}, "name: String should have at most 100 characters (got str)"),
+        ({"name": 3}, "name: Input should be a valid string (got int 3)"),
+        ({"models": ["a", ""]}, "models.1: String should have at least 1 character (got str '')"),
+        ({"models": "a"}, "models: Input should be a valid frozenset (got str 'a')"),
         ({"categories": ["rudeness"]}, "categories.0: Input should be 'abuse', 'harmful_requests' or 'user_request'"),
-        ({"min_warnings": None}, "min_warnings: Input should be a valid integer (got NoneType)"),
+        ({"categories": None}, "categories: Input should be a valid frozenset (got NoneType)"),
     ],
 )
 def test_a_bad_field_is_named_with_its_type_and_what_is_allowed(fields: dict[str, Any], said: str) -> None:
@@ -126,6 +115,90 @@ def test_a_bad_field_is_named_with_its_type_and_what_is_allowed(fields: dict[str
     assert said in str(caught.value)
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, EndConversationError)
+
+
+REPLACED = {
+    "min_warnings": "require_notice",
+    "min_abusive_turns": "min_misconduct_turns",
+    "min_persistent_turns": "require_notice",
+    "confirmation_calls": "require_notice",
+    "require_judge": "min_readers",
+}
+"""Each field of version 0.1 that is gone, and the field to use in its place."""
+
+
+@pytest.mark.parametrize(("gone", "use"), REPLACED.items())
+def test_a_field_that_is_gone_says_what_there_is_in_its_place(gone: str, use: str) -> None:
+    with pytest.raises(PolicyConfigurationError, match=rf"^{gone}: gone since version 0\.2; use {use}\b") as caught:
+        EndConversationPolicy(**{gone: 1})
+    assert "did you mean" not in str(caught.value)
+    assert use in EndConversationPolicy.model_fields
+
+
+def test_every_field_that_is_gone_is_in_the_table() -> None:
+    assert set(REPLACED) == set(_GONE)
+    assert not set(REPLACED) & set(EndConversationPolicy.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("min_refusal", "min_refusals"),
+        ("min_redirection", "min_redirections"),
+        ("misconduct_turns", "min_misconduct_turns"),
+        ("require_notices", "require_notice"),
+        ("window", "window_turns"),
+        ("model", "models"),
+        ("catagories", "categories"),
+    ],
+)
+def test_a_misspelt_field_is_told_the_nearest_one(wrong: str, meant: str) -> None:
+    with pytest.raises(PolicyConfigurationError) as caught:
+        EndConversationPolicy(**{wrong: 1})
+    assert str(caught.value) == f"{wrong}: unknown field, did you mean {meant}?"
+
+
+def test_a_field_like_no_other_is_told_all_of_them() -> None:
+    with pytest.raises(PolicyConfigurationError) as caught:
+        EndConversationPolicy(xyzzy=1)
+    assert str(caught.value) == f"xyzzy: unknown field; known: {', '.join(EndConversationPolicy.model_fields)}"
+
+
+# Policies that nobody can mean
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"categories": []}, "categories: expected at least one"),
+        ({"min_refusals": 0, "min_redirections": 0}, "min_refusals, min_redirections: expected at least one above 0"),
+        ({"window_turns": 3}, "window_turns: expected at least 4 for these counts, got 3"),
+        ({"window_turns": 2, "require_notice": False}, "window_turns: expected at least 3 for these counts, got 2"),
+        ({"min_redirections": 20}, "window_turns: expected at least 21 for these counts, got 20"),
+        ({"min_misconduct_turns": 21, "require_notice": False}, "window_turns: expected at least 21"),
+        ({"min_refusals": 64, "window_turns": 64}, "window_turns: expected at least 65 for these counts, got 64"),
+    ],
+)
+def test_a_policy_that_could_never_permit_or_asks_for_nothing_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(PolicyConfigurationError) as caught:
+        EndConversationPolicy(**fields)
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"window_turns": 4},
+        {"window_turns": 3, "require_notice": False},
+        {"min_refusals": 0},
+        {"min_redirections": 0},
+        {"min_refusals": 63, "window_turns": 64},
+        {"categories": ["user_request"], "min_refusals": 0, "min_redirections": 0, "window_turns": 1},
+    ],
+)
+def test_the_nearest_policies_that_are_possible(fields: dict[str, Any]) -> None:
+    policy = EndConversationPolicy(**fields)
+    assert all(getattr(policy, name) == value for name, value in fields.items() if name != "categories")
 
 
 def test_every_bad_field_is_named() -> None:
@@ -140,7 +213,7 @@ def test_a_policy_is_made_from_a_mapping(fields: Any) -> None:
 
 
 def test_keys_that_are_no_text_are_unknown_fields() -> None:
-    with pytest.raises(PolicyConfigurationError, match=r"^3: Extra inputs"):
+    with pytest.raises(PolicyConfigurationError, match=r"^3: unknown field; known: name, "):
         EndConversationPolicy.from_mapping({3: 4})  # type: ignore[dict-item]
 
 
@@ -170,9 +243,15 @@ def test_from_file(tmp_path: Path, file: str, text: str) -> None:
         ("policy.json", "[]", "policy.json: policy: expected a mapping of fields, got list"),
         ("policy.json", "null", "policy.json: policy: expected a mapping of fields, got NoneType"),
         ("policy.json", '{"min_refusals": true}', "policy.json: min_refusals: Input should be a valid integer"),
+        (
+            "policy.json",
+            '{"require_judge": true}',
+            "policy.json: require_judge: gone since version 0.2; use min_readers",
+        ),
+        ("policy.json", '{"categories": []}', "policy.json: categories: expected at least one"),
         ("policy.json", "[" * 100_000, "policy.json: "),
         ("policy.toml", "name = ", "policy.toml: Invalid value"),
-        ("policy.toml", "colour = 1", "policy.toml: colour: Extra inputs are not permitted"),
+        ("policy.toml", "colour = 1", "policy.toml: colour: unknown field; known: "),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, file: str, text: str, said: str) -> None:

@@ -292,7 +292,8 @@ class _Case:
     @property
     def noticed(self) -> bool:
         """Whether notice was given, whenever; where none is required, a warning is looked for instead."""
-        return bool(self.notices) or self.facts.confirmed or not self.policy.require_notice
+        told = self.facts.confirmed and not self.about_conduct
+        return bool(self.notices) or told or not self.policy.require_notice
 
     @property
     def warned(self) -> bool:

@@ -85,7 +85,7 @@ class Provenance:
     last_message: str = ""
 
     def made(self, mark: str, message: ObservedMessage, key: bytes) -> Provenance:
-        """Note a message that this run has made: ``OWN`` or ``REFUSED`` of its model, ``NOTICE`` or ``OURS`` of ours."""
+        """Note a message of this run: ``OWN`` or ``REFUSED`` of its model, ``NOTICE`` or ``OURS`` of this package."""
         return replace(self, pending=(*self.pending, (mark, digest_of(message, key)))[-MAX_PENDING:])
 
     def shows_notice(self, turn: int) -> bool:
@@ -242,12 +242,12 @@ def _extended(base: Provenance, fresh: Sequence[tuple[ObservedMessage, str]]) ->
     """Return what is known with ``fresh`` at its end. However many messages of users come at once: one turn."""
     pending = list(base.pending)
     marks, fold = base.marks, base.fold
-    begins = 0
+    begins = spoke = False
     for message, digest in fresh:
         mark = _mark_of(message, digest, pending)
-        if mark == TURN and (begins or marks[-1:] in (TURN, MORE)):
-            mark = MORE
-        begins += mark == TURN
+        if mark == TURN:
+            mark = MORE if spoke or marks[-1:] in (TURN, MORE) else TURN
+            begins, spoke = begins or mark == TURN, True
         marks += mark
         fold = _folded(fold, digest)
     message, digest = fresh[-1]

@@ -46,7 +46,8 @@ class Enforcement:
         if not flags and not run.provenance.unrecorded:
             return run
         waiting: dict[RiskKind, FlagRaised] = {}
-        for flag in (*(FlagRaised(*kept) for kept in run.provenance.unrecorded), *flags):
+        flags = [*(FlagRaised(*kept) for kept in run.provenance.unrecorded), *flags]
+        for flag in flags:
             thread_id = run.context.thread_id
             if thread_id is None:
                 waiting.setdefault(flag.kind, flag)
@@ -65,7 +66,8 @@ class Enforcement:
                 _log.error("a risk flag could not be written and waits in the state: %s", type(error).__name__)
                 waiting.setdefault(flag.kind, flag)
         kept = tuple((flag.kind, flag.source, flag.message_id) for flag in waiting.values())
-        raised = (*run.flagged, *(flag.kind for flag in flags))
+        # Those that waited count for this run as well: it has read the thread's state before they were written.
+        raised = tuple(dict.fromkeys((*run.flagged, *(flag.kind for flag in flags))))
         return replace(run, flagged=raised, provenance=replace(run.provenance, unrecorded=kept))
 
     def tripped(self, mode: Mode) -> Flow[bool]:
