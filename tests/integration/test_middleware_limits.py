@@ -49,7 +49,7 @@ TURNS = ["!both", "hello", "!ask", "idiot !ask", "!both and !ask", "bye"]
 class Picking(ScriptedChatModel):
     """Selects no tool at all."""
 
-    def with_structured_output(self, schema: Any, **_: Any) -> Any:
+    def with_structured_output(self, _schema: Any, **_: Any) -> Any:
         return RunnableLambda(lambda _: {"tools": []})
 
 
@@ -146,7 +146,8 @@ def check(*names: str, place: str, asynchronous: bool = False, decision: Any = R
             assert result["messages"][-1].type == "ai"
         assert server.errors == []
         assert server.requests
-    if "context editing" not in names:
+    cut_off = "model calls of the thread" in names  # nothing of ours runs any more, and the model is asked nothing
+    if not cut_off and "context editing" not in names:
         assert_every_call_is_answered(result["messages"])
     assert not chat.registry.status("t").sealed
     assert chat.registry.decisions("t") != ()
@@ -166,6 +167,10 @@ def test_a_reviewer_of_our_calls(decision: Any, place: str, asynchronous: bool) 
     check("review of ours", place=place, asynchronous=asynchronous, decision=decision)
 
 
-@pytest.mark.parametrize(("one", "other"), list(combinations(STOCK, 2)))
+PAIRS = [pair for pair in combinations(STOCK, 2) if len({STOCK[name]().name for name in pair}) == len(pair)]
+"""LangChain itself refuses two of one name."""
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
 def test_in_pairs(one: str, other: str) -> None:
     check(one, other, place="after")

@@ -125,7 +125,7 @@ def selector(**options: Any) -> Any:
     """Return LangChain's selector; its model picks the search alone."""
 
     class Picking(ScriptedChatModel):
-        def with_structured_output(self, schema: Any, **_: Any) -> Any:
+        def with_structured_output(self, _schema: Any, **_: Any) -> Any:
             from langchain_core.runnables import RunnableLambda  # noqa: PLC0415
 
             return RunnableLambda(lambda _: {"tools": ["search"]})

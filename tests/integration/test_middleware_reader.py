@@ -134,7 +134,7 @@ def test_a_model_that_cannot_read_is_denied_and_warned_of_once(
 @both
 def test_a_reader_that_fails_denies_and_the_chat_goes_on(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     class Failing(ReadingChatModel):
-        def with_structured_output(self, schema: Any, **options: Any) -> Any:
+        def with_structured_output(self, _schema: Any, **_options: Any) -> Any:
             def fail(_: Any) -> Any:
                 raise ConnectionError("no network")
 

@@ -152,7 +152,7 @@ class ReadingChatModel(ScriptedChatModel):
 
 
 def report_on(question: str) -> dict[str, Any]:
-    """Return what a model that reads by keywords reports: the rows of the transcript stand in the question, one a line."""
+    """Return what a model that reads by keywords reports; the rows of the transcript stand in the question."""
     rows = [json.loads(row) for row in question.splitlines() if row.startswith('{"label"')]
     case = ReadingCase(tuple(Line(row["label"], row["role"], row["text"], row["label"], 0) for row in rows))
     reading = KeywordReader().read(case)

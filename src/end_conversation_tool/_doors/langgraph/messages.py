@@ -151,7 +151,7 @@ def mended(messages: Sequence[AnyMessage], given: Sequence[AnyMessage] = ()) -> 
 
     A call is open where the user has typed on instead of answering a dialogue, and where it was no JSON. It has two
     results where a reviewer or a limit of another middleware has answered it too: the last one counts. Only the newest
-    reply is looked at: older ones have been through here.
+    reply with calls is looked at, no further back than the last user turn: older ones have been through here.
 
     Args:
         messages: As the thread holds them.
@@ -160,15 +160,14 @@ def mended(messages: Sequence[AnyMessage], given: Sequence[AnyMessage] = ()) -> 
     Returns:
         The very same messages where nothing is amiss.
     """
-    place = next((at for at in range(len(messages) - 1, -1, -1) if isinstance(messages[at], AIMessage)), None)
-    calls = [] if place is None else _calls_to_answer(messages[place])
-    if place is None or not calls:
+    place = _newest_call(messages)
+    if place is None:
         return messages
-    wanted = {call["id"] for call in calls}
-    after = messages[place + 1 :]
-    results = [one for one in after if isinstance(one, ToolMessage) and one.tool_call_id in wanted]
+    reply, after = messages[place], messages[place + 1 :]
+    calls = _calls_to_answer(reply)
+    results = [one for one in after if isinstance(one, ToolMessage)]
     last = {result.tool_call_id: result for result in results}
-    if len(last) == len(results) == len(wanted):
+    if len(last) == len(results) and all(call["id"] in last for call in calls):
         return messages
     made = {one.tool_call_id: one for one in given if isinstance(one, ToolMessage)}
     added = [
@@ -180,11 +179,25 @@ def mended(messages: Sequence[AnyMessage], given: Sequence[AnyMessage] = ()) -> 
     return [*messages[: place + 1], *added, *(one for one in after if id(one) not in superseded)]
 
 
-def _calls_to_answer(message: BaseMessage) -> list[Any]:
-    """Return the calls of a reply that nobody but us may leave without a result: our own, and those that are no JSON."""
-    if not isinstance(message, AIMessage):
+def _newest_call(messages: Sequence[AnyMessage]) -> int | None:
+    """Return the place of the newest reply with calls, within the present user turn and the one before."""
+    users = 0
+    for place in range(len(messages) - 1, -1, -1):
+        message = messages[place]
+        if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
+            return place
+        if isinstance(message, HumanMessage):
+            users += place + 1 == len(messages) or not isinstance(messages[place + 1], HumanMessage)
+            if users > 1:
+                return None
+    return None
+
+
+def _calls_to_answer(reply: AnyMessage) -> list[Any]:
+    """Return the calls of a reply that are ours to answer: of our tool, and those that are no JSON."""
+    if not isinstance(reply, AIMessage):
         return []
-    return [*(call for call in message.tool_calls if call["name"] == TOOL_NAME), *message.invalid_tool_calls]
+    return [*(call for call in reply.tool_calls if call["name"] == TOOL_NAME), *reply.invalid_tool_calls]
 
 
 def _result(call: Any, text: str, status: Literal["success", "error"] = "error") -> ToolMessage:
