@@ -1,8 +1,8 @@
 """The door for ``create_agent``: one middleware, no extra node, no extra checkpoint.
 
-Everything happens inside ``wrap_model_call``: admission, listening, decision, notice, seal, and the end of the run. A hook
-that became a node of its own would cost a superstep and a checkpoint in every turn. ``wrap_tool_call`` vetoes whatever
-reaches the tools by another way.
+Everything happens inside ``wrap_model_call``: admission, listening, decision, notice, seal, and the end of the run. A
+hook that became a node of its own would cost a superstep and a checkpoint in every turn. ``wrap_tool_call`` vetoes
+whatever reaches the tools by another way.
 
 Needs the extra ``[langchain]``.
 """
@@ -155,7 +155,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         run = yield from self._gate.hear(run, newest_first(messages))
         answer = yield from ask(handler, handler, self._prepared(request))
         response, reply = _speech(answer)
-        before = [] if messages == state["messages"] else [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages]
+        whole = messages is state["messages"]
+        before = [] if whole else [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages]
         if reply is None:
             return self._respond(request, response, run, before=before)
         run = by_model_of(reply, run)
@@ -217,8 +218,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         if not any(getattr(tool, "name", None) == TOOL_NAME for tool in request.tools):
             self._mistakes.hidden()
         messages = mended(request.messages)
-        if messages != request.messages:
-            request = request.override(messages=messages)
+        if messages is not request.messages:
+            request = request.override(messages=list(messages))
         if not self._prompt_section:
             return request
         present = request.system_message

@@ -15,10 +15,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from end_conversation_tool import SealedSaver, SqlSealRegistry, ThreadSealedError
 from end_conversation_tool._core.prompts import PROMPT_SECTION
-from end_conversation_tool._core.records import Outcome, UnmetCode
+from end_conversation_tool._core.records import Category, Outcome, UnmetCode
+from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.testing import MessageReply, MessagesApiServer
-from support.wire import ABUSE, LADDER, MODEL, called, end
+from support.agents import INSULT, REFUSE, report_on
+from support.wire import MODEL, called, end
 
 CONFIG: Any = {"configurable": {"thread_id": "c"}}
 
@@ -72,29 +74,54 @@ async def say(agent: Any, text: str, *, twin: bool) -> dict[str, Any]:
     return result
 
 
+def reading(body: dict[str, Any]) -> Any:
+    """Answer the side call of the default reader, as a model does that is made to call one tool."""
+    (offered,) = body["tools"]
+    assert body["tool_choice"]["name"] == offered["name"]
+    content = body["messages"][-1]["content"]
+    question = content if isinstance(content, str) else content[0]["text"]
+    return [{"type": "tool_use", "name": offered["name"], "input": report_on(question)}]
+
+
 async def test_a_whole_ending(registry: SqlSealRegistry, streaming: bool, twin: bool) -> None:  # noqa: FBT001
-    script: list[Any] = [*LADDER, [end()], [end(), called("lookup", key="x")]]
+    """Notice, a word of the user's, and the end, all on the default reader, which is the agent's own model."""
+    last: list[Any] = [[end(), called("lookup", key="x")], reading]
+    script: list[Any] = [
+        *[REFUSE] * 3,
+        [end(), called("lookup", "toolu_1", key="x")],
+        reading,
+        "Here is a soup.",
+        *last,
+    ]
     with MessagesApiServer(script, strict_prefix=True) as server:
         agent = agent_on(server, registry, streaming=streaming)
-        for text in ABUSE:
-            result = await say(agent, text, twin=twin)
+        for _ in range(4):
+            noticed = await say(agent, INSULT, twin=twin)
+        assert noticed["messages"][-1].text == Texts().notice(Category.ABUSE)
+        assert (await say(agent, "a soup?", twin=twin))["messages"][-1].text == "Here is a soup."
+        result = await say(agent, INSULT, twin=twin)
         with pytest.raises(ThreadSealedError) as refusal:
             await say(agent, "hello?", twin=twin)
         assert server.errors == []
         assert len(server.requests) == len(script)
-        assert {bool(request.body.get("stream")) for request in server.requests} == {streaming}
-        for request in server.requests:
+        asked = [request for number, request in enumerate(server.requests) if script[number] is not reading]
+        assert {bool(request.body.get("stream")) for request in asked} == {streaming}
+        for request in asked:
             assert [offered["name"] for offered in request.body["tools"]] == ["end_conversation", "lookup"]
             assert str(request.body["system"]).count(PROMPT_SECTION[:40]) == 1
-        confirming = server.requests[-1].body["messages"][-1]["content"]
-    assert "call end_conversation again" in str(confirming)
+        after_notice = str(server.requests[5].body["messages"])
+    assert "The user has been given notice" in after_notice
+    assert noticed["messages"][-1].text[:40] in after_notice  # the model knows what the user was told
     assert result["conversation_end"]["statement"] == refusal.value.statement
+    assert result["messages"][-1].text == refusal.value.statement
     assert ran == []
-    honoured, sibling = result["messages"][-2:]
+    honoured, sibling = result["messages"][-3:-1]
     assert isinstance(honoured, ToolMessage)
     assert isinstance(sibling, ToolMessage)
-    assert sibling.status == "error"
-    assert [record.outcome for record in registry.decisions("c")] == [Outcome.AWAITING_CONFIRMATION, Outcome.SEALED]
+    assert (honoured.status, sibling.status) == ("success", "error")
+    records = registry.decisions("c")
+    assert [record.outcome for record in records] == [Outcome.NOTICED, Outcome.SEALED]
+    assert all(record.reading and record.reading.input_tokens for record in records)
 
 
 async def test_a_denied_end_goes_on_and_its_siblings_run(

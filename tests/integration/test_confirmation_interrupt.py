@@ -14,6 +14,7 @@ from langgraph.types import Command
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.confirmation import is_yes, question
+from end_conversation_tool._core.evidence import APP
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import EvidenceKind, Outcome, RiskKind, UnmetCode
 from end_conversation_tool._core.texts import Texts
@@ -106,7 +107,7 @@ def test_a_yes_ends(asynchronous: bool, door: str, sealed: bool, durability: Any
     assert len(chat.model.calls) == 1
     (record,) = chat.records
     assert record.outcome is Outcome.SEALED
-    assert ("interrupt/1", EvidenceKind.CONFIRMS_END) in {(one.source, one.kind) for one in record.decision.evidence}
+    assert (APP, EvidenceKind.CONFIRMS_END) in {(one.source, one.kind) for one in record.decision.evidence}
     with pytest.raises(ThreadSealedError):
         chat.say("hello?")
     assert len(chat.model.calls) == 1
@@ -285,7 +286,14 @@ def test_a_yes_on_a_thread_that_was_sealed_meanwhile(door: str) -> None:
     assert len(chat.model.calls) == 1
 
 
-@doors
+@pytest.mark.parametrize(
+    "door",
+    [
+        "middleware",
+        "wrapped",
+        pytest.param("parts", marks=pytest.mark.xfail(strict=True, reason="the model's node reads the state itself")),
+    ],
+)
 @both
 def test_a_new_message_in_place_of_an_answer(asynchronous: bool, door: str) -> None:  # noqa: FBT001 - both ways
     """The user types on, and leaves the dialogue alone: the call gets its result, and the chat goes on."""

@@ -20,7 +20,7 @@ from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry
 from support.agents import INSULT, LADDER, Agent, config, ending
 from support.postgres import fresh_database
 
-MAX_LEDGER_BYTES = 1_024
+MAX_ADDED_BYTES = 1_024
 
 
 class Counted:
@@ -28,7 +28,15 @@ class Counted:
 
     def __init__(self, registry: Any) -> None:
         self.registry, self.asked = registry, list[str]()
-        for name in ("status", "seal", "record_decision", "flag_risk", "open_branch", "load_provenance", "save_provenance"):
+        for name in (
+            "status",
+            "seal",
+            "record_decision",
+            "flag_risk",
+            "open_branch",
+            "load_provenance",
+            "save_provenance",
+        ):
             setattr(registry, name, self._counting(name, getattr(registry, name)))
 
     def _counting(self, name: str, method: Any) -> Any:
@@ -82,7 +90,7 @@ def test_a_turn_of_an_abusive_conversation_costs_no_more(place: tuple[Counted, S
 
 def test_a_refusal_is_one_read_and_nothing_else(place: tuple[Counted, SealedSaver]) -> None:
     counted, saver = place
-    agent = agent_at(place, [*LADDER, ending(), ending()]).climb()
+    agent = agent_at(place, [*LADDER, ending()]).climb()
     agent.say(INSULT)
     calls, checkpoints = len(agent.model.calls), len(list(saver.inner.list(config())))
     counted.asked.clear()
@@ -129,5 +137,5 @@ def test_bytes_added_by_a_turn_stay_below_a_kilobyte_however_long_the_thread(
         sizes[guarded] = grown
     added = [ours - bare for ours, bare in zip(sizes[True], sizes[False], strict=True)]
     checkpoints = 3
-    assert max(added[1:]) / checkpoints < MAX_LEDGER_BYTES
+    assert max(added[1:]) / checkpoints < MAX_ADDED_BYTES
     assert max(added[20:]) - min(added[20:]) < 64  # the same at turn 21 and at turn 30

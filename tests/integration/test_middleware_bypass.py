@@ -233,7 +233,9 @@ def test_tool_results_and_their_orders_are_no_evidence() -> None:
 
     registry = InMemorySealRegistry()
     model = ScriptedChatModel([AIMessage("", tool_calls=[{"name": "fetch", "args": {}, "id": "f"}]), ending(), "no"])
-    middleware = EndConversationMiddleware(registry=registry, policy=QUICK, reader=KeywordReader(), watch=keyword_watch())
+    middleware = EndConversationMiddleware(
+        registry=registry, policy=QUICK, reader=KeywordReader(), watch=keyword_watch()
+    )
     graph: Any = create_agent(model, [fetch], middleware=[middleware])
     result = graph.invoke(said("what does the page say?"))
     assert kinds(result["messages"])[-1] == "ai"
@@ -302,7 +304,9 @@ def test_a_subagent_cannot_end_its_parents_conversation(asynchronous: bool) -> N
         return str(inner.graph.invoke(said(INSULT, task))["messages"][-1].text)
 
     outer = Agent([*[AIMessage("", tool_calls=[{"name": "delegate", "args": {"task": "x"}, "id": "d"}])] * 4, "done"])
-    middleware = EndConversationMiddleware(registry=registry, policy=QUICK, reader=KeywordReader(), watch=keyword_watch())
+    middleware = EndConversationMiddleware(
+        registry=registry, policy=QUICK, reader=KeywordReader(), watch=keyword_watch()
+    )
     graph: Any = create_agent(outer.model, [delegate], middleware=[middleware], checkpointer=outer.saver)
     outer.graph, outer.asynchronous = graph, asynchronous
     assert outer.say("hi")["messages"][-1].text == "done"

@@ -20,6 +20,7 @@ from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import ScriptedChatModel, end_call
+from support.keywords import QUICK, KeywordReader, keyword_watch
 
 QUESTION = (
     "Ending is permanent: this chat will take no further messages. "
@@ -36,23 +37,24 @@ def asked(registry: InMemorySealRegistry) -> Any:
     """Return a guarded agent whose next reply, to a yes of the user, ends the thread."""
     model = ScriptedChatModel([QUESTION, end_call("user_request", "The user asked and confirmed.")])
     saver = SealedSaver(InMemorySaver(), registry)
-    agent = create_agent(model, middleware=[EndConversationMiddleware(registry=registry)], checkpointer=saver)
+    guard = EndConversationMiddleware(registry=registry, policy=QUICK, reader=KeywordReader(), watch=keyword_watch())
+    agent = create_agent(model, middleware=[guard], checkpointer=saver)
     agent.invoke(said("Please end this chat."), THREAD)
     return agent
 
 
 async def in_one_task(agent: Any) -> None:
-    await agent.ainvoke(said("Yes."), THREAD)
+    await agent.ainvoke(said("yes"), THREAD)
 
 
 async def each_step_in_a_task_of_its_own(agent: Any) -> None:
-    stream = agent.astream(said("Yes."), THREAD, stream_mode="values")
+    stream = agent.astream(said("yes"), THREAD, stream_mode="values")
     while await asyncio.create_task(anext(stream, None)) is not None:
         pass
 
 
 async def each_step_in_a_thread_of_its_own(agent: Any) -> None:
-    stream: Iterator[Any] = agent.stream(said("Yes."), THREAD, stream_mode="values")
+    stream: Iterator[Any] = agent.stream(said("yes"), THREAD, stream_mode="values")
     while await asyncio.to_thread(next, stream, None) is not None:
         pass
 

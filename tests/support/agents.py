@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import BaseTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from end_conversation_tool._core.reading import Line, ReadingCase
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.registry.protocol import SealRegistry
@@ -133,3 +137,29 @@ async def sqlite_saver(path: Any) -> AsyncIterator[Any]:
 
     async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
         yield saver
+
+
+class ReadingChatModel(ScriptedChatModel):
+    """A scripted model that can read too: asked for structured output, it finds the keywords; with usage and tokens."""
+
+    def with_structured_output(self, schema: Any, *, include_raw: bool = False, **_: Any) -> Any:
+        assert include_raw
+
+        def parsed(message: Any) -> dict[str, Any]:
+            return {"raw": message, "parsed": schema.model_validate_json(message.text), "parsing_error": None}
+
+        return ScriptedChatModel(_report_on, model_name=f"{self.model_name}-reading") | RunnableLambda(parsed)
+
+
+def report_on(question: str) -> dict[str, Any]:
+    """Return what a model that reads by keywords reports; the rows of the transcript stand in the question."""
+    rows = [json.loads(row) for row in question.splitlines() if row.startswith('{"label"')]
+    case = ReadingCase(tuple(Line(row["label"], row["role"], row["text"], row["label"], 0) for row in rows))
+    reading = KeywordReader().read(case)
+    found = [{"kind": str(one.kind), "label": one.label, "quote": one.quote} for one in reading.findings]
+    return {"findings": found, "risk": str(reading.risk)}
+
+
+def _report_on(messages: Sequence[Any]) -> AIMessage:
+    usage = UsageMetadata(input_tokens=100, output_tokens=10, total_tokens=110)
+    return AIMessage(json.dumps(report_on(str(messages[-1].content))), usage_metadata=usage)

@@ -254,7 +254,14 @@ class _Case:
         reported = [_reported(turn) for turn in self.facts.refused_turns]
         oldest = self.facts.turn - self.policy.window_turns
         recent = [record for record in (*found, *reported) if record.turn > oldest]
-        return (*recent, *(_record_of(notice) for notice in self.notices))
+        return (*recent, *(_record_of(notice) for notice in self.notices), *self._yes)
+
+    @property
+    def _yes(self) -> list[EvidenceRecord]:
+        """The user's yes to the app, which asked them by an interrupt."""
+        if not self.facts.confirmed:
+            return []
+        return [EvidenceRecord(kind=EvidenceKind.CONFIRMS_END, turn=self.facts.turn, message_id="", source=APP)]
 
     @cached_property
     def notices(self) -> list[Notice]:

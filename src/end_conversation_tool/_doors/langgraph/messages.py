@@ -146,56 +146,58 @@ def awaiting_results(message: AIMessage, answered: Iterable[str] = ()) -> list[T
     ]
 
 
-def mended(messages: Sequence[AnyMessage], given: Sequence[AnyMessage] = ()) -> list[AnyMessage]:
+def mended(messages: Sequence[AnyMessage], given: Sequence[AnyMessage] = ()) -> Sequence[AnyMessage]:
     """Return messages in which each of our calls has one result, so that every provider takes them (R9).
 
     A call is open where the user has typed on instead of answering a dialogue, and where it was no JSON. It has two
-    results where a reviewer or a limit of another middleware has answered it too: the last one counts.
+    results where a reviewer or a limit of another middleware has answered it too: the last one counts. Only the newest
+    reply with calls is looked at, no further back than the last user turn: older ones have been through here.
 
     Args:
         messages: As the thread holds them.
         given: As the model is to see them: a result that somebody has put in there is taken over.
 
     Returns:
-        The same messages where nothing is amiss.
+        The very same messages where nothing is amiss.
     """
-    places = [index for index, message in enumerate(messages) if _may_lack_results(message)]
-    made = [call["id"] for index in places for call in _calls_of(messages[index])]
-    if not places or len(set(made)) < len(made):  # of ids that a model uses again nobody can tell which result is whose
-        return list(messages)
-    last = {message.tool_call_id: message for message in [*given, *messages] if isinstance(message, ToolMessage)}
-    repaired: list[AnyMessage] = list(messages[: places[0]])
-    ours: set[str] = set()
-    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
-    for message in messages[places[0] :]:
-        if (
-            isinstance(message, ToolMessage)
-            and message.tool_call_id in ours
-            and message is not last[message.tool_call_id]
-        ):
-            continue
-        repaired.append(message)
-        if isinstance(message, AIMessage):
-            calls = [call for call in message.tool_calls if call["name"] == TOOL_NAME] + list(
-                message.invalid_tool_calls
-            )
-            ours |= {call["id"] or "" for call in calls}
-            repaired += [
-                last.get(call["id"] or "") or _result(call, not_run_text(call["name"] or "the tool", ended=False))
-                for call in calls
-                if call["id"] not in answered
-            ]
-    return repaired
+    place = _newest_call(messages)
+    if place is None:
+        return messages
+    reply, after = messages[place], messages[place + 1 :]
+    calls = _calls_to_answer(reply)
+    results = [one for one in after if isinstance(one, ToolMessage)]
+    last = {result.tool_call_id: result for result in results}
+    if len(last) == len(results) and all(call["id"] in last for call in calls):
+        return messages
+    made = {one.tool_call_id: one for one in given if isinstance(one, ToolMessage)}
+    added = [
+        made.get(call["id"]) or _result(call, not_run_text(call["name"] or "the tool", ended=False))
+        for call in calls
+        if call["id"] not in last
+    ]
+    superseded = {id(result) for result in results if last[result.tool_call_id] is not result}
+    return [*messages[: place + 1], *added, *(one for one in after if id(one) not in superseded)]
 
 
-def _calls_of(message: Any) -> list[Any]:
-    return [*message.tool_calls, *message.invalid_tool_calls]
+def _newest_call(messages: Sequence[AnyMessage]) -> int | None:
+    """Return the place of the newest reply with calls, within the present user turn and the one before."""
+    users = 0
+    for place in range(len(messages) - 1, -1, -1):
+        message = messages[place]
+        if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
+            return place
+        if isinstance(message, HumanMessage):
+            users += place + 1 == len(messages) or not isinstance(messages[place + 1], HumanMessage)
+            if users > 1:
+                return None
+    return None
 
 
-def _may_lack_results(message: BaseMessage) -> bool:
-    if not isinstance(message, AIMessage):
-        return False
-    return bool(message.invalid_tool_calls) or any(call["name"] == TOOL_NAME for call in message.tool_calls)
+def _calls_to_answer(reply: AnyMessage) -> list[Any]:
+    """Return the calls of a reply that are ours to answer: of our tool, and those that are no JSON."""
+    if not isinstance(reply, AIMessage):
+        return []
+    return [*(call for call in reply.tool_calls if call["name"] == TOOL_NAME), *reply.invalid_tool_calls]
 
 
 def _result(call: Any, text: str, status: Literal["success", "error"] = "error") -> ToolMessage:
@@ -205,8 +207,8 @@ def _result(call: Any, text: str, status: Literal["success", "error"] = "error")
 def arrived_after(messages: Sequence[AnyMessage], known: Provenance) -> list[str]:
     """Return the ids of the messages that came in after the honoured call.
 
-    Where its result is gone from the thread, or the provenance is forged, only what users said last can be told from the
-    rest.
+    Where its result is gone from the thread, or the provenance is forged, only what users said last can be told from
+    the rest.
     """
     ids = [message.id or "" for message in messages]
     kept = ids.index(known.last_message) + 1 if known.last_message in ids else len(ids)

@@ -22,10 +22,11 @@ _Graph = TypeVar("_Graph", bound="Pregel[Any, Any, Any, Any]")
 
 
 def hide_private_state(graph: _Graph) -> _Graph:
-    """Return a compiled graph that shows nothing private: in no stream, and not in ``get_state``.
+    """Return a compiled graph that shows nothing private to clients: not in what it streams, nor in ``get_state``.
 
     LangGraph streams every channel of a graph, private ones too; which ones it streams is set on the compiled graph.
-    What the checkpointer keeps stays as it is.
+    What the checkpointer keeps stays as it is. The modes ``debug`` and ``tasks`` are for developers, and go on showing
+    what each node was given.
 
     Args:
         graph: What ``create_agent`` or ``compile`` returned.
