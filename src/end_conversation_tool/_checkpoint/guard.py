@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cached_property
+from inspect import signature
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -21,6 +23,7 @@ from end_conversation_tool._checkpoint.metadata import (
     ASKED_KEY,
     branch_of,
     copied,
+    fence_on,
     fenced,
     hiding_end,
     is_stale,
@@ -73,7 +76,8 @@ class SaverFlows:
         Raises:
             ThreadSealedError: A run is starting on a sealed branch: refused before any of its nodes runs.
         """
-        configurable, thread_id = config["configurable"], thread_of(config)
+        config, thread_id = without_fence(config), thread_of(config)
+        configurable = config["configurable"]
         status: ThreadStatus = yield from self._status(thread_id)
         found: CheckpointTuple | None = yield from ask(self.inner.get_tuple, self.inner.aget_tuple, config)
         wanted, namespace = configurable.get("checkpoint_id"), configurable.get("checkpoint_ns")
@@ -101,7 +105,7 @@ class SaverFlows:
             found = showing_end(found, conversation_end(seal))
         found = without_marks(found)
         # A run finds its fence in the table of runs; whoever else goes on to write has it from here.
-        return found if starts else with_fence(found, fence, self._key)
+        return found if starts else with_fence(found, fence, self.scope)
 
     def _before_stale(
         self, config: RunnableConfig, newest: CheckpointTuple, status: ThreadStatus
@@ -147,7 +151,7 @@ class SaverFlows:
         """Write a checkpoint, or refuse."""
         thread_id = thread_of(config)
         own = current_fence(config["configurable"], thread_id, self.scope)
-        fence = own or Fence.of_config(config["configurable"], self._key)
+        fence = own or fence_on(config, self.scope)
         try:
             branch, sequence = self._permitted(fence) or (yield from self.permitting(thread_id, fence))
             arguments: Any = (
@@ -166,7 +170,7 @@ class SaverFlows:
             if not self._discards(config):
                 raise
             return {**config, "configurable": {**config["configurable"], "checkpoint_id": checkpoint["id"]}}
-        return written if own or fence is None else fenced(written, fence, self._key)
+        return written if own or fence is None else fenced(written, fence, self.scope)
 
     def putting_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
@@ -174,15 +178,16 @@ class SaverFlows:
         """Write what a task produced, or refuse."""
         thread_id = thread_of(config)
         fence = current_fence(config["configurable"], thread_id, self.scope)
-        fence = fence or Fence.of_config(config["configurable"], self._key)
+        fence = fence or fence_on(config, self.scope)
         try:
             self._permitted(fence) or (yield from self.permitting(thread_id, fence))
         except ThreadSealedError:
             if not self._discards(config):
                 raise
             return
-        arguments = (without_fence(config), writes, task_id, task_path)
-        yield from ask(self.inner.put_writes, self.inner.aput_writes, *arguments)
+        arguments: Any = (without_fence(config), writes, task_id)
+        path = {"task_path": task_path} if self._takes_paths else {}
+        yield from ask(self.inner.put_writes, self.inner.aput_writes, *arguments, **path)
 
     def _permitted(self, fence: Fence | None) -> tuple[int, int] | None:
         """Permit a write without asking, where the database asks the same question again within the write.
@@ -279,9 +284,12 @@ class SaverFlows:
                 chosen = [*chosen, thread_id]
         yield from ask(self.inner.prune, self.inner.aprune, chosen, strategy=strategy)
 
-    @property
-    def _key(self) -> bytes:
-        return self.registry.signing_key
+    @cached_property
+    def _takes_paths(self) -> bool:
+        """Whether the inner saver takes the path of a task, which not every saver has heard of."""
+        return all(
+            "task_path" in signature(method).parameters for method in (self.inner.put_writes, self.inner.aput_writes)
+        )
 
     def _status(self, thread_id: str) -> Flow[ThreadStatus]:
         return (yield from ask(self.registry.status, self.registry.astatus, thread_id))
@@ -293,7 +301,7 @@ def thread_of(config: RunnableConfig) -> str:
     A ``str`` is handed on as it is: the registry checks it, and nobody has a fence whom it was not asked for.
     """
     named = config["configurable"].get("thread_id")
-    return named if type(named) is str else validate_thread_id(named)
+    return str(named) if isinstance(named, str) else validate_thread_id(named)
 
 
 def _config(thread_id: str, namespace: str = "") -> RunnableConfig:

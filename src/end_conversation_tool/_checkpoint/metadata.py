@@ -7,12 +7,12 @@ sealed. Where the engine cannot refuse such a write, no reader and no run gets i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointMetadata, CheckpointTuple, empty_checkpoint
 
-from end_conversation_tool._core.fence import FENCE_KEY, Fence
+from end_conversation_tool._core.fence import Fence
 from end_conversation_tool._core.records import ThreadStatus
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "SEQUENCE_KEY",
     "branch_of",
     "copied",
+    "fence_on",
     "fenced",
     "hiding_end",
     "is_stale",
@@ -149,19 +150,47 @@ def without_marks(found: CheckpointTuple) -> CheckpointTuple:
     return found._replace(metadata=metadata)
 
 
-def with_fence(found: CheckpointTuple, fence: Fence, key: bytes) -> CheckpointTuple:
+def with_fence(found: CheckpointTuple, fence: Fence, scope: object) -> CheckpointTuple:
     """Return the checkpoint with the fence in its config, from where LangGraph hands it on to the writes."""
-    return found._replace(config=fenced(found.config, fence, key))
+    return found._replace(config=fenced(found.config, fence, scope))
 
 
-def fenced(config: RunnableConfig, fence: Fence, key: bytes) -> RunnableConfig:
-    """Return the config with the fence in it, signed with ``key``."""
-    return {**config, "configurable": {**config["configurable"], FENCE_KEY: fence.encode(key)}}
+def fenced(config: RunnableConfig, fence: Fence, scope: object) -> RunnableConfig:
+    """Return the config with the fence on it. It equals the config as it was, and is sent nowhere."""
+    return {**config, "configurable": {**config["configurable"], "thread_id": _FencedId(fence, scope)}}
+
+
+def fence_on(config: RunnableConfig, scope: object) -> Fence | None:
+    """Return the fence that a saver of this scope put on a config; ``None`` when there is none."""
+    carrier = config["configurable"].get("thread_id")
+    return carrier.fence if isinstance(carrier, _FencedId) and carrier.scope is scope else None
 
 
 def without_fence(config: RunnableConfig) -> RunnableConfig:
     """Return the config without the fence, which is nobody else's business."""
-    given = config["configurable"]
-    if FENCE_KEY not in given:
+    given = config["configurable"].get("thread_id")
+    if not isinstance(given, _FencedId):
         return config
-    return {**config, "configurable": {key: value for key, value in given.items() if key != FENCE_KEY}}
+    return {**config, "configurable": {**config["configurable"], "thread_id": str(given)}}
+
+
+class _FencedId(str):
+    """The id of a thread that carries a fence within this process.
+
+    What LangGraph hands on from reading to writing is the config, which is also what callers see, compare, print and
+    send. There it is the id, and nothing else; and nobody can make one from what comes in over the wire.
+    """
+
+    __slots__ = ("fence", "scope")
+
+    fence: Fence
+    scope: object
+
+    def __new__(cls, fence: Fence, scope: object) -> Self:
+        made = super().__new__(cls, fence.thread_id)
+        made.fence, made.scope = fence, scope
+        return made
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Be copied, and kept elsewhere, as the plain id."""
+        return str, (str(self),)
