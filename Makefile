@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo serve test test-browser lint format clean train eval-detectors composite bench bench-registry bench-peers
+.PHONY: demo serve test test-browser test-floor lint format clean train eval-watch evaluate bench bench-registry bench-peers
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,14 @@ test: $(READY) ## the whole suite, PostgreSQL included
 test-browser: $(READY) ## the web chat in real Chromium, which must be on the machine
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,browser]'
 	$(BIN)/python -m pytest -m browser tests/browser
+
+FLOOR := .venv-floor
+
+test-floor: ## unit and integration tests on exactly the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv $(FLOOR)
+	$(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(FLOOR)/bin/uv pip install --quiet --python $(FLOOR)/bin/python --resolution lowest-direct -e '.[test]'
+	$(FLOOR)/bin/python -m pytest tests/unit tests/integration
 
 lint: $(READY) ## style, types, import layers
 	$(BIN)/ruff check .
@@ -53,15 +61,15 @@ bench-peers: ## guardrails of NeMo and of OpenAI Agents, in an environment of th
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check nemoguardrails openai-agents
 	$(PEERS)/bin/python benchmarks/peers.py --write
 
-# The next three need labelled data, in $END_CONVERSATION_DATA or ../shared/data; without it they say so and stop.
-train: $(TRAINED) ## fit the detectors' models and write the weights that ship
+evaluate: $(READY) ## play the frozen set through the real middleware, with recorded answers of a language model; writes docs/evaluation/
+	$(BIN)/python evaluation/run.py --write
+
+# The next two need labelled data, in $END_CONVERSATION_DATA or ../shared/data; without it they say so and stop.
+train: $(TRAINED) ## fit the models of the watch and write the weights that ship
 	$(BIN)/python training/train.py
 
-eval-detectors: $(TRAINED) ## measure the detectors on held-out rows; writes docs/evaluation/
+eval-watch: $(TRAINED) ## measure the watch on held-out rows; writes docs/evaluation/
 	$(BIN)/python training/evaluate.py
 
-composite: $(TRAINED) ## is a person at risk ever cut off? through the real middleware; writes docs/evaluation/
-	$(BIN)/python benchmarks/composite.py --judge simulated
-
 clean:
-	rm -rf $(VENV) $(PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(FLOOR) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -32,23 +32,15 @@ HEADER = "| part | bare, ms a turn | ours, ms a turn | difference | share of our
 _OWN = Path(end_conversation_tool.__file__).parent
 _PARTS = {
     "testing": "the scripted model",
-    "detectors": "ours: detectors",
+    "watch": "ours: watch",
     "registry": "ours: registry",
-    "ledger.py": "ours: ledger",
-    "identity.py": "ours: ledger",
-    "saver.py": "ours: saver",
-    "saver_flows.py": "ours: saver",
+    "provenance.py": "ours: provenance",
+    "_checkpoint": "ours: saver",
     "fence.py": "ours: saver",
-    "checkpoint_marks.py": "ours: saver",
-    "running.py": "ours: saver",
-    "run_context.py": "ours: middleware",
     "middleware.py": "ours: middleware",
-    "hooks.py": "ours: middleware",
-    "messages.py": "ours: middleware",
-    "content.py": "ours: middleware",
-    "upstream.py": "ours: middleware",
+    "langgraph": "ours: middleware",
 }
-"""What is not named here is the gate: admission, observation, judgement, and their records."""
+"""By room or file. What is not named here is the gate, with its records."""
 
 _OTHERS = {
     "langchain": "LangChain's hooks",
@@ -65,7 +57,7 @@ def part_of(file: str) -> str | None:
     """Return the part that a file belongs to; ``None`` where it belongs to its callers."""
     path = Path(file)
     if path.is_relative_to(_OWN):
-        return _PARTS.get(path.relative_to(_OWN).parts[0], "ours: gate")
+        return next((_PARTS[part] for part in path.relative_to(_OWN).parts if part in _PARTS), "ours: gate")
     if "site-packages" not in path.parts:
         return "the event loop" if "asyncio" in path.parts else None
     return _OTHERS.get(path.parts[path.parts.index("site-packages") + 1])

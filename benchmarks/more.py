@@ -22,7 +22,7 @@ from end_conversation_tool._core.records import Decision, DecisionRecord, utc_no
 from end_conversation_tool._core.vocabulary import Category, Mode, Outcome, Verdict
 from end_conversation_tool.middleware import EndConversationMiddleware
 
-__all__ = ["by_message", "detector_milliseconds", "import_seconds", "refusal", "shares_by_turn"]
+__all__ = ["by_message", "import_seconds", "refusal", "shares_by_turn", "watch_milliseconds"]
 
 IMPORTS = {
     "langgraph and langchain_core": "import langgraph.graph, langchain_core.messages",
@@ -139,20 +139,15 @@ def import_seconds(repeats: int = 9) -> dict[str, float]:
     return {name: statistics.median(measurements) for name, measurements in times.items()}
 
 
-def detector_milliseconds(repeats: int = 400) -> dict[str, float]:
-    """Return how long all detectors take for a message of 500 characters, by role; medians."""
-    from end_conversation_tool import default_detectors  # noqa: PLC0415
-    from end_conversation_tool.watch.base import ObservedMessage  # noqa: PLC0415
+def watch_milliseconds(repeats: int = 400) -> float:
+    """Return how long the watch takes for a message of 500 characters; median."""
+    from end_conversation_tool import default_watch  # noqa: PLC0415
 
-    suite, found = default_detectors(), {}
-    for role, said in (("user", SAID), ("assistant", REPLIES)):
-        times = []
-        for number in range(-50, repeats):
-            pair = said[number % len(said)] + " " + said[(number + 1) % len(said)]
-            message = ObservedMessage(role, pair[:500], f"m{number}")  # type: ignore[arg-type]
-            started = time.perf_counter()
-            suite.observe(message)
-            if number >= 0:
-                times.append(time.perf_counter() - started)
-        found[role] = statistics.median(times) * 1000
-    return found
+    watch, times = default_watch(), []
+    for number in range(-50, repeats):
+        pair = SAID[number % len(SAID)] + " " + SAID[(number + 1) % len(SAID)]
+        started = time.perf_counter()
+        watch.look([pair[:500]])
+        if number >= 0:
+            times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1000

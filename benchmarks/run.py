@@ -36,7 +36,7 @@ def turns_section(turns: int) -> tuple[str, dict[str, list[Row]]]:
 def more_section(scale: int) -> str:
     """Return everything that is not a whole turn on an engine, with a ``scale``-th of the work."""
     shares, sizes = more.shares_by_turn(), more.by_message(turns=60 // scale)
-    imports, detectors = more.import_seconds(), more.detector_milliseconds()
+    imports = more.import_seconds()
     first = shares[min(shares)]
     lines = [
         "## Our own share of a turn, by the length of the thread",
@@ -61,9 +61,7 @@ def more_section(scale: int) -> str:
         "\n## Imports, in a fresh process\n",
         "| what | s |\n|---|---|",
         *(f"| {name} | {seconds:.2f} |" for name, seconds in imports.items()),
-        "\n## Detectors, a message of 500 characters\n",
-        "| role | ms |\n|---|---|",
-        *(f"| {role} | {ms:.3f} |" for role, ms in detectors.items()),
+        f"\n## The watch\n\nA message of 500 characters: {more.watch_milliseconds():.3f} ms.",
     ]
     return "\n".join(lines)
 

@@ -32,6 +32,7 @@ from texts import replies
 
 from end_conversation_tool import (
     InMemorySealRegistry,
+    OfflineReader,
     SealedSaver,
     SqlSealRegistry,
     create_end_conversation_tool,
@@ -171,7 +172,8 @@ async def variants(places: Places, names: tuple[str, ...] | None = None) -> dict
     async def guarded() -> Any:
         place = await places.new()
         inner = create_agent(model(), [look_up, create_end_conversation_tool()])
-        return create_guarded_graph(inner, registry=place.registry, checkpointer=await sealed(place))
+        options: Any = {"registry": place.registry, "reader": OfflineReader(), "checkpointer": await sealed(place)}
+        return create_guarded_graph(inner, **options)
 
     async def other(*middleware: Any) -> Any:
         return agent((await places.new()).saver, *middleware)

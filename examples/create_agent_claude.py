@@ -1,6 +1,7 @@
 """Claude in a `create_agent` graph on SQLite, in shadow mode: everything is decided and recorded, nothing is sealed.
 
-Shows: what most applications need, and how to look at what would have happened.
+Shows: what most applications need, and how to look at what would have happened. Claude itself reads the transcript when it
+asks for an end.
 Needs: pip install 'end-conversation-tool[langchain,anthropic,sqlite]' and ANTHROPIC_API_KEY. Reads lines from standard
 input; an empty line ends it.
 """
@@ -29,7 +30,7 @@ agent = create_agent(
     middleware=[
         EndConversationMiddleware(
             registry=registry,
-            policy=EndConversationPolicy(min_refusals=3, min_redirections=2, min_warnings=1, window_turns=20),
+            policy=EndConversationPolicy(min_refusals=3, min_redirections=2, require_notice=True, window_turns=20),
             mode="shadow",  # "enforce" once you have seen what it does
         )
     ],

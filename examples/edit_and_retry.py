@@ -7,21 +7,17 @@ Needs: pip install 'end-conversation-tool[langchain]'. No key: the model is scri
 from langchain.agents import create_agent
 from langgraph.checkpoint.memory import InMemorySaver
 
-from end_conversation_tool import InMemorySealRegistry, SealedSaver, ThreadSealedError, edit_and_retry
+from end_conversation_tool import InMemorySealRegistry, OfflineReader, SealedSaver, ThreadSealedError, edit_and_retry
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.testing import ScriptedChatModel, end_call
 
 REFUSAL = "I can't help with insulting him. Instead, I can help you write a firm letter."
-WARNING = REFUSAL + " If the insults continue, I may end this chat."
 LETTER = "Dear neighbour, I'd like to talk about the noise at night."
 
 model = ScriptedChatModel(
     replies=[
-        REFUSAL,
-        REFUSAL,
-        REFUSAL,
-        WARNING,
-        end_call(text="I won't continue."),
+        *[REFUSAL] * 3,
+        end_call(text="I won't continue."),  # the user gets notice
         end_call(),
         LETTER,
         "You're welcome!",
@@ -30,7 +26,7 @@ model = ScriptedChatModel(
 registry = InMemorySealRegistry()
 agent = create_agent(
     model,
-    middleware=[EndConversationMiddleware(registry=registry)],
+    middleware=[EndConversationMiddleware(registry=registry, reader=OfflineReader())],
     checkpointer=SealedSaver(InMemorySaver(), registry),  # on_fork="new_thread" or "refuse" are the other policies
 )
 thread = {"configurable": {"thread_id": "1"}}

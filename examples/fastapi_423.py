@@ -11,17 +11,16 @@ from langchain.agents import create_agent
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 
-from end_conversation_tool import InMemorySealRegistry, RegistryError, SealedSaver, ThreadSealedError
+from end_conversation_tool import InMemorySealRegistry, OfflineReader, RegistryError, SealedSaver, ThreadSealedError
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.testing import ScriptedChatModel, end_call
 
 REFUSAL = "I can't help with insulting him. Instead, I can help you write a firm letter."
-WARNING = REFUSAL + " If the insults continue, I may end this chat."
 
 registry = InMemorySealRegistry()
 agent = create_agent(
-    ScriptedChatModel(replies=[REFUSAL, REFUSAL, REFUSAL, WARNING, end_call(text="I won't continue."), end_call()]),
-    middleware=[EndConversationMiddleware(registry=registry)],
+    ScriptedChatModel(replies=[*[REFUSAL] * 3, end_call(text="I won't continue."), end_call()]),
+    middleware=[EndConversationMiddleware(registry=registry, reader=OfflineReader())],
     checkpointer=SealedSaver(InMemorySaver(), registry),
 )
 app = FastAPI()

@@ -9,18 +9,23 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
-from end_conversation_tool import InMemorySealRegistry, SealedSaver, ThreadSealedError, create_end_conversation_tool
+from end_conversation_tool import (
+    InMemorySealRegistry,
+    OfflineReader,
+    SealedSaver,
+    ThreadSealedError,
+    create_end_conversation_tool,
+)
 from end_conversation_tool.graph_parts import EndConversationChannels, add_end_conversation
 from end_conversation_tool.testing import ScriptedChatModel, end_call, in_one_message, tool_call
 
 REFUSAL = "I can't help with insulting him. Instead, I can help you write a firm letter."
-WARNING = REFUSAL + " If the insults continue, I may end this chat."
-SCRIPT = [*[REFUSAL] * 3, WARNING, end_call(text="I won't continue with this.")]
+SCRIPT = [*[REFUSAL] * 3, end_call(text="I won't continue with this.")]  # the user gets notice
 SCRIPT.append(in_one_message(end_call(), tool_call("look_up", {"name": "neighbour"})))
 
 
 class State(MessagesState, EndConversationChannels):
-    """Your own state, and three channels of the package."""
+    """Your own state, and the channels of the package."""
 
 
 @tool
@@ -46,7 +51,9 @@ builder.add_node("tools", ToolNode(tools))
 builder.add_edge(START, "model")
 builder.add_conditional_edges("model", tools_condition)
 builder.add_edge("tools", "model")
-add_end_conversation(builder, registry=registry)  # the one line
+add_end_conversation(
+    builder, registry=registry, reader=OfflineReader()
+)  # the one line; with a real model: ModelReader(it)
 graph = builder.compile(checkpointer=SealedSaver(InMemorySaver(), registry))
 
 thread = {"configurable": {"thread_id": "first"}}

@@ -12,13 +12,12 @@ import tempfile
 from langchain.agents import create_agent
 from langgraph.checkpoint.postgres import PostgresSaver
 
-from end_conversation_tool import SealedSaver, SqlSealRegistry, ThreadSealedError
+from end_conversation_tool import OfflineReader, SealedSaver, SqlSealRegistry, ThreadSealedError
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.testing import ScriptedChatModel, end_call
 
 REFUSAL = "I can't help with insulting him. Instead, I can help you write a firm letter."
-WARNING = REFUSAL + " If the insults continue, I may end this chat."
-SCRIPT = [REFUSAL, REFUSAL, REFUSAL, WARNING, end_call(text="I won't continue."), end_call()]
+SCRIPT = [*[REFUSAL] * 3, end_call(text="I won't continue."), end_call()]
 
 
 def work(url: str, replies: list, messages: list[str], results: multiprocessing.Queue) -> None:
@@ -27,7 +26,7 @@ def work(url: str, replies: list, messages: list[str], results: multiprocessing.
     with PostgresSaver.from_conn_string(url) as saver:
         agent = create_agent(
             ScriptedChatModel(replies=replies),
-            middleware=[EndConversationMiddleware(registry=registry)],
+            middleware=[EndConversationMiddleware(registry=registry, reader=OfflineReader())],
             checkpointer=SealedSaver(saver, registry),
         )
         for text in messages:

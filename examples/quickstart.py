@@ -1,32 +1,30 @@
 """Quickstart: a model ends an abusive conversation; the next message is refused, another thread goes on.
 
-Shows: the middleware, the guard on the checkpointer, and the error that a sealed thread answers with.
+Shows: the middleware, the notice, the guard on the checkpointer, and the error that a sealed thread answers with.
 Needs: pip install 'end-conversation-tool[langchain]'. No key, no network: the model is scripted.
 """
 
 from langchain.agents import create_agent
 from langgraph.checkpoint.memory import InMemorySaver
 
-from end_conversation_tool import InMemorySealRegistry, SealedSaver, ThreadSealedError
+from end_conversation_tool import InMemorySealRegistry, OfflineReader, SealedSaver, ThreadSealedError
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.testing import ScriptedChatModel, end_call
 
 REFUSAL = "I can't help with insulting him. Instead, I can help you write a firm letter."
-WARNING = REFUSAL + " If the insults continue, I may end this chat."
 
 model = ScriptedChatModel(
     replies=[
         *[REFUSAL] * 3,
-        WARNING,
-        end_call("abuse", text="I won't continue with this."),  # answered: call again to confirm
-        end_call("abuse"),
+        end_call("abuse", text="I won't continue with this."),  # the user gets notice, and one more turn
+        end_call("abuse"),  # they went on: the end
         "Gladly! Which recipe are you thinking of?",
     ]
 )
 registry = InMemorySealRegistry()
 agent = create_agent(
     model,
-    middleware=[EndConversationMiddleware(registry=registry)],
+    middleware=[EndConversationMiddleware(registry=registry, reader=OfflineReader())],
     checkpointer=SealedSaver(InMemorySaver(), registry),
 )
 
@@ -51,6 +49,6 @@ say("first", "Are you still there?")
 say("second", "Could you help me with a recipe?")
 
 seal = registry.status("first").seal
-print(
-    f"sealed: {registry.status('first').sealed}, decided from {len(seal.record.decision.evidence) if seal else 0} facts"
-)
+print(f"sealed: {registry.status('first').sealed}")
+for fact in seal.record.decision.evidence if seal else ():
+    print(f"  turn {fact.turn}: {fact.kind} {fact.quote!r}")

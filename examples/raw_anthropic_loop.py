@@ -15,11 +15,12 @@ from typing import Any
 
 import anthropic
 
-from end_conversation_tool import SqlSealRegistry, ThreadSealedError
+from end_conversation_tool import OfflineReader, SqlSealRegistry, ThreadSealedError
 from end_conversation_tool.anthropic_sdk import ConversationGuard
 from end_conversation_tool.testing import MessagesApiServer
 
 SETTINGS: Any = {"model": os.environ.get("ANTHROPIC_MODEL", "claude-opus-5-5"), "max_tokens": 500}
+KEY = os.environ.get("ANTHROPIC_API_KEY")
 SYSTEM = "You are the assistant of a library. Be brief."
 TOOLS: list[Any] = [{"name": "opening_hours", "description": "Hours of today.", "input_schema": {"type": "object"}}]
 
@@ -29,7 +30,8 @@ def run(call: Any) -> dict[str, Any]:
 
 
 def talk(client: anthropic.Anthropic, registry: SqlSealRegistry, lines: Iterable[str]) -> None:
-    guard = ConversationGuard(registry=registry)
+    # With a key, the model of the loop reads for itself; a recorded conversation is read offline.
+    guard = ConversationGuard(registry=registry, client=client, reader=None if KEY else OfflineReader())
     fixed = {**SETTINGS, "tools": [*TOOLS, guard.tool], "system": guard.system(SYSTEM)}  # the same in every request
     chat = guard.conversation("reader-7")
     messages: list[Any] = []
@@ -46,19 +48,19 @@ def talk(client: anthropic.Anthropic, registry: SqlSealRegistry, lines: Iterable
             print("".join(f"model: {block.text}\n" for block in response.content if block.type == "text"), end="")
         if outcome.refused:
             print("(that was refused; it has left the history, so that the chat can go on)")
-        if outcome.ended or outcome.notice:
-            print(f"-- {outcome.statement or outcome.notice}")
+        if outcome.closing:  # the statement, or the notice: the last word of the turn
+            print(f"-- {outcome.closing}")
 
 
 def recorded() -> tuple[list[Any], list[str]]:
     end = {"type": "tool_use", "name": "end_conversation", "input": {"category": "abuse", "reason": "Insults went on."}}
     hours = {"type": "tool_use", "name": "opening_hours"}
     no = "I won't continue with insults. I can help you find a book instead."
-    warn = "I won't engage with abuse. If it goes on, I may end this chat. I can help with a book instead."
     insults = ["You fucking idiot.", "Shut up, you moron.", "You stupid piece of shit.", "You worthless idiot."]
-    return [[hours], "We are open from 9 to 18.", no, no, warn, [end], [end]], [
+    return [[hours], "We are open from 9 to 18.", no, no, no, [end], [end]], [
         "When are you open?",
         *insults,
+        "You are a stupid piece of shit.",
         "Hi?",
     ]
 
@@ -66,7 +68,7 @@ def recorded() -> tuple[list[Any], list[str]]:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, SqlSealRegistry(f"sqlite:///{Path(folder)}/registry.db") as registry:
         try:
-            if os.environ.get("ANTHROPIC_API_KEY"):
+            if KEY:
                 return talk(anthropic.Anthropic(), registry, iter(lambda: input("you: "), ""))
             print("(no ANTHROPIC_API_KEY: a recorded conversation, against a server on this machine)")
             replies, lines = recorded()

@@ -8,7 +8,7 @@ from langchain.agents import create_agent
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from end_conversation_tool import InMemorySealRegistry, SealedSaver
+from end_conversation_tool import InMemorySealRegistry, OfflineReader, SealedSaver
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.testing import ScriptedChatModel, end_call
 
@@ -17,7 +17,7 @@ model = ScriptedChatModel([end_call("user_request", REASON), "Then we go on.", e
 registry = InMemorySealRegistry()
 agent = create_agent(
     model,
-    middleware=[EndConversationMiddleware(registry=registry, confirm="interrupt")],
+    middleware=[EndConversationMiddleware(registry=registry, confirm="interrupt", reader=OfflineReader())],
     checkpointer=SealedSaver(InMemorySaver(), registry),
 )
 thread = {"configurable": {"thread_id": "first"}}

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-KINDS_USER = ("self_harm", "violence", "abuse")
-KINDS_ASSISTANT = ("refusal", "redirection")
+KINDS = ("self_harm", "violence", "abuse")
 
 
 @dataclass(slots=True)
@@ -24,8 +23,7 @@ class Row:
 
     Attributes:
         source: Name of the data set.
-        text: The text judged: a user's message, or a reply.
-        role: Whose text it is.
+        text: The text judged.
         labels: For each kind, 0 or 1; a kind that the set does not label is absent.
         weights: For each kind, how much the row counts in training; absent means that it is not trained on.
         tags: Names of the evaluation groups it belongs to.
@@ -36,7 +34,6 @@ class Row:
 
     source: str
     text: str
-    role: str = "user"
     labels: dict[str, int] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
@@ -65,7 +62,7 @@ def _row(source: str, text: str, tags: tuple[str, ...], **judged: tuple[int, flo
     """Make a row of a user's text. Each kind gets ``(label, weight)``."""
     labels = {kind: label for kind, (label, _) in judged.items()}
     weights = {kind: weight for kind, (_, weight) in judged.items() if weight}
-    return Row(source, text, "user", labels, weights, tags)
+    return Row(source, text, labels, weights, tags)
 
 
 def benign_rows() -> Iterator[Row]:
@@ -204,23 +201,16 @@ def abuse_rows() -> Iterator[Row]:
         yield made
 
 
-def reply_rows() -> Iterator[Row]:
-    """Yield replies of assistants, labelled as compliance, refusal or redirection."""
+def replies() -> Iterator[tuple[str, str]]:
+    """Yield replies of assistants, each with the name of its set and its label."""
     for name in ("xstest_completions", "chatgpt_refusals"):
         for row in read(name):
-            refused, redirected = int(row["label"] != "compliance"), int(row["label"] == "redirect")
-            labels = {"refusal": refused} | ({"redirection": redirected} if name == "chatgpt_refusals" else {})
-            weights = dict.fromkeys(labels, 1.0)
-            short = "xstest" if name.startswith("xstest") else "chatgpt"
-            yield Row(
-                name, row["messages"][-1]["content"], "assistant", labels, weights,
-                (f"{short} {row['label']}",), row["messages"][0]["content"],
-            )  # fmt: skip
+            yield f"{name} {row['label']}", row["messages"][-1]["content"]
 
 
 def all_rows() -> list[Row]:
     """Return every row, in a fixed order."""
-    parts = (benign_rows, risk_rows, hate_rows, abuse_rows, reply_rows)
+    parts = (benign_rows, risk_rows, hate_rows, abuse_rows)
     return [row for part in parts for row in part()]
 
 

@@ -1,30 +1,36 @@
-"""Fit the linear models of one role, fold by fold and on everything."""
+"""Fit the linear models, fold by fold and on everything."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from datasets import Row
-from grouping import FOLDS, bucket_matrix, units_of
+from datasets import KINDS, Row
+from grouping import FOLDS, bucket_matrix
 from joblib import Parallel, delayed
 from sklearn.linear_model import LogisticRegression
 
 from end_conversation_tool.watch.model import LinearModels
+from end_conversation_tool.watch.normalise import plain
+from end_conversation_tool.watch.text import units_and_clauses
 
-STRENGTH = {"self_harm": 10.0, "violence": 10.0, "abuse": 10.0, "refusal": 20.0, "redirection": 3.0}
-"""Inverse of the L2 penalty, for each kind."""
+STRENGTH = 10.0
+"""Inverse of the L2 penalty."""
 
-ORDINARY = ("xstest safe", "humanebench", "coconot", "convabuse clean", "written benign en", "written clean en")
-"""Groups of ordinary messages: the limits follow from what they may cost there."""
+ORDINARY = (
+    "xstest safe", "humanebench", "coconot", "convabuse clean", "written benign en", "written clean en",
+    "written abuse en",
+)  # fmt: skip
+"""Groups of messages of people who are not at risk: the limits follow from what they may cost there."""
 
-COMPLIANT = ("xstest compliance", "chatgpt compliance", "written compliance en")
-"""The same for replies."""
+CLEAR, POSSIBLE = 0.001, 0.03
+"""Share of each of these groups that may be found clear, and at least possible, by one model."""
 
-CLEAR, POSSIBLE = 0.002, 0.03
-"""Share of each group of ordinary texts that may be found clear, and at least possible, by one model."""
+PIECE = 0.3
+"""How much a clause of a text without risk counts, as a text of its own: the watch looks at clauses too."""
 
 _IDF_SCALE = 4.0
 _Scores = npt.NDArray[np.float64]
@@ -32,7 +38,7 @@ _Scores = npt.NDArray[np.float64]
 
 @dataclass(slots=True)
 class Fitted:
-    """Models of one role.
+    """The models.
 
     Attributes:
         final: Fitted on every row.
@@ -52,52 +58,76 @@ class _Part:
     held_out: _Scores
 
 
-def fit_role(rows: list[Row], folds: npt.NDArray[np.int64], kinds: tuple[str, ...]) -> Fitted:
-    """Fit all kinds of one role; calibration and limits follow from the scores of rows held out."""
-    counts = bucket_matrix([units_of(row.text) for row in rows])
+def fit(rows: list[Row], folds: npt.NDArray[np.int64]) -> Fitted:
+    """Fit all kinds; calibration and limits follow from the scores of rows held out."""
+    owners, pieces = zip(*((owner, piece) for owner, row in enumerate(rows) for piece in _pieces(row)), strict=True)
+    counts = bucket_matrix([words for words, _ in pieces])
     seen = np.asarray((counts > 0).sum(axis=0)).ravel()
     weight_scale = (np.log((1 + len(rows)) / (1 + seen)) + 1) / _IDF_SCALE
-    features = (counts @ sp.diags(weight_scale)).tocsr()
-    parts = Parallel(n_jobs=2)(delayed(_fit_kind)(features, rows, folds, kind) for kind in kinds)
-    settings = [_settings(rows, kind, part.held_out) for kind, part in zip(kinds, parts, strict=True)]
+    table = _Table((counts @ sp.diags(weight_scale)).tocsr(), rows, np.array(owners), np.array([w for _, w in pieces]), folds)
+    parts = Parallel(n_jobs=2)(delayed(_fit_kind)(table, kind) for kind in KINDS)
+    settings = [_settings(table, kind, part.held_out) for kind, part in zip(KINDS, parts, strict=True)]
     return Fitted(
-        _assemble(kinds, [part.final for part in parts], weight_scale, settings),
-        [_assemble(kinds, [part.folds[fold] for part in parts], weight_scale, settings) for fold in range(FOLDS)],
+        _assemble([part.final for part in parts], weight_scale, settings),
+        [_assemble([part.folds[fold] for part in parts], weight_scale, settings) for fold in range(FOLDS)],
     )
+
+
+def _pieces(row: Row) -> list[tuple[list[str], float]]:
+    """Return the units of a text, and those of its clauses, each with how much it counts."""
+    words, ends = units_and_clauses(plain(row.text))
+    clauses = [words[begin:end] for begin, end in pairwise([0, *ends]) if end - begin > 1]
+    return [(words, 1.0), *((clause, PIECE) for clause in clauses if len(clauses) > 1)]
+
+
+@dataclass(slots=True)
+class _Table:
+    """Texts and their clauses, as features; of each, the row it is of and how much it counts; the fold of each row."""
+
+    features: sp.csr_matrix
+    rows: list[Row]
+    owners: npt.NDArray[np.int64]
+    counts: _Scores
+    folds: npt.NDArray[np.int64]
 
 
 def _labels(rows: list[Row], kind: str) -> tuple[npt.NDArray[np.int64], _Scores]:
     return np.array([row.labels.get(kind, 0) for row in rows]), np.array([row.weights.get(kind, 0.0) for row in rows])
 
 
-def _fit_kind(features: sp.csr_matrix, rows: list[Row], folds: npt.NDArray[np.int64], kind: str) -> _Part:
-    label, weight = _labels(rows, kind)
-    held_out, fitted = np.zeros(len(rows)), []
+def _fit_kind(table: _Table, kind: str) -> _Part:
+    label, weight = _labels(table.rows, kind)
+    label, weight = label[table.owners], weight[table.owners] * table.counts
+    weight[(label == 1) & (table.counts < 1)] = 0.0  # which clause shows the risk, nobody has said
+    held_out, fitted, folds = np.zeros(len(label)), [], table.folds[table.owners]
     for fold in range(FOLDS):
-        fitted.append(_fit(features, label, weight * (folds != fold), kind))
+        fitted.append(_fit(table.features, label, weight * (folds != fold)))
         test = folds == fold
-        held_out[test] = features[test] @ fitted[-1][0] + fitted[-1][1]
-    return _Part(_fit(features, label, weight, kind), fitted, held_out)
+        held_out[test] = table.features[test] @ fitted[-1][0] + fitted[-1][1]
+    return _Part(_fit(table.features, label, weight), fitted, held_out)
 
 
-def _fit(features: sp.csr_matrix, label: npt.NDArray[np.int64], weight: _Scores, kind: str) -> tuple[_Scores, float]:
+def _fit(features: sp.csr_matrix, label: npt.NDArray[np.int64], weight: _Scores) -> tuple[_Scores, float]:
     used = np.flatnonzero(weight)
-    model = LogisticRegression(C=STRENGTH[kind], solver="liblinear", class_weight="balanced", random_state=0, tol=1e-2)
+    model = LogisticRegression(C=STRENGTH, solver="liblinear", class_weight="balanced", random_state=0, tol=1e-2)
     model.fit(features[used], label[used], sample_weight=weight[used])
     return model.coef_[0], float(model.intercept_[0])
 
 
-def _settings(rows: list[Row], kind: str, score: _Scores) -> tuple[float, float, float, float]:
+def _settings(table: _Table, kind: str, score: _Scores) -> tuple[float, float, float, float]:
     """Return slope and offset of the logistic function, and the limits from which on something is possible, clear."""
-    label, weight = _labels(rows, kind)
+    label, weight = _labels(table.rows, kind)
+    whole = score[table.counts == 1.0]
     used = weight > 0
-    logistic = LogisticRegression(C=1e6).fit(score[used, None], label[used], sample_weight=weight[used])
+    logistic = LogisticRegression(C=1e6).fit(whole[used, None], label[used], sample_weight=weight[used])
     slope, offset = float(logistic.coef_[0, 0]), float(logistic.intercept_[0])
-    probability = 1 / (1 + np.exp(-score * slope - offset))
-    groups = COMPLIANT if rows[0].role == "assistant" else ORDINARY
-    members = [np.array([group in row.tags for row in rows]) & (label == 0) for group in groups]
-    possible, clear = (max(_limit(probability[one], share) for one in members) for share in (POSSIBLE, CLEAR))
-    return slope, offset, possible, clear
+    anywhere = np.full(len(table.rows), -np.inf)
+    np.maximum.at(anywhere, table.owners, score)
+    members = [np.array([group in row.tags for row in table.rows]) & (label == 0) for group in ORDINARY]
+    members = [one for one in members if one.any()]
+    possible = max(_limit(anywhere[one], POSSIBLE) for one in members)
+    clear = max(_limit(whole[one], CLEAR) for one in members)
+    return slope, offset, *(1 / (1 + np.exp(-limit * slope - offset)) for limit in (possible, max(clear, possible)))
 
 
 def _limit(score: _Scores, share: float) -> float:
@@ -106,7 +136,6 @@ def _limit(score: _Scores, share: float) -> float:
 
 
 def _assemble(
-    kinds: tuple[str, ...],
     fitted: list[tuple[_Scores, float]],
     weight_scale: _Scores,
     settings: list[tuple[float, float, float, float]],
@@ -116,7 +145,7 @@ def _assemble(
     scale = np.quantile(np.abs(wide), 0.9998, axis=0) / 127
     slope, offset, possible, clear = np.array(settings, np.float32).T
     return LinearModels(
-        kinds=kinds,
+        kinds=KINDS,
         table=np.clip(np.rint(wide / scale), -127, 127).astype(np.int8),
         scale=scale.astype(np.float32),
         bias=np.array([bias for _, bias in fitted], np.float32),

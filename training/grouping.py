@@ -75,8 +75,6 @@ def assign_folds(rows: list[Row]) -> npt.NDArray[np.int64]:
         numbers = [number for number, row in enumerate(rows) if row.source == name]
         _join_alike(union, numbers, [units_of(rows[number].text) for number in numbers])
         _join_equal(union, numbers, [rows[number].group for number in numbers])
-        if rows[numbers[0]].role == "assistant":
-            _join_alike(union, numbers, [units_of(rows[number].group) for number in numbers])
     return _balance([union.find(number) for number in range(len(rows))])
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from datasets import KINDS_ASSISTANT, KINDS_USER, Row, all_rows, data_folder
-from fit import Fitted, fit_role
-from grouping import FOLDS, assign_folds, units_of, unlike
+from datasets import Row, all_rows, data_folder
+from fit import fit
+from grouping import assign_folds, units_of, unlike
 from written import WRITTEN, written_rows
 
 from end_conversation_tool.watch import model
@@ -48,31 +47,27 @@ def rows_with_folds() -> list[tuple[Row, int]]:
 def train(rows: list[tuple[Row, int]], folder: Path) -> None:
     """Fit everything and write the models to ``folder``: ``final.npz`` and one file for each fold."""
     started = time.monotonic()
-    fitted: dict[str, Fitted] = {}
-    for role, kinds in (("user", KINDS_USER), ("assistant", KINDS_ASSISTANT)):
-        chosen = [(row, fold) for row, fold in rows if row.role == role]
-        fitted[role] = fit_role([row for row, _ in chosen], np.array([fold for _, fold in chosen]), kinds)
-        print(f"{role}: {len(chosen)} rows, {time.monotonic() - started:.0f} s")
+    fitted = fit([row for row, _ in rows], np.array([fold for _, fold in rows]))
+    print(f"{len(rows)} rows, {time.monotonic() - started:.0f} s")
     folder.mkdir(parents=True, exist_ok=True)
-    for fold in range(FOLDS):
-        save_models(folder / f"fold{fold}.npz", **{role: models.folds[fold] for role, models in fitted.items()})
-    save_models(folder / "final.npz", **{role: models.final for role, models in fitted.items()})
+    for fold, models in enumerate(fitted.folds):
+        save_models(folder / f"fold{fold}.npz", models)
+    save_models(folder / "final.npz", fitted.final)
 
 
 def save_vocabulary(rows: list[tuple[Row, int]], path: Path) -> None:
-    """Write the hashes of the words that occur in more than one text: in English, and in any language."""
-    seen: dict[str, Counter[int]] = {"english": Counter(), "covered": Counter()}
+    """Write the hashes of the words of each language."""
+    seen: dict[str, set[int]] = {}
     for row, _ in rows:
-        words = [word for word in units_of(row.text) if word.isalpha()]
-        hashes = set(spell(words)[2].tolist()) if words else set()
-        seen["covered"].update(hashes)
-        if row.lang == "en":
-            seen["english"].update(hashes)
-    vocabularies = {
-        name: np.array(sorted(word for word, texts in counts.items() if texts > 1), np.uint32)
-        for name, counts in seen.items()
-    }
-    np.savez_compressed(path, allow_pickle=False, **vocabularies)
+        words = [word for word in units_of(row.text) if word[0].isalpha()]
+        seen.setdefault(row.lang, set()).update(spell(words)[2].tolist() if words else ())
+    languages: dict[int, int] = {}
+    for bit, lang in enumerate(names := sorted(seen)):
+        for word in seen[lang]:
+            languages[word] = languages.get(word, 0) | 1 << bit
+    words = np.array(sorted(languages), np.uint32)
+    bits = np.array([languages[word] for word in words.tolist()], np.uint16)
+    np.savez_compressed(path, allow_pickle=False, words=words, languages=bits, names=np.array(names))
 
 
 def trained(rows: list[tuple[Row, int]]) -> Path:

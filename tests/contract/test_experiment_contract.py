@@ -213,7 +213,7 @@ async def test_erasure_leaves_the_seal_and_no_word(calls: Calls) -> None:
     await calls.seal(permit(name, reason="They said: insult"))
     await calls.give_feedback(name, rating=1, comment="They said: boo")
     await calls.open_appeal(name, text="They said: sorry")
-    await calls.save_ledger("unsealed@example.org", "{}", replaces=0)
+    await calls.save_provenance("unsealed@example.org", "{}", replaces=0)
     assert await calls.erase(name, operator="Lee", reason="asked for on paper") == 7
     status = await calls.status(name)
     assert status.sealed
@@ -227,7 +227,7 @@ async def test_erasure_leaves_the_seal_and_no_word(calls: Calls) -> None:
     assert [flag.kind for flag in status.risk_flags] == [RiskKind.OTHER]
     assert (await calls.seal(permit(name))).created is False
     await calls.erase("unsealed@example.org", operator="Lee", reason="asked")
-    assert await calls.load_ledger("unsealed@example.org") is None
+    assert await calls.load_provenance("unsealed@example.org") is None
 
 
 async def test_erasing_twice_and_going_on_afterwards(calls: Calls) -> None:

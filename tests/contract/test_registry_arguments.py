@@ -9,9 +9,18 @@ from uuid import UUID
 
 import pytest
 
-from end_conversation_tool._core.records import MAX_THREAD_ID_CHARS, Mode, Outcome, ThreadStatus
+from end_conversation_tool._core.records import (
+    MAX_THREAD_ID_CHARS,
+    EvidenceKind,
+    EvidenceRecord,
+    Mode,
+    Outcome,
+    ReadingReport,
+    ThreadStatus,
+    UnmetCode,
+)
 from end_conversation_tool.errors import InvalidInputError
-from support.records import denial, permit
+from support.records import denial, notice, permit
 
 Calls = Any  # of conftest: any method of a registry, awaited
 
@@ -104,9 +113,9 @@ async def test_an_operator_signs_with_name_and_reason(calls: Calls, field: str) 
 async def test_a_bad_flag_is_refused_and_named(calls: Calls) -> None:
     bad_values: dict[str, list[Any]] = {
         "kind": ["boredom", None, "", "CRISIS", 3],
-        "source": ["", " \t", "s" * 201, None, "\x00"],
-        "reason": ["r" * 2_001, None, "\ud800"],
-        "message_id": ["", "m" * 1_001, 5],
+        "source": ["", " \t", "s" * 201, None, 5],
+        "reason": ["r" * 2_001, None, b"\xff"],
+        "message_id": [5, b"m1"],
         "score": [1.01, -0.1, float("nan"), float("inf"), True, "0.5"],
     }
     for field, values in bad_values.items():
@@ -127,7 +136,7 @@ async def test_a_bad_argument_of_seal_is_refused(calls: Calls) -> None:
     bad_values: dict[str, list[Any]] = {
         "held_sequence": [-1, "0", True, 2**31],
         "checkpoint_id": ["", 5],
-        "run_token": [3, "\x00"],
+        "run_token": ["", 3],
     }
     for field, values in bad_values.items():
         for bad in values:
@@ -154,7 +163,7 @@ async def test_a_record_that_cannot_be_stored_is_refused(calls: Calls) -> None:
         "model": ["m" * 201, "\x00"],
         "decided_by": [" "],
         "prompt_version": ["\ud800"],
-        "reason": ["\ud800", "r" * 1_000_001],
+        "reason": ["r" * 1_000_001],
         "branch": [2**31],
         "turn": [2**31],
     }
@@ -175,7 +184,7 @@ async def test_no_error_quotes_what_it_was_given(calls: Calls) -> None:
         calls.flag_risk("thread", kind="crisis", source=words * 100),
         calls.clear_risk("thread", operator=words * 100, reason=words),
         calls.seal(permit(reason=words, id=words * 100)),
-        calls.seal(permit().model_copy(update={"reason": words + "\ud800"})),
+        calls.seal(permit().model_copy(update={"prompt_version": words + "\ud800"})),
     ):
         with pytest.raises(InvalidInputError) as caught:
             await attempt
@@ -183,3 +192,57 @@ async def test_no_error_quotes_what_it_was_given(calls: Calls) -> None:
         while error is not None:
             assert words not in str(error)
             error = None if error.__suppress_context__ else error.__cause__ or error.__context__
+
+
+UNSTORABLE_IDS = ["", " ", "a\x00b", "\ud800", "\udfff\x00", "m" * 1_001, "\U0001f600" * 100_000]
+
+
+async def test_the_id_of_a_message_never_makes_a_flag_fail(calls: Calls) -> None:
+    for number, odd in enumerate(UNSTORABLE_IDS, start=1):
+        flag = await calls.flag_risk("thread", kind="crisis", source="a", message_id=odd)
+        assert re.fullmatch("sha256:[0-9a-f]{64}", flag.message_id)
+        # The same message again is the same flag; another message is another.
+        assert await calls.flag_risk("thread", kind="crisis", source="a", message_id=odd) == flag
+        status = await calls.status("thread")
+        assert status.risk_flags[-1] == flag
+        assert len(status.risk_flags) == number
+    assert (
+        await calls.flag_risk("thread", kind="crisis", source="a", message_id="m" * 1_000)
+    ).message_id == "m" * 1_000
+    assert (await calls.seal(permit())).refusal is UnmetCode.RISK_FLAGGED
+
+
+async def test_the_words_of_a_caller_never_make_a_flag_fail(calls: Calls) -> None:
+    flag = await calls.flag_risk("thread", kind="crisis", source="desk\x00", reason="\ud800 said \udfff")
+    assert (flag.source, flag.reason) == ("desk\ufffd", "\ufffd said \ufffd")
+    assert (await calls.status("thread")).risk_flags == (flag,)
+    (event,) = await calls.history("thread")
+    assert (event.actor, event.reason) == (flag.source, flag.reason)
+
+
+@pytest.mark.parametrize("odd", UNSTORABLE_IDS)
+async def test_an_id_in_evidence_never_makes_a_record_fail(calls: Calls, odd: str) -> None:
+    evidence = EvidenceRecord(kind=EvidenceKind.ABUSE, turn=1, message_id=odd, source="r/1\x00", quote="\ud800 quoted")
+    reading = ReadingReport(source="r/1", detail="\x00Error")
+    record = permit(reason="so \x00 it \udc00 was", statement="The \x00 end", reading=reading)
+    decision = record.decision.model_copy(update={"evidence": (evidence,)})
+    record = record.model_copy(update={"decision": decision})
+    for attempt in (
+        calls.record_decision(denial("denied").model_copy(update={"decision": decision})),
+        calls.give_notice(notice("noticed").model_copy(update={"decision": decision})),
+        calls.note_mention("mentioned", evidence=evidence.model_copy(update={"kind": EvidenceKind.WARNING})),
+        calls.seal(record, run_token="\ud800"),  # noqa: S106
+    ):
+        await attempt
+    seal = (await calls.status("thread")).seal
+    (kept,) = seal.record.decision.evidence
+    assert re.fullmatch("sha256:[0-9a-f]{64}", kept.message_id)
+    assert (kept.source, kept.quote) == ("r/1\ufffd", "\ufffd quoted")
+    assert (seal.record.reason, seal.record.statement) == ("so \ufffd it \ufffd was", "The \ufffd end")
+    assert seal.record.reading.detail == "\ufffdError"
+    assert seal.run_token.startswith("sha256:")
+    assert await calls.decisions("thread") == (seal.record,)
+    assert (await calls.decisions("denied"))[0].decision.evidence == (kept,)
+    assert (await calls.decisions("noticed"))[0].decision.evidence == (kept,)
+    (event,) = await calls.history("mentioned")
+    assert event.evidence.message_id == kept.message_id

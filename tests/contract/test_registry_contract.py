@@ -279,7 +279,7 @@ async def test_decisions_are_kept_in_order_and_complete(calls: Calls) -> None:
         denial(),
         denial(outcome=Outcome.AWAITING_CONFIRMATION, category=None, reason="", model=None, turn=0),
         permit(outcome=Outcome.WOULD_HAVE_SEALED, mode=Mode.SHADOW, decided_by="Kim"),
-        denial(decided_at=datetime(1965, 1, 1, 9, tzinfo=tokyo), reason="é\u0301 \x00 \U0001f600 '\"\\ \u202e"),
+        denial(decided_at=datetime(1965, 1, 1, 9, tzinfo=tokyo), reason="é\u0301 \x07 \U0001f600 '\"\\ \u202e"),
         denial(decided_at=datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), branch=7),
     ]
     for record in records:

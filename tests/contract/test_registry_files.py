@@ -15,6 +15,7 @@ from sqlalchemy import URL, event
 
 from end_conversation_tool.errors import RegistryError, RegistrySchemaError
 from end_conversation_tool.registry import SqlSealRegistry
+from end_conversation_tool.registry.sql.sqlite import SqliteStore
 from support.damage import everything_fails, execute, writes_fail
 from support.records import permit
 
@@ -164,3 +165,25 @@ def test_odd_file_names(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPat
             registry.seal(permit())
             assert registry.status("thread").sealed
     assert (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("at", ["when its tables are made", "when it is prepared"])
+def test_a_full_disk_when_a_registry_is_made_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    connect = SqliteStore._connect
+
+    def on_a_full_disk(store: SqliteStore) -> sqlite3.Connection:
+        connection = connect(store)
+        connection.execute("PRAGMA max_page_count = 2")
+        return connection
+
+    def full(_: SqliteStore) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    if at == "when it is prepared":
+        monkeypatch.setattr(SqliteStore, "prepare", full)
+    else:
+        monkeypatch.setattr(SqliteStore, "_connect", on_a_full_disk)
+    with pytest.raises(RegistryError, match="full"):
+        SqlSealRegistry(f"sqlite:///{tmp_path}/registry.db")

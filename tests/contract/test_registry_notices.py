@@ -253,6 +253,6 @@ def test_a_notice_waits_for_who_came_first(url: str, first: str) -> None:
                 other.result(timeout=0.3)
             return other
 
-        second = registry._store.write(changing_while_the_other_waits()).result(timeout=10)
+        second = registry._store.run(changing_while_the_other_waits(), writes=True).result(timeout=10)
         assert second == (FLAGGED if first == "flag" else STALE)
         assert registry.status("thread").on_branch(0).notices == ()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from psycopg.pq import ConnStatus, TransactionStatus
 from sqlalchemy import URL, NullPool, create_engine, make_url
 
+from end_conversation_tool._core.records import utc_now
 from end_conversation_tool.errors import RegistryError
 from end_conversation_tool.registry import SqlSealRegistry
 from support.damage import execute
@@ -52,6 +55,17 @@ async def test_connections_that_the_server_ended_are_replaced(url: str) -> None:
             assert registry.history("thread")
             execute(url, END_CONNECTIONS)
             assert await registry.ahistory("thread")
+
+
+async def test_of_many_connections_that_the_server_ended_none_is_tried_twice(url: str) -> None:
+    async with SqlSealRegistry(url, pool_size=4) as registry:
+        registry.seal(permit())
+        for _ in range(2):
+            await asyncio.gather(*(asyncio.to_thread(registry.status, "thread") for _ in range(40)))
+            await asyncio.gather(*(registry.astatus("thread") for _ in range(40)))
+            execute(url, END_CONNECTIONS)
+            assert registry.status("thread").sealed
+            assert (await registry.astatus("thread")).sealed
 
 
 async def test_a_server_that_is_not_there_is_an_error_without_the_password() -> None:
@@ -162,15 +176,47 @@ async def test_a_statement_that_the_server_forgot_is_prepared_again(url: str) ->
         assert registry.status("thread").sealed
         assert (await registry.astatus("thread")).sealed
         store: Any = registry._store
-        reader, connection = store._readers[0], store._in_loop()._idle[0]
-        for pgconn in (reader.pgconn, connection.pgconn):
+        pooled, connection = store._engine.raw_connection(), store._in_loop()._idle[0]
+        pooled_pgconn = pooled.driver_connection.pgconn
+        pooled.close()
+        for pgconn in (pooled_pgconn, connection.pgconn):
+            assert pgconn.exec_(b"SELECT count(*) FROM pg_prepared_statements").get_value(0, 0) == b"1"
             pgconn.exec_(b"DEALLOCATE ALL")
         for _ in range(2):
             assert registry.status("thread").sealed
             assert (await registry.astatus("thread")).sealed
-        assert store._readers[0] is not reader
+        assert pooled_pgconn.status == ConnStatus.BAD  # closed, and another one is in its place
         assert store._in_loop()._idle[0] is not connection
-    assert store._readers == []
+
+
+async def test_nothing_is_prepared_for_a_pooler(url: str) -> None:
+    async with SqlSealRegistry(url, prepared_statements=False) as registry:
+        registry.seal(permit())
+        for _ in range(10):  # psycopg prepares by itself what comes five times
+            assert registry.status("thread").sealed
+            assert (await registry.astatus("thread")).sealed
+            assert len(registry.decisions("thread")) == len(await registry.adecisions("thread")) == 1
+        store: Any = registry._store
+        with store._engine.connect() as pooled:
+            async with store._in_loop().engine.connect() as own:
+                of_loop = (await own.get_raw_connection()).driver_connection
+                for connection in (pooled.connection.driver_connection, of_loop, store._in_loop()._idle[0]):
+                    found = connection.pgconn.exec_(b"SELECT count(*) FROM pg_prepared_statements")
+                    assert found.get_value(0, 0) == b"0"
+                    assert connection.prepare_threshold is None
+
+
+async def test_a_report_leaves_a_connection_as_it_was(url: str) -> None:
+    async with SqlSealRegistry(url, pool_size=1) as registry:
+        registry.seal(permit())
+        counts = registry.tally(datetime(2000, 1, 1, tzinfo=UTC), utc_now())
+        assert counts.total.ended == 1
+        store: Any = registry._store
+        pooled = store._engine.raw_connection()
+        found = pooled.driver_connection.pgconn.exec_(b"SELECT current_setting('work_mem')").get_value(0, 0)
+        assert found != b"128MB"
+        assert pooled.driver_connection.info.transaction_status == TransactionStatus.IDLE
+        pooled.close()
 
 
 async def test_a_read_that_is_given_up_leaves_nothing_behind(url: str) -> None:

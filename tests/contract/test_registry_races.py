@@ -190,7 +190,7 @@ def test_who_comes_second_waits_for_the_first(url: str, first: str, *, known: bo
         def flag_risk() -> RiskFlag:
             return registry.flag_risk("thread", kind="crisis", source="test")
 
-        second = registry._store.write(changing_while_the_other_waits()).result(timeout=10)
+        second = registry._store.run(changing_while_the_other_waits(), writes=True).result(timeout=10)
         status = registry.status("thread")
         assert status.at_risk
         if first == "flag":

@@ -13,7 +13,7 @@ from end_conversation_tool.testing import MessagesApiServer
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-MAX_LINES = 82
+MAX_LINES = 90
 
 SAYS = {
     "quickstart.py": [
@@ -28,10 +28,10 @@ SAYS = {
         "branch 1 is open; sealed branches: [0]",
         "the old branch stays sealed",
     ],
-    "custom_policy_and_detector.py": ["with the flag: risk_flagged", "staff-names/1"],
+    "custom_policy_and_watch.py": ["0800 000000", "flagged by: ['brakes/1']", "with the flag: risk_flagged"],
     "shadow_on_logs.py": [
-        "abuse under default: first permitted at",
-        "recipe under default: first permitted at no turn",
+        "abuse under default: notice in turn 4, end in turn 5",
+        "recipe under default: nothing",
     ],
     "postgres_workers.py": [
         "['answered', 'answered', 'answered', 'answered', 'answered', 'refused', 'refused', 'refused']"

@@ -28,7 +28,7 @@ class Counted:
 
     def __init__(self, registry: Any) -> None:
         self.registry, self.asked = registry, list[str]()
-        for name in ("status", "seal", "record_decision", "flag_risk", "open_branch", "load_ledger", "save_ledger"):
+        for name in ("status", "seal", "record_decision", "flag_risk", "open_branch", "load_provenance", "save_provenance"):
             setattr(registry, name, self._counting(name, getattr(registry, name)))
 
     def _counting(self, name: str, method: Any) -> Any:

@@ -18,9 +18,6 @@ from unittest import mock
 
 import psycopg
 
-from end_conversation_tool.registry.sql import loops, postgres
-from end_conversation_tool.registry.sql.queries import READ_STATE
-
 __all__ = ["Said", "SequentialScans", "listening", "plan", "scanned", "scans", "scans_in_programs"]
 
 _PATIENCE_SECONDS = 10.0
@@ -32,7 +29,6 @@ _LANGGRAPHS = ("checkpoints", "checkpoint_blobs", "checkpoint_writes", "writes")
 """Tables of LangGraph's checkpointers: its own affair."""
 
 _MADE = re.compile(r"(?:CO-ROUTINE|MATERIALIZE) (\S+)")
-_READER, _ASKED = postgres._Reader, loops._asked
 _TEMPORARY = re.compile(r"(CREATE|DROP) .*\btemp(\.|orary)", re.IGNORECASE)
 _BLOB = re.compile(r"\bx'[0-9a-f]+'")  # would be shown as text that is none
 _SCANNED = re.compile(r"SCAN (\S+)(?!.* VIRTUAL TABLE)")
@@ -43,19 +39,6 @@ class Said(NamedTuple):
 
     statement: str
     parameters: Any = None
-
-
-class _HearingPGconn:
-    """A connection of libpq on which a statement is prepared; what it is, the server is asked."""
-
-    def __init__(self, pgconn: Any, heard: list[Said]) -> None:
-        self._pgconn, self._heard = pgconn, heard
-        found = pgconn.exec_(b"SELECT statement FROM pg_prepared_statements").get_value(0, 0)
-        self._said = re.sub(r"\$\d", "%s", found.decode())
-
-    def exec_prepared(self, name: bytes, values: tuple[bytes, ...]) -> Any:
-        self._heard.append(Said(self._said, tuple(value.decode() for value in values)))
-        return self._pgconn.exec_prepared(name, values)
 
 
 @contextmanager
@@ -77,16 +60,7 @@ def listening() -> Iterator[list[Said]]:
 
         return heard_first
 
-    def reader(pgconn: Any, *rest: Any) -> Any:
-        return _READER(_HearingPGconn(pgconn, heard), *rest)  # type: ignore[arg-type]
-
-    async def asked(pgconn: Any, key: str) -> Any:
-        heard.append(Said(f"{READ_STATE}%s", (key,)))
-        return await _ASKED(pgconn, key)
-
     with (
-        mock.patch.object(postgres, "_Reader", reader),
-        mock.patch.object(loops, "_asked", asked),
         mock.patch.object(sqlite3, "connect", traced),
         mock.patch.object(psycopg.Cursor, "execute", hearing(psycopg.Cursor.execute)),
         mock.patch.object(psycopg.AsyncCursor, "execute", hearing(psycopg.AsyncCursor.execute)),

@@ -8,19 +8,26 @@ loads its checkpoint, and asks for it back whenever the run writes:
   an object that only this process can make.
 
 Here: the fence itself, and the pure rules on who may write where. They know the registry's status and the fence, and
-nothing else.
+nothing else. ``WHO_MAY_WRITE`` states them as one table; the triggers on checkpoint tables (``registry/sql/triggers``)
+answer the same in SQL, and are tested against it row by row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.records import BranchStatus, Seal, ThreadStatus, new_id
 from end_conversation_tool.errors import StaleRunError, ThreadSealedError
 
 __all__ = [
+    "WHO_MAY_WRITE",
+    "Answer",
+    "BranchState",
     "Fence",
+    "Writer",
     "branch_to_write",
     "can_fork",
     "check_write",
@@ -72,8 +79,89 @@ def branch_to_write(status: ThreadStatus, fence: Fence) -> BranchStatus | None:
     return next((branch for branch in status.branches if branch.run_token == fence.run_token), None)
 
 
+class BranchState(StrEnum):
+    """The state of the branch that is to be written."""
+
+    OPEN = "open"
+    SEALED = "sealed"
+    UNKNOWN = "unknown"
+    """The thread has no such branch: a mark that the registry never gave."""
+
+
+class Writer(StrEnum):
+    """Who wants to write. Runs are told apart by their token and by the sequence number that they started at."""
+
+    NO_FENCE = "no fence"
+    """It read nothing, or says nothing of what it read."""
+
+    OWN_RUN = "own run"
+    """The run that sealed the branch; of an open one, the run that opened it, unless it was reopened since."""
+
+    RUN_BEFORE = "run before"
+    """It started before the branch was opened or reopened."""
+
+    RUN_SINCE = "run since"
+    """It started later."""
+
+    RUN_AHEAD = "run ahead"
+    """It started at a number that the thread has not reached: the registry was set back."""
+
+    FORKED_RUN = "forked run"
+    """It forks, so that it has, or gets, a branch of its own."""
+
+
+class Answer(StrEnum):
+    """What a writer is told."""
+
+    ADMITTED = "admitted"
+    SEALED = "sealed"
+    """``ThreadSealedError``."""
+
+    STALE = "stale"
+    """``StaleRunError``."""
+
+
+WHO_MAY_WRITE: Mapping[tuple[BranchState, Writer], Answer] = {
+    (BranchState.OPEN, Writer.NO_FENCE): Answer.ADMITTED,
+    (BranchState.OPEN, Writer.OWN_RUN): Answer.ADMITTED,
+    (BranchState.OPEN, Writer.RUN_BEFORE): Answer.STALE,
+    (BranchState.OPEN, Writer.RUN_SINCE): Answer.ADMITTED,
+    (BranchState.OPEN, Writer.RUN_AHEAD): Answer.STALE,
+    (BranchState.OPEN, Writer.FORKED_RUN): Answer.STALE,
+    (BranchState.SEALED, Writer.NO_FENCE): Answer.SEALED,
+    (BranchState.SEALED, Writer.OWN_RUN): Answer.ADMITTED,
+    (BranchState.SEALED, Writer.RUN_BEFORE): Answer.SEALED,
+    (BranchState.SEALED, Writer.RUN_SINCE): Answer.SEALED,
+    (BranchState.SEALED, Writer.RUN_AHEAD): Answer.SEALED,
+    (BranchState.SEALED, Writer.FORKED_RUN): Answer.SEALED,
+    **{(BranchState.UNKNOWN, writer): Answer.STALE for writer in Writer},
+}
+"""Who may write to a branch in which state: the whole of it. What is not admitted is not written."""
+
+
+def _state_of(status: ThreadStatus, branch: BranchStatus) -> BranchState:
+    if branch.branch != 0 and all(known.branch != branch.branch for known in status.branches):
+        return BranchState.UNKNOWN
+    return BranchState.OPEN if branch.seal is None else BranchState.SEALED
+
+
+def _writer_of(status: ThreadStatus, branch: BranchStatus, fence: Fence | None) -> Writer:
+    if fence is None:
+        return Writer.NO_FENCE
+    opened = None if branch.past_seals else branch.run_token
+    own = opened if branch.seal is None else branch.seal.run_token
+    if own == fence.run_token:
+        return Writer.OWN_RUN
+    elsewhere = (known.run_token for known in status.branches if known.branch != branch.branch)
+    if fence.fork is not None or fence.run_token in elsewhere:
+        return Writer.FORKED_RUN
+    if fence.sequence < branch.fence:
+        return Writer.RUN_BEFORE
+    return Writer.RUN_SINCE if fence.sequence <= status.sequence else Writer.RUN_AHEAD
+
+
 def check_write(status: ThreadStatus, branch: BranchStatus, fence: Fence | None) -> None:
-    """Refuse a write that comes too late.
+    """Refuse a write that comes too late: ``WHO_MAY_WRITE`` says which.
 
     Args:
         status: The thread, read after the writer asked to write.
@@ -82,16 +170,15 @@ def check_write(status: ThreadStatus, branch: BranchStatus, fence: Fence | None)
 
     Raises:
         ThreadSealedError: The branch is sealed, and not by this run.
-        StaleRunError: The branch was reopened since the run started, or the registry was set back.
+        StaleRunError: The branch was reopened since the run started, there is none of that number, or the registry was
+            set back.
     """
-    token = fence.run_token if fence else None
-    if branch.seal is not None:
-        if token is None or branch.seal.run_token != token:
-            raise ThreadSealedError(status.thread_id, conversation_end(branch.seal))
-        return
-    own = branch.run_token is not None and branch.run_token == token
-    if fence is not None and not own and not branch.fence <= fence.sequence <= status.sequence:
-        raise StaleRunError(status.thread_id, held=fence.sequence, current=branch.fence)
+    answer = WHO_MAY_WRITE[_state_of(status, branch), _writer_of(status, branch, fence)]
+    if answer is Answer.SEALED and branch.seal is not None:
+        raise ThreadSealedError(status.thread_id, conversation_end(branch.seal))
+    if answer is not Answer.ADMITTED:
+        held = status.sequence if fence is None else fence.sequence
+        raise StaleRunError(status.thread_id, held=held, current=branch.fence)
 
 
 def moved_to(fence: Fence, branch: BranchStatus) -> Fence:

@@ -409,8 +409,8 @@ class Gate:
         for warning in warnings[:1]:
             try:
                 noted = yield from ask(
-                    registry.note_violation,
-                    registry.anote_violation,
+                    registry.note_mention,
+                    registry.anote_mention,
                     thread_id,
                     evidence=warning.model_copy(update={"quote": ""}),
                     branch=run.branch,

@@ -141,7 +141,7 @@ def require_known(registry: SqlSealRegistry, thread: str) -> None:
     thread = validate_thread_id(thread)
     if registry.status(thread) != ThreadStatus(thread_id=thread) or registry.history(thread):
         return
-    if registry.decisions(thread) or registry.load_ledger(thread):
+    if registry.decisions(thread) or registry.load_provenance(thread):
         return
     note("the registry knows nothing about this thread; nothing was changed")
     raise typer.Exit(Exit.FOUND)

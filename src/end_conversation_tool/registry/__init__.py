@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from end_conversation_tool.registry.memory import InMemorySealRegistry
 from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
-from end_conversation_tool.registry.protocol import LedgerStore, SealRegistry
+from end_conversation_tool.registry.protocol import ProvenanceStore, SealRegistry
 
 if TYPE_CHECKING:
     from end_conversation_tool.registry.sql.registry import SqlSealRegistry
 
-__all__ = ["ExperimentRegistry", "InMemorySealRegistry", "LedgerStore", "SealRegistry", "SqlSealRegistry"]
+__all__ = ["ExperimentRegistry", "InMemorySealRegistry", "ProvenanceStore", "SealRegistry", "SqlSealRegistry"]
 
 
 def __getattr__(name: str) -> Any:

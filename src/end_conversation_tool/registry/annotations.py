@@ -19,9 +19,9 @@ from end_conversation_tool.registry.protocol import ThreadEvent
 from end_conversation_tool.registry.transitions import Change, Reopening, event_of
 
 __all__ = [
+    "Annotation",
     "GivingFeedback",
     "Mentioning",
-    "Noting",
     "OpeningAppeal",
     "Past",
     "ResolvingAppeal",
@@ -50,7 +50,7 @@ class Past:
     latest: DecisionRecord | None
 
 
-Noting = Callable[[Past], Change[T]]
+Annotation = Callable[[Past], Change[T]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,23 @@
 """Checks of the arguments that a registry is called with: one place, the same answer from every registry.
 
 No message quotes a value: it may be a user's words.
+
+What comes from a client, the ids of messages and the words in a record, never makes a flag or a seal fail: where it
+cannot be stored, a digest stands in the place of an id, and U+FFFD in that of a character.
 """
 
 from __future__ import annotations
 
+import re
+from hashlib import sha256
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
 
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.records import (
     DecisionRecord,
+    EvidenceRecord,
     Mode,
     Outcome,
     RiskFlag,
@@ -27,6 +32,7 @@ from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 
 __all__ = [
     "check_count",
+    "check_message_id",
     "check_notice_record",
     "check_open",
     "check_record",
@@ -35,6 +41,8 @@ __all__ = [
     "check_text",
     "check_thread_id",
     "new_flag",
+    "storable_evidence",
+    "storable_text",
 ]
 
 MAX_NAME_CHARS = 200
@@ -49,8 +57,10 @@ MAX_WORDS_CHARS = 2_000
 MAX_RECORD_BYTES = 1_000_000
 """Largest decision record, in bytes of JSON."""
 
-MAX_LEDGER_CHARS = 1_000_000
-"""Largest saved ledger, in characters."""
+MAX_PROVENANCE_CHARS = 1_000_000
+"""Largest provenance of a thread, in characters."""
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 check_thread_id = validate_thread_id
 
@@ -69,8 +79,37 @@ def check_text(field: str, value: Any, *, limit: int, required: bool = True) -> 
 
 
 def check_optional_id(field: str, value: Any) -> str | None:
-    """Return ``value`` if it is ``None`` or a usable id."""
-    return None if value is None else check_text(field, value, limit=MAX_ID_CHARS)
+    """Return ``value`` if it is ``None`` or an id, made storable; a blank one is none."""
+    if value is None or (isinstance(value, str) and value.strip()):
+        return check_message_id(field, value)
+    return check_text(field, value, limit=MAX_ID_CHARS)
+
+
+def check_message_id(field: str, value: Any) -> str | None:
+    """Return ``value`` if it is ``None`` or an id that can be stored, and of any other str a digest."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{field}: expected a str, got {type(value).__name__}")
+    if value.strip() and len(value) <= MAX_ID_CHARS and is_storable(value):
+        return value
+    return f"sha256:{sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def storable_text(text: str) -> str:
+    """Return ``text`` with U+FFFD for each character that no database stores."""
+    return text if is_storable(text) else _UNSTORABLE.sub("\ufffd", text)
+
+
+def storable_evidence(evidence: EvidenceRecord) -> EvidenceRecord:
+    """Return ``evidence`` with its id and its texts made storable."""
+    return evidence.model_copy(
+        update={
+            "message_id": check_message_id("message_id", evidence.message_id),
+            "source": storable_text(evidence.source),
+            "quote": storable_text(evidence.quote),
+        }
+    )
 
 
 def check_count(field: str, value: Any) -> int:
@@ -97,11 +136,11 @@ def check_open(status: ThreadStatus) -> None:
 
 
 def check_record(record: Any) -> DecisionRecord:
-    """Return ``record`` if a registry can keep it.
+    """Return ``record`` as a registry can keep it: ids and texts in it are made storable.
 
     Raises:
-        InvalidInputError: Not a ``DecisionRecord``, a name that is blank or overlong, characters that cannot be
-            stored, or more than 1 MB of JSON.
+        InvalidInputError: Not a ``DecisionRecord``, a name that is blank, overlong or not storable, or more than 1 MB
+            of JSON.
     """
     if not isinstance(record, DecisionRecord):
         raise InvalidInputError(f"record: expected a DecisionRecord, got {type(record).__name__}")
@@ -114,14 +153,26 @@ def check_record(record: Any) -> DecisionRecord:
     check_text("record.prompt_version", record.prompt_version, limit=MAX_NAME_CHARS, required=False)
     if record.model is not None:
         check_text("record.model", record.model, limit=MAX_NAME_CHARS, required=False)
-    try:
-        size = len(record.model_dump_json().encode())
-    except PydanticSerializationError:
-        # Not chained: the error of pydantic quotes the value.
-        raise InvalidInputError("record: a str with a lone surrogate cannot be stored") from None
+    kept = _storable(record)
+    size = len(kept.model_dump_json().encode())
     if size > MAX_RECORD_BYTES:
         raise InvalidInputError(f"record: expected at most {MAX_RECORD_BYTES:,} bytes of JSON, got {size:,}")
-    return record
+    return kept
+
+
+def _storable(record: DecisionRecord) -> DecisionRecord:
+    """Return ``record`` with the ids and texts in it made storable; its names are checked, not mended."""
+    evidence = tuple(storable_evidence(known) for known in record.decision.evidence)
+    changes: dict[str, Any] = {
+        "reason": storable_text(record.reason),
+        "decision": record.decision.model_copy(update={"evidence": evidence}),
+        "statement": record.statement and storable_text(record.statement),
+    }
+    if record.reading is not None:
+        names = ("source", "failure", "detail")
+        texts = {name: storable_text(getattr(record.reading, name)) for name in names}
+        changes["reading"] = record.reading.model_copy(update=texts)
+    return record.model_copy(update=changes)
 
 
 def check_sealing_record(record: Any) -> DecisionRecord:
@@ -188,12 +239,15 @@ def new_flag(
         raise InvalidInputError(f"kind: expected one of {kinds}, got another str")
     if score is not None and (isinstance(score, bool) or not isinstance(score, (int, float))):
         raise InvalidInputError(f"score: expected a float from 0 to 1, got {type(score).__name__}")
-    check_text("source", source, limit=MAX_NAME_CHARS)
-    check_text("reason", reason, limit=MAX_WORDS_CHARS, required=False)
-    check_optional_id("message_id", message_id)
+    texts = [storable_text(value) if isinstance(value, str) else value for value in (source, reason)]
     try:
         return RiskFlag(
-            kind=RiskKind(kind), source=source, reason=reason, message_id=message_id, score=score, raised_at=utc_now()
+            kind=RiskKind(kind),
+            source=check_text("source", texts[0], limit=MAX_NAME_CHARS),
+            reason=check_text("reason", texts[1], limit=MAX_WORDS_CHARS, required=False),
+            message_id=check_message_id("message_id", message_id),
+            score=score,
+            raised_at=utc_now(),
         )
     except ValidationError:
         raise InvalidInputError("score: expected a float from 0 to 1, got one outside of it") from None

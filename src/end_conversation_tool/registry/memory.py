@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import singledispatch
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from end_conversation_tool._core.records import DecisionRecord, ThreadStatus
-from end_conversation_tool.registry import memory_operations
+from end_conversation_tool._core.operations import (
+    Appeal,
+    AppealStatus,
+    BreakerState,
+    Counted,
+    DecisionCount,
+    EndCount,
+    EventCount,
+    Tally,
+    ThreadCount,
+)
+from end_conversation_tool._core.records import DecisionRecord, SealOutcome, ThreadStatus
+from end_conversation_tool._core.vocabulary import EventKind, Outcome
+from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.registry import breaking
+from end_conversation_tool.registry import operations as ask
+from end_conversation_tool.registry.annotations import Past, appeals_of
+from end_conversation_tool.registry.breaking import BREAKER_THREAD, DAY, HOUR, start_of
 from end_conversation_tool.registry.checks import check_open
-from end_conversation_tool.registry.memory_operations import Books
-from end_conversation_tool.registry.operations import Job
-from end_conversation_tool.registry.protocol import StoredLedger, ThreadEvent
-from end_conversation_tool.registry.stored import StoredRegistry
-from end_conversation_tool.registry.transitions import Transition
+from end_conversation_tool.registry.erasure import erased_event, erased_id, erased_record, erased_status
+from end_conversation_tool.registry.protocol import StoredProvenance, ThreadEvent
+from end_conversation_tool.registry.transitions import Change, Copying, event_of
+from end_conversation_tool.registry.untouched import untouched
 
 __all__ = ["InMemorySealRegistry"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-class InMemorySealRegistry(StoredRegistry):
+class InMemorySealRegistry(ask.StoredRegistry):
     """``SealRegistry`` that forgets with the process. Safe to use from many threads."""
 
     def __init__(self) -> None:
@@ -38,59 +57,252 @@ class InMemorySealRegistry(StoredRegistry):
         # No lock: one look into a dict, at an immutable record.
         return self._books.status(thread_id)
 
-    def _apply(self, thread_id: str, transition: Transition[T]) -> T:
+    def _do(self, operation: ask.Operation[T]) -> T:
         with self._lock:
-            return self._books.commit(thread_id, transition(self._books.status(thread_id)))
-
-    def _keep(self, record: DecisionRecord) -> None:
-        with self._lock:
-            self._books.add(record)
-
-    def _decisions(self, thread_id: str) -> Sequence[DecisionRecord]:
-        with self._lock:
-            return tuple(self._books.of(self._books.records, thread_id))
-
-    def _history(self, thread_id: str) -> Sequence[ThreadEvent]:
-        with self._lock:
-            return tuple(self._books.of(self._books.events, thread_id))
-
-    def _ledger(self, thread_id: str) -> StoredLedger | None:
-        return self._books.ledgers.get(thread_id)
-
-    def _keep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool:
-        with self._lock:
-            check_open(self._books.status(thread_id))
-            standing = self._books.ledgers.get(thread_id)
-            if (standing.version if standing else 0) != ledger.version - 1:
-                return False
-            self._books.ledgers[thread_id] = ledger
-            return True
-
-    def _do(self, job: Job[T]) -> T:
-        with self._lock:
-            result: T = getattr(memory_operations, job.name)(self._books, *job.args)
+            result: T = _perform(operation, self._books)
             return result
 
-    async def _ado(self, job: Job[T]) -> T:
-        return self._do(job)
 
-    async def _aread(self, thread_id: str) -> ThreadStatus:
-        return self._read(thread_id)
+@dataclass(slots=True)
+class Books:
+    """Everything that a registry in memory keeps; records and events by thread, in the order they came."""
 
-    async def _aapply(self, thread_id: str, transition: Transition[T]) -> T:
-        return self._apply(thread_id, transition)
+    threads: dict[str, ThreadStatus] = field(default_factory=dict)
+    ids: set[str] = field(default_factory=set)
+    records: dict[str, list[DecisionRecord]] = field(default_factory=dict)
+    events: dict[str, list[ThreadEvent]] = field(default_factory=dict)
+    provenance: dict[str, StoredProvenance] = field(default_factory=dict)
+    counted: dict[str, Counted] = field(default_factory=dict)
+    breaker: BreakerState = field(default_factory=BreakerState)
+    erased: bool = False
 
-    async def _akeep(self, record: DecisionRecord) -> None:
-        self._keep(record)
+    def status(self, thread_id: str) -> ThreadStatus:
+        """Return the state of a thread, an erased one included."""
+        known = self.threads.get(thread_id)
+        if known is None and self.erased:
+            known = self.threads.get(erased_id(thread_id))
+            known = known and known.model_copy(update={"thread_id": thread_id})
+        return known or untouched(thread_id)
 
-    async def _adecisions(self, thread_id: str) -> Sequence[DecisionRecord]:
-        return self._decisions(thread_id)
+    def of(self, kept: Mapping[str, list[R]], thread_id: str) -> list[R]:
+        """Return what is kept of a thread, from before an erasure and from after it."""
+        before = kept.get(erased_id(thread_id), []) if self.erased else []
+        return [*before, *kept.get(thread_id, [])]
 
-    async def _ahistory(self, thread_id: str) -> Sequence[ThreadEvent]:
-        return self._history(thread_id)
+    def add(self, record: DecisionRecord) -> None:
+        """Keep a decision."""
+        if record.id in self.ids:
+            raise InvalidInputError("record.id: expected a new id, got the id of a decision that is kept already")
+        self.ids.add(record.id)
+        self.records.setdefault(record.thread_id, []).append(record)
 
-    async def _aledger(self, thread_id: str) -> StoredLedger | None:
-        return self._ledger(thread_id)
+    def commit(self, thread_id: str, change: Change[T]) -> T:
+        """Keep what a transition makes of a thread."""
+        if change.decision is not None:
+            self.add(change.decision)
+        self.events.setdefault(thread_id, []).extend(change.events)
+        self.threads[thread_id] = change.status
+        return change.result
 
-    async def _akeep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool:
-        return self._keep_ledger(thread_id, ledger)
+
+@singledispatch
+def _perform(operation: ask.Operation[Any], _: Books) -> Any:
+    """Do one operation, under the registry's lock. What is registered is a class, without its type parameter."""
+    raise NotImplementedError(type(operation).__name__)
+
+
+@_perform.register
+def _transit(operation: ask.Transit, books: Books) -> Any:  # type: ignore[type-arg]
+    return books.commit(operation.thread_id, operation.transition(books.status(operation.thread_id)))
+
+
+@_perform.register
+def _annotate(operation: ask.Annotate, books: Books) -> Any:  # type: ignore[type-arg]
+    thread_id = operation.thread_id
+    decided, happened = books.of(books.records, thread_id), books.of(books.events, thread_id)
+    past = Past(books.status(thread_id), tuple(happened), decided[-1] if decided else None)
+    return books.commit(thread_id, operation.annotation(past))
+
+
+@_perform.register
+def _seal_within(operation: ask.SealWithin, books: Books) -> SealOutcome:
+    sealing, now = operation.sealing, operation.sealing.now
+    sealed = [event.at for kept in books.events.values() for event in kept if event.kind is EventKind.SEALED]
+    hour, day = (sum(at >= start_of(window, books.breaker, now) for at in sealed) for window in (HOUR, DAY))
+    threads = sum(counted.weight for counted in books.counted.values() if counted.at >= now - DAY)
+    state = breaking.tripped(books.breaker, operation.limits, hour=hour, day=day, threads=threads, now=now)
+    thread_id = sealing.record.thread_id
+    outcome = books.commit(thread_id, replace(sealing, shadow=state.tripped)(books.status(thread_id)))
+    if outcome.shadowed and state is not books.breaker:
+        books.breaker = state
+        books.events.setdefault(BREAKER_THREAD, []).append(breaking.tripped_event(state, now))
+        return outcome.model_copy(update={"alarm": True})
+    return outcome
+
+
+@_perform.register
+def _copy_thread(operation: ask.CopyThread, books: Books) -> ThreadStatus:
+    copying = Copying(books.status(operation.source), operation.seals, operation.now)
+    return books.commit(operation.target, copying(books.status(operation.target)))
+
+
+@_perform.register
+def _keep_decision(operation: ask.KeepDecision, books: Books) -> None:
+    books.add(operation.record)
+
+
+@_perform.register
+def _count_thread(operation: ask.CountThread, books: Books) -> None:
+    books.counted.setdefault(operation.thread_id, operation.counted)
+
+
+@_perform.register
+def _save_provenance(operation: ask.SaveProvenance, books: Books) -> bool:
+    check_open(books.status(operation.thread_id))
+    standing = books.provenance.get(operation.thread_id)
+    if (standing.version if standing else 0) != operation.provenance.version - 1:
+        return False
+    books.provenance[operation.thread_id] = operation.provenance
+    return True
+
+
+@_perform.register
+def _erase_thread(operation: ask.EraseThread, books: Books) -> int:
+    thread_id, name = operation.thread_id, erased_id(operation.thread_id)
+    decided, happened = books.of(books.records, thread_id), books.of(books.events, thread_id)
+    known = thread_id in books.threads or name in books.threads or thread_id in books.provenance
+    if not (decided or happened or known):
+        raise InvalidInputError("thread_id: expected a thread that the registry knows, got one that it does not")
+    status = erased_status(books.status(thread_id), name)
+    event = event_of(status, EventKind.ERASED, operation.now, actor=operation.operator, reason=operation.reason)
+    books.records[name] = [erased_record(record, name) for record in decided]
+    books.events[name] = [*(erased_event(old, name) for old in happened), event]
+    books.threads[name] = status
+    if thread_id in books.counted:
+        books.counted[name] = books.counted.pop(thread_id)
+    books.erased = True
+    for kept in (books.records, books.events, books.threads, books.provenance):
+        kept.pop(thread_id, None)
+    return len(decided) + len(happened)
+
+
+@_perform.register
+def _reset_breaker(operation: ask.ResetBreaker, books: Books) -> BreakerState:
+    before, books.breaker = books.breaker, breaking.reset(operation.event.at)
+    books.events.setdefault(BREAKER_THREAD, []).append(operation.event)
+    return before
+
+
+@_perform.register
+def _status(operation: ask.Status, books: Books) -> Any:  # type: ignore[type-arg]
+    return operation.told(books.status(operation.thread_id))
+
+
+@_perform.register
+def _events(operation: ask.Events, books: Books) -> Any:  # type: ignore[type-arg]
+    return operation.told(tuple(books.of(books.events, operation.thread_id)))
+
+
+@_perform.register
+def _decisions(operation: ask.Decisions, books: Books) -> tuple[DecisionRecord, ...]:
+    return tuple(books.of(books.records, operation.thread_id))
+
+
+@_perform.register
+def _load_provenance(operation: ask.LoadProvenance, books: Books) -> StoredProvenance | None:
+    return books.provenance.get(operation.thread_id)
+
+
+@_perform.register
+def _open_appeals(operation: ask.OpenAppeals, books: Books) -> tuple[Appeal, ...]:
+    every = (appeal for kept in books.events.values() for appeal in appeals_of(kept))
+    waiting = sorted((known for known in every if known.status is AppealStatus.OPEN), key=lambda known: known.opened_at)
+    return tuple(waiting[: operation.limit])
+
+
+@_perform.register
+def _breaker(_: ask.Breaker, books: Books) -> BreakerState:
+    return books.breaker
+
+
+@_perform.register
+def _tally(operation: ask.TallyPeriod, books: Books) -> Tally:
+    since, until = operation.since, operation.until
+    decided = [
+        (thread, record)
+        for thread, records in books.records.items()
+        for record in records
+        if since <= record.decided_at < until
+    ]
+    happened = Counter(
+        (event.kind, _counted_subject(event), event.policy_version, event.model)
+        for kept in books.events.values()
+        for event in kept
+        if since <= event.at < until
+    )
+    counted: dict[tuple[str, str | None], float] = defaultdict(float)
+    for known in books.counted.values():
+        if since <= known.at < until:
+            counted[known.policy, known.model] += known.weight
+    by_origin: dict[tuple[str, str | None], list[tuple[str, DecisionRecord]]] = defaultdict(list)
+    for thread, record in decided:
+        by_origin[record.decision.policy_version, record.model].append((thread, record))
+    threads = tuple(
+        _threads(by_origin.get(origin, []), *origin, counted[origin]) for origin in {**by_origin, **counted}
+    )
+    return Tally(
+        decisions=tuple(alike._replace(number=number) for alike, number in Counter(map(_alike, decided)).items()),
+        ends=_ends(by_origin),
+        events=tuple(EventCount(*alike, count) for alike, count in happened.items()),
+        threads=threads,
+        total=_threads(decided, None, None, sum(counted.values())),
+    )
+
+
+def _counted_subject(event: ThreadEvent) -> str | None:
+    """Return the subject, but for events in which it is an id: there are as many of those as there are threads."""
+    return None if event.kind in {EventKind.BRANCH_OPENED, EventKind.COPIED} else event.subject
+
+
+def _alike(row: tuple[str, DecisionRecord]) -> DecisionCount:
+    record = row[1]
+    return DecisionCount(
+        policy=record.decision.policy_version,
+        model=record.model,
+        mode=record.mode,
+        outcome=record.outcome,
+        category=record.category,
+        unmet=record.decision.unmet,
+        risk=record.risk_kinds,
+        breaker=record.breaker_tripped,
+        number=1,
+    )
+
+
+def _ends(
+    by_origin: Mapping[tuple[str, str | None], Iterable[tuple[str, DecisionRecord]]],
+) -> tuple[EndCount, ...]:
+    first: dict[tuple[str, str | None, Outcome, str], int] = {}
+    for origin, rows in by_origin.items():
+        for thread, record in rows:
+            if record.outcome in {Outcome.SEALED, Outcome.WOULD_HAVE_SEALED}:
+                key = (*origin, record.outcome, thread)
+                first[key] = min(record.turn, first.get(key, record.turn))
+    counts = Counter((policy, model, outcome, turn) for (policy, model, outcome, _), turn in first.items())
+    return tuple(EndCount(*alike, count) for alike, count in counts.items())
+
+
+def _threads(
+    rows: Iterable[tuple[str, DecisionRecord]], policy: str | None, model: str | None, counted: float
+) -> ThreadCount:
+    seen: dict[str, set[Outcome]] = defaultdict(set)
+    for thread, record in rows:
+        seen[thread].add(record.outcome)
+    return ThreadCount(
+        policy,
+        model,
+        deciding=len(seen),
+        ended=sum(Outcome.SEALED in outcomes for outcomes in seen.values()),
+        would_have_ended=sum(Outcome.WOULD_HAVE_SEALED in outcomes for outcomes in seen.values()),
+        counted=counted,
+    )

@@ -1,15 +1,19 @@
-"""The records of the experiment over any store: check the arguments, build a job, hand it to the store.
+"""Every operation of a registry, once: its arguments are checked, and it becomes one value that any store can perform.
 
-A job is the name of a function that each store brings (``memory_jobs``, ``sql_jobs``), and its arguments.
+``StoredRegistry`` is the table: what is promised (``protocol``, ``operations_protocol``), and how it is built. A store
+brings ``_do`` and ``_read``, with their async twins where it has any, and holds no rule of its own.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from functools import wraps
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
+
+from typing_extensions import override
 
 from end_conversation_tool._core.operations import (
     MAX_WORDS_CHARS,
@@ -24,241 +28,352 @@ from end_conversation_tool._core.records import (
     DecisionRecord,
     EvidenceKind,
     EvidenceRecord,
+    NoticeOutcome,
+    RiskFlag,
+    RiskKind,
+    Seal,
     SealOutcome,
+    ThreadStatus,
     utc_now,
 )
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.annotations import (
+    Annotation,
     GivingFeedback,
     Mentioning,
-    Noting,
     OpeningAppeal,
     ResolvingAppeal,
     appeals_of,
     feedback_of,
 )
 from end_conversation_tool.registry.breaking import BREAKER_THREAD, reset_event
-from end_conversation_tool.registry.checks import MAX_NAME_CHARS, check_count, check_signed, check_text, check_thread_id
-from end_conversation_tool.registry.protocol import ThreadEvent
-from end_conversation_tool.registry.transitions import Sealing
+from end_conversation_tool.registry.checks import (
+    MAX_ID_CHARS,
+    MAX_NAME_CHARS,
+    MAX_PROVENANCE_CHARS,
+    check_count,
+    check_notice_record,
+    check_optional_id,
+    check_sealing_record,
+    check_signed,
+    check_text,
+    check_thread_id,
+    check_unsealing_record,
+    new_flag,
+    storable_evidence,
+)
+from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
+from end_conversation_tool.registry.protocol import ProvenanceStore, SealRegistry, StoredProvenance, ThreadEvent
+from end_conversation_tool.registry.transitions import (
+    ClearingFlags,
+    GivingNotice,
+    OpeningBranch,
+    RaisingFlag,
+    Reopening,
+    Sealing,
+    Transition,
+)
 
-__all__ = ["ExperimentJobs", "Job"]
+__all__ = [
+    "Annotate",
+    "Breaker",
+    "CopyThread",
+    "CountThread",
+    "Decisions",
+    "EraseThread",
+    "Events",
+    "KeepDecision",
+    "LoadProvenance",
+    "OpenAppeals",
+    "Operation",
+    "ResetBreaker",
+    "SaveProvenance",
+    "SealWithin",
+    "Status",
+    "StoredRegistry",
+    "TallyPeriod",
+    "Transit",
+]
 
+P = ParamSpec("P")
 T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+
+
+# What a store can be asked for
 
 
 @dataclass(frozen=True, slots=True)
-class Job(Generic[T]):
-    """One thing for a store to do.
+class Operation(Generic[R_co]):
+    """One thing for a store to do, all of it or nothing; ``writes`` says whether it needs a transaction."""
 
-    Attributes:
-        name: Name of the function.
-        args: Its arguments, beside the store's own.
-        writes: Whether it needs a transaction.
-    """
-
-    name: str
-    args: tuple[Any, ...] = ()
-    writes: bool = True
+    writes: ClassVar[bool] = True
 
 
-class ExperimentJobs(ABC):
-    """``ExperimentRegistry`` over a store; see there for what each method promises."""
+@dataclass(frozen=True, slots=True)
+class Transit(Operation[T]):
+    """Run a transition on the state of a thread; nobody else changes the thread meanwhile."""
 
-    @abstractmethod
-    def _do(self, job: Job[T]) -> T:
-        """Do a job, all of it or nothing."""
-
-    @abstractmethod
-    async def _ado(self, job: Job[T]) -> T: ...
-
-    @abstractmethod
-    def history(self, thread_id: str) -> Sequence[ThreadEvent]:
-        """See ``SealRegistry``."""
-
-    @abstractmethod
-    async def ahistory(self, thread_id: str) -> Sequence[ThreadEvent]:
-        """See ``SealRegistry``."""
-
-    def note_mention(
-        self, thread_id: str, *, evidence: EvidenceRecord, branch: int = 0, policy: str = "", model: str | None = None
-    ) -> Sequence[ThreadEvent]:
-        """Record that the assistant warned, or spoke of ending."""
-        return self._do(_mentioning(thread_id, evidence, branch, policy, model))
-
-    async def anote_mention(
-        self, thread_id: str, *, evidence: EvidenceRecord, branch: int = 0, policy: str = "", model: str | None = None
-    ) -> Sequence[ThreadEvent]:
-        """Async twin of ``note_mention``."""
-        return await self._ado(_mentioning(thread_id, evidence, branch, policy, model))
-
-    def note_heeded(
-        self, thread_id: str, *, evidence: EvidenceRecord, branch: int = 0, policy: str = "", model: str | None = None
-    ) -> Sequence[ThreadEvent]:
-        """Record that the user changed course after a warning."""
-        return self._do(_heeding(thread_id, evidence, branch, policy, model))
-
-    async def anote_heeded(
-        self, thread_id: str, *, evidence: EvidenceRecord, branch: int = 0, policy: str = "", model: str | None = None
-    ) -> Sequence[ThreadEvent]:
-        """Async twin of ``note_heeded``."""
-        return await self._ado(_heeding(thread_id, evidence, branch, policy, model))
-
-    def count_thread(self, thread_id: str, *, policy: str = "", model: str | None = None, share: float = 1.0) -> None:
-        """Count a thread that begins."""
-        self._do(_counting(thread_id, policy, model, share))
-
-    async def acount_thread(
-        self, thread_id: str, *, policy: str = "", model: str | None = None, share: float = 1.0
-    ) -> None:
-        """Async twin of ``count_thread``."""
-        await self._ado(_counting(thread_id, policy, model, share))
-
-    def give_feedback(self, thread_id: str, *, rating: int, comment: str = "") -> Feedback:
-        """Keep what a user says of a conversation."""
-        return self._do(_feedback(thread_id, rating, comment))
-
-    async def agive_feedback(self, thread_id: str, *, rating: int, comment: str = "") -> Feedback:
-        """Async twin of ``give_feedback``."""
-        return await self._ado(_feedback(thread_id, rating, comment))
-
-    def feedback(self, thread_id: str) -> Sequence[Feedback]:
-        """Return the feedback on a thread, oldest first."""
-        return feedback_of(self.history(thread_id))
-
-    async def afeedback(self, thread_id: str) -> Sequence[Feedback]:
-        """Async twin of ``feedback``."""
-        return feedback_of(await self.ahistory(thread_id))
-
-    def open_appeal(self, thread_id: str, *, text: str) -> Appeal:
-        """Open an appeal against the end of a thread."""
-        return self._do(_appealing(thread_id, text))
-
-    async def aopen_appeal(self, thread_id: str, *, text: str) -> Appeal:
-        """Async twin of ``open_appeal``."""
-        return await self._ado(_appealing(thread_id, text))
-
-    def resolve_appeal(
-        self, thread_id: str, *, upheld: bool, operator: str, reason: str, reopen: bool = False
-    ) -> Appeal:
-        """Uphold or reject the open appeal of a thread."""
-        return self._do(_resolving(thread_id, operator, reason, upheld=upheld, reopen=reopen))
-
-    async def aresolve_appeal(
-        self, thread_id: str, *, upheld: bool, operator: str, reason: str, reopen: bool = False
-    ) -> Appeal:
-        """Async twin of ``resolve_appeal``."""
-        return await self._ado(_resolving(thread_id, operator, reason, upheld=upheld, reopen=reopen))
-
-    def appeals(self, thread_id: str) -> Sequence[Appeal]:
-        """Return the appeals of a thread, oldest first."""
-        return appeals_of(self.history(thread_id))
-
-    async def aappeals(self, thread_id: str) -> Sequence[Appeal]:
-        """Async twin of ``appeals``."""
-        return appeals_of(await self.ahistory(thread_id))
-
-    def open_appeals(self, *, limit: int = 100) -> Sequence[Appeal]:
-        """Return the appeals of all threads that are open, oldest first."""
-        return self._do(Job("open_appeals", (check_count("limit", limit),), writes=False))
-
-    async def aopen_appeals(self, *, limit: int = 100) -> Sequence[Appeal]:
-        """Async twin of ``open_appeals``."""
-        return await self._ado(Job("open_appeals", (check_count("limit", limit),), writes=False))
-
-    def erase(self, thread_id: str, *, operator: str, reason: str) -> int:
-        """Remove words and id from the records of a thread; the seal stays."""
-        return self._do(_erasing(thread_id, operator, reason))
-
-    async def aerase(self, thread_id: str, *, operator: str, reason: str) -> int:
-        """Async twin of ``erase``."""
-        return await self._ado(_erasing(thread_id, operator, reason))
-
-    def seal_within(
-        self,
-        record: DecisionRecord,
-        limits: BreakerLimits,
-        *,
-        held_sequence: int | None = None,
-        checkpoint_id: str | None = None,
-        run_token: str | None = None,
-    ) -> SealOutcome:
-        """Seal as ``SealRegistry.seal`` does, unless this would be one end too many; see ``ExperimentRegistry``."""
-        return self._do(Job("seal_within", (self._sealing(record, held_sequence, checkpoint_id, run_token), limits)))
-
-    async def aseal_within(
-        self,
-        record: DecisionRecord,
-        limits: BreakerLimits,
-        *,
-        held_sequence: int | None = None,
-        checkpoint_id: str | None = None,
-        run_token: str | None = None,
-    ) -> SealOutcome:
-        """Async twin of ``seal_within``."""
-        sealing = self._sealing(record, held_sequence, checkpoint_id, run_token)
-        return await self._ado(Job("seal_within", (sealing, limits)))
-
-    @staticmethod
-    @abstractmethod
-    def _sealing(
-        record: DecisionRecord, held_sequence: int | None, checkpoint_id: str | None, run_token: str | None
-    ) -> Sealing: ...
-
-    def breaker(self) -> BreakerState:
-        """Return the state of the circuit breaker."""
-        return self._do(Job("breaker", writes=False))
-
-    async def abreaker(self) -> BreakerState:
-        """Async twin of ``breaker``."""
-        return await self._ado(Job("breaker", writes=False))
-
-    def reset_breaker(self, *, operator: str, reason: str) -> BreakerState:
-        """Let ends be enforced again."""
-        return self._do(_resetting(operator, reason))
-
-    async def areset_breaker(self, *, operator: str, reason: str) -> BreakerState:
-        """Async twin of ``reset_breaker``."""
-        return await self._ado(_resetting(operator, reason))
-
-    def breaker_history(self) -> Sequence[ThreadEvent]:
-        """Return when the circuit breaker tripped, and who reset it, oldest first."""
-        return self._do(Job("events_in", (BREAKER_THREAD,), writes=False))
-
-    async def abreaker_history(self) -> Sequence[ThreadEvent]:
-        """Async twin of ``breaker_history``."""
-        return await self._ado(Job("events_in", (BREAKER_THREAD,), writes=False))
-
-    def tally(self, since: datetime, until: datetime) -> Tally:
-        """Return the counts of what happened in a period."""
-        return self._do(_tallying(since, until))
-
-    async def atally(self, since: datetime, until: datetime) -> Tally:
-        """Async twin of ``tally``."""
-        return await self._ado(_tallying(since, until))
+    thread_id: str
+    transition: Transition[T]
 
 
-def _noting(thread_id: str, noting: Noting[T]) -> Job[T]:
-    return Job("annotate", (check_thread_id(thread_id), noting))
+@dataclass(frozen=True, slots=True)
+class Annotate(Operation[T]):
+    """The same for an annotation, which sees the past of the thread."""
+
+    thread_id: str
+    annotation: Annotation[T]
 
 
-def _mentioning(
-    thread_id: str, evidence: EvidenceRecord, branch: int, policy: str, model: str | None
-) -> Job[tuple[ThreadEvent, ...]]:
+@dataclass(frozen=True, slots=True)
+class SealWithin(Operation[SealOutcome]):
+    """Seal, unless that would be one end too many."""
+
+    sealing: Sealing
+    limits: BreakerLimits
+
+
+@dataclass(frozen=True, slots=True)
+class CopyThread(Operation[ThreadStatus]):
+    """Give ``target`` what is known of ``source``."""
+
+    source: str
+    target: str
+    seals: bool
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeepDecision(Operation[None]):
+    """Keep a decision that changes nothing."""
+
+    record: DecisionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class CountThread(Operation[None]):
+    """Count a thread, once."""
+
+    thread_id: str
+    counted: Counted
+
+
+@dataclass(frozen=True, slots=True)
+class SaveProvenance(Operation[bool]):
+    """Save the provenance of an open thread in place of the version before it."""
+
+    thread_id: str
+    provenance: StoredProvenance
+
+
+@dataclass(frozen=True, slots=True)
+class EraseThread(Operation[int]):
+    """Take words and id out of everything that is kept of a thread."""
+
+    thread_id: str
+    operator: str
+    reason: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ResetBreaker(Operation[BreakerState]):
+    """Reset the circuit breaker, and return its state before."""
+
+    event: ThreadEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Status(Operation[T]):
+    """Tell something of the state of a thread."""
+
+    writes: ClassVar[bool] = False
+    thread_id: str
+    told: Callable[[ThreadStatus], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Events(Operation[T]):
+    """Tell something of what happened to a thread, oldest first."""
+
+    writes: ClassVar[bool] = False
+    thread_id: str
+    told: Callable[[tuple[ThreadEvent, ...]], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions(Operation[tuple[DecisionRecord, ...]]):
+    """Return the decisions on a thread, in the order in which they were kept."""
+
+    writes: ClassVar[bool] = False
+    thread_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProvenance(Operation[StoredProvenance | None]):
+    """Return the provenance of a thread."""
+
+    writes: ClassVar[bool] = False
+    thread_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAppeals(Operation[tuple[Appeal, ...]]):
+    """Return the open appeals, oldest first."""
+
+    writes: ClassVar[bool] = False
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker(Operation[BreakerState]):
+    """Return the state of the circuit breaker."""
+
+    writes: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class TallyPeriod(Operation[Tally]):
+    """Count what happened in a period."""
+
+    writes: ClassVar[bool] = False
+    since: datetime
+    until: datetime
+
+
+# How the arguments of each method become such a value
+
+
+def _sealing(
+    record: DecisionRecord, held_sequence: int | None, checkpoint_id: str | None, run_token: str | None
+) -> Sealing:
+    return Sealing(
+        record=check_sealing_record(record),
+        held_sequence=None if held_sequence is None else check_count("held_sequence", held_sequence),
+        checkpoint_id=check_optional_id("checkpoint_id", checkpoint_id),
+        run_token=check_optional_id("run_token", run_token),
+        now=utc_now(),
+    )
+
+
+def _seal(
+    record: DecisionRecord,
+    *,
+    held_sequence: int | None = None,
+    checkpoint_id: str | None = None,
+    run_token: str | None = None,
+) -> Operation[SealOutcome]:
+    sealing = _sealing(record, held_sequence, checkpoint_id, run_token)
+    return Transit(sealing.record.thread_id, sealing)
+
+
+def _seal_within(
+    record: DecisionRecord,
+    limits: BreakerLimits,
+    *,
+    held_sequence: int | None = None,
+    checkpoint_id: str | None = None,
+    run_token: str | None = None,
+) -> Operation[SealOutcome]:
+    return SealWithin(_sealing(record, held_sequence, checkpoint_id, run_token), limits)
+
+
+def _give_notice(record: DecisionRecord, *, held_sequence: int | None = None) -> Operation[NoticeOutcome]:
+    checked = check_notice_record(record)
+    held = None if held_sequence is None else check_count("held_sequence", held_sequence)
+    return Transit(checked.thread_id, GivingNotice(checked, held, utc_now()))
+
+
+def _record_decision(record: DecisionRecord) -> Operation[None]:
+    return KeepDecision(check_unsealing_record(record))
+
+
+def _decisions(thread_id: str) -> Operation[tuple[DecisionRecord, ...]]:
+    return Decisions(check_thread_id(thread_id))
+
+
+def _history(thread_id: str) -> Operation[tuple[ThreadEvent, ...]]:
+    return Events(check_thread_id(thread_id), tuple)
+
+
+def _seals(thread_id: str) -> Operation[tuple[Seal, ...]]:
+    return Status(check_thread_id(thread_id), _seals_of)
+
+
+def _seals_of(status: ThreadStatus) -> tuple[Seal, ...]:
+    return tuple(known.seal for known in status.branches if known.seal is not None)
+
+
+def _flag_risk(
+    thread_id: str,
+    *,
+    kind: RiskKind | str,
+    source: str,
+    reason: str = "",
+    message_id: str | None = None,
+    score: float | None = None,
+) -> Operation[RiskFlag]:
+    flag = new_flag(kind=kind, source=source, reason=reason, message_id=message_id, score=score)
+    return Transit(check_thread_id(thread_id), RaisingFlag(flag))
+
+
+def _clear_risk(thread_id: str, *, operator: str, reason: str) -> Operation[int]:
+    return Transit(check_thread_id(thread_id), ClearingFlags(*check_signed(operator, reason), utc_now()))
+
+
+def _open_branch(
+    thread_id: str, *, parent: int, forked_from: str, run_token: str | None = None
+) -> Operation[ThreadStatus]:
+    opening = OpeningBranch(
+        parent=check_count("parent", parent),
+        forked_from=check_text("forked_from", forked_from, limit=MAX_ID_CHARS),
+        run_token=check_optional_id("run_token", run_token),
+        now=utc_now(),
+    )
+    return Transit(check_thread_id(thread_id), opening)
+
+
+def _reopen(thread_id: str, *, operator: str, reason: str) -> Operation[ThreadStatus]:
+    return Transit(check_thread_id(thread_id), Reopening(*check_signed(operator, reason), utc_now()))
+
+
+def _copy_status(source: str, target: str, *, seals: bool = True) -> Operation[ThreadStatus]:
+    if check_thread_id(source) == check_thread_id(target):
+        raise InvalidInputError("target: expected another thread than the source, got the same")
+    return CopyThread(check_thread_id(source), check_thread_id(target), seals, utc_now())
+
+
+def _load_provenance(thread_id: str) -> Operation[StoredProvenance | None]:
+    return LoadProvenance(check_thread_id(thread_id))
+
+
+def _save_provenance(thread_id: str, body: str, *, replaces: int) -> Operation[bool]:
+    version = check_count("replaces", replaces) + 1
+    saved = StoredProvenance(version, check_text("body", body, limit=MAX_PROVENANCE_CHARS))
+    return SaveProvenance(check_thread_id(thread_id), saved)
+
+
+def _note_mention(
+    thread_id: str, *, evidence: EvidenceRecord, branch: int = 0, policy: str = "", model: str | None = None
+) -> Operation[tuple[ThreadEvent, ...]]:
     if not isinstance(evidence, EvidenceRecord):
         raise InvalidInputError(f"evidence: expected an EvidenceRecord, got {type(evidence).__name__}")
     if evidence.kind not in {EvidenceKind.WARNING, EvidenceKind.END_QUESTION}:
         raise InvalidInputError(f"evidence.kind: expected warning or end_question, got {evidence.kind}")
-    return _noting(thread_id, Mentioning(evidence, check_count("branch", branch), *_origin(policy, model), utc_now()))
+    mention = Mentioning(storable_evidence(evidence), check_count("branch", branch), *_origin(policy, model), utc_now())
+    return Annotate(check_thread_id(thread_id), mention)
 
 
-def _heeding(
-    thread_id: str, evidence: EvidenceRecord, branch: int, policy: str, model: str | None
-) -> Job[tuple[ThreadEvent, ...]]:
+def _note_heeded(
+    thread_id: str, *, evidence: EvidenceRecord, branch: int = 0, policy: str = "", model: str | None = None
+) -> Operation[tuple[ThreadEvent, ...]]:
     if not isinstance(evidence, EvidenceRecord) or evidence.kind is not EvidenceKind.WARNING:
         raise InvalidInputError(f"evidence: expected the EvidenceRecord of a warning, got {type(evidence).__name__}")
-    checked = evidence, check_count("branch", branch), *_origin(policy, model)
-    return _noting(thread_id, Mentioning(*checked, utc_now(), heeded=True))
+    mention = Mentioning(
+        storable_evidence(evidence), check_count("branch", branch), *_origin(policy, model), utc_now(), heeded=True
+    )
+    return Annotate(check_thread_id(thread_id), mention)
 
 
 def _origin(policy: str, model: str | None) -> tuple[str, str | None]:
@@ -268,44 +383,145 @@ def _origin(policy: str, model: str | None) -> tuple[str, str | None]:
     return check_text("policy", policy, limit=MAX_NAME_CHARS, required=False), model
 
 
-def _counting(thread_id: str, policy: str, model: str | None, share: float) -> Job[None]:
+def _count_thread(thread_id: str, *, policy: str = "", model: str | None = None, share: float = 1.0) -> Operation[None]:
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
         raise InvalidInputError(f"share: expected a float above 0 and at most 1, got {type(share).__name__}")
-    return Job("count_thread", (check_thread_id(thread_id), Counted(*_origin(policy, model), 1 / share, utc_now())))
+    return CountThread(check_thread_id(thread_id), Counted(*_origin(policy, model), 1 / share, utc_now()))
 
 
-def _feedback(thread_id: str, rating: int, comment: str) -> Job[Feedback]:
+def _give_feedback(thread_id: str, *, rating: int, comment: str = "") -> Operation[Feedback]:
     if isinstance(rating, bool) or not isinstance(rating, int) or not 1 <= rating <= 5:  # noqa: PLR2004
         raise InvalidInputError(f"rating: expected an int from 1 to 5, got {type(rating).__name__}")
     check_text("comment", comment, limit=MAX_WORDS_CHARS, required=False)
-    return _noting(thread_id, GivingFeedback(rating, comment, utc_now()))
+    return Annotate(check_thread_id(thread_id), GivingFeedback(rating, comment, utc_now()))
 
 
-def _appealing(thread_id: str, text: str) -> Job[Appeal]:
-    return _noting(thread_id, OpeningAppeal(check_text("text", text, limit=MAX_WORDS_CHARS), utc_now()))
+def _feedback(thread_id: str) -> Operation[tuple[Feedback, ...]]:
+    return Events(check_thread_id(thread_id), feedback_of)
 
 
-def _resolving(thread_id: str, operator: str, reason: str, *, upheld: bool, reopen: bool) -> Job[Appeal]:
+def _open_appeal(thread_id: str, *, text: str) -> Operation[Appeal]:
+    checked = check_text("text", text, limit=MAX_WORDS_CHARS)
+    return Annotate(check_thread_id(thread_id), OpeningAppeal(checked, utc_now()))
+
+
+def _resolve_appeal(
+    thread_id: str, *, upheld: bool, operator: str, reason: str, reopen: bool = False
+) -> Operation[Appeal]:
     for field, value in (("upheld", upheld), ("reopen", reopen)):
         if not isinstance(value, bool):
             raise InvalidInputError(f"{field}: expected a bool, got {type(value).__name__}")
     if reopen and not upheld:
         raise InvalidInputError("reopen: expected False for an appeal that is rejected, got a bool")
-    return _noting(thread_id, ResolvingAppeal(upheld, *check_signed(operator, reason), reopen, utc_now()))
+    resolving = ResolvingAppeal(upheld, *check_signed(operator, reason), reopen, utc_now())
+    return Annotate(check_thread_id(thread_id), resolving)
 
 
-def _erasing(thread_id: str, operator: str, reason: str) -> Job[int]:
-    return Job("erase", (check_thread_id(thread_id), *check_signed(operator, reason), utc_now()))
+def _appeals(thread_id: str) -> Operation[tuple[Appeal, ...]]:
+    return Events(check_thread_id(thread_id), appeals_of)
 
 
-def _resetting(operator: str, reason: str) -> Job[BreakerState]:
-    return Job("reset_breaker", (reset_event(*check_signed(operator, reason), utc_now()),))
+def _open_appeals(*, limit: int = 100) -> Operation[tuple[Appeal, ...]]:
+    return OpenAppeals(check_count("limit", limit))
 
 
-def _tallying(since: datetime, until: datetime) -> Job[Tally]:
+def _erase(thread_id: str, *, operator: str, reason: str) -> Operation[int]:
+    return EraseThread(check_thread_id(thread_id), *check_signed(operator, reason), utc_now())
+
+
+def _breaker() -> Operation[BreakerState]:
+    return Breaker()
+
+
+def _reset_breaker(*, operator: str, reason: str) -> Operation[BreakerState]:
+    return ResetBreaker(reset_event(*check_signed(operator, reason), utc_now()))
+
+
+def _breaker_history() -> Operation[tuple[ThreadEvent, ...]]:
+    return Events(BREAKER_THREAD, tuple)
+
+
+def _tally(since: datetime, until: datetime) -> Operation[Tally]:
     for field, value in (("since", since), ("until", until)):
         if not isinstance(value, datetime) or value.tzinfo is None:
             raise InvalidInputError(f"{field}: expected a datetime with a time zone, got {type(value).__name__}")
     if since > until:
         raise InvalidInputError("since: expected a moment before until, got a later datetime")
-    return Job("tally", (since, until), writes=False)
+    return TallyPeriod(since, until)
+
+
+# The table
+
+
+def _pair(
+    promise: Callable[Concatenate[Any, P], T], build: Callable[P, Operation[T]]
+) -> tuple[Callable[Concatenate[Any, P], T], Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]]:
+    """Return the method that keeps a promise, and its async twin: mypy holds the signatures against each other."""
+
+    @wraps(promise)
+    def method(self: StoredRegistry, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._do(build(*args, **kwargs))
+
+    @wraps(promise)
+    async def twin(self: StoredRegistry, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._ado(build(*args, **kwargs))
+
+    twin.__name__ = f"a{promise.__name__}"
+    return method, twin
+
+
+class StoredRegistry(SealRegistry, ProvenanceStore, ExperimentRegistry):
+    """Every registry of this package, over a store."""
+
+    @abstractmethod
+    def _do(self, operation: Operation[T]) -> T:
+        """Do one operation, all of it or nothing."""
+
+    async def _ado(self, operation: Operation[T]) -> T:
+        return self._do(operation)
+
+    @abstractmethod
+    def _read(self, thread_id: str) -> ThreadStatus:
+        """Read the state of a thread: on the path of every turn."""
+
+    async def _aread(self, thread_id: str) -> ThreadStatus:
+        return self._read(thread_id)
+
+    @override
+    def status(self, thread_id: str) -> ThreadStatus:
+        return self._read(check_thread_id(thread_id))
+
+    @override
+    async def astatus(self, thread_id: str) -> ThreadStatus:
+        return await self._aread(check_thread_id(thread_id))
+
+    seal, aseal = _pair(SealRegistry.seal, _seal)
+    give_notice, agive_notice = _pair(SealRegistry.give_notice, _give_notice)
+    record_decision, arecord_decision = _pair(SealRegistry.record_decision, _record_decision)
+    decisions, adecisions = _pair(SealRegistry.decisions, _decisions)
+    history, ahistory = _pair(SealRegistry.history, _history)
+    seals, aseals = _pair(SealRegistry.seals, _seals)
+    flag_risk, aflag_risk = _pair(SealRegistry.flag_risk, _flag_risk)
+    clear_risk, aclear_risk = _pair(SealRegistry.clear_risk, _clear_risk)
+    open_branch, aopen_branch = _pair(SealRegistry.open_branch, _open_branch)
+    reopen, areopen = _pair(SealRegistry.reopen, _reopen)
+    copy_status, acopy_status = _pair(SealRegistry.copy_status, _copy_status)
+
+    load_provenance, aload_provenance = _pair(ProvenanceStore.load_provenance, _load_provenance)
+    save_provenance, asave_provenance = _pair(ProvenanceStore.save_provenance, _save_provenance)
+
+    note_mention, anote_mention = _pair(ExperimentRegistry.note_mention, _note_mention)
+    note_heeded, anote_heeded = _pair(ExperimentRegistry.note_heeded, _note_heeded)
+    count_thread, acount_thread = _pair(ExperimentRegistry.count_thread, _count_thread)
+    give_feedback, agive_feedback = _pair(ExperimentRegistry.give_feedback, _give_feedback)
+    feedback, afeedback = _pair(ExperimentRegistry.feedback, _feedback)
+    open_appeal, aopen_appeal = _pair(ExperimentRegistry.open_appeal, _open_appeal)
+    resolve_appeal, aresolve_appeal = _pair(ExperimentRegistry.resolve_appeal, _resolve_appeal)
+    appeals, aappeals = _pair(ExperimentRegistry.appeals, _appeals)
+    open_appeals, aopen_appeals = _pair(ExperimentRegistry.open_appeals, _open_appeals)
+    erase, aerase = _pair(ExperimentRegistry.erase, _erase)
+    seal_within, aseal_within = _pair(ExperimentRegistry.seal_within, _seal_within)
+    breaker, abreaker = _pair(ExperimentRegistry.breaker, _breaker)
+    reset_breaker, areset_breaker = _pair(ExperimentRegistry.reset_breaker, _reset_breaker)
+    breaker_history, abreaker_history = _pair(ExperimentRegistry.breaker_history, _breaker_history)
+    tally, atally = _pair(ExperimentRegistry.tally, _tally)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from end_conversation_tool._core.operations import Appeal, BreakerLimits, BreakerState, Feedback, Tally
 from end_conversation_tool._core.records import DecisionRecord, EvidenceRecord, SealOutcome
 from end_conversation_tool.registry.protocol import ThreadEvent
+from end_conversation_tool.registry.twins import twin_of
 
 __all__ = ["ExperimentRegistry"]
 
@@ -33,11 +34,8 @@ class ExperimentRegistry(Protocol):
         """
         ...
 
-    async def anote_mention(
-        self, thread_id: str, *, evidence: EvidenceRecord, branch: int = 0, policy: str = "", model: str | None = None
-    ) -> Sequence[ThreadEvent]:
-        """Async twin of ``note_mention``."""
-        ...
+    @twin_of(note_mention)
+    def anote_mention(self) -> Any: ...
 
     def note_heeded(
         self, thread_id: str, *, evidence: EvidenceRecord, branch: int = 0, policy: str = "", model: str | None = None
@@ -45,21 +43,15 @@ class ExperimentRegistry(Protocol):
         """Record that the user changed course after the warning that ``evidence`` names; once for each warning."""
         ...
 
-    async def anote_heeded(
-        self, thread_id: str, *, evidence: EvidenceRecord, branch: int = 0, policy: str = "", model: str | None = None
-    ) -> Sequence[ThreadEvent]:
-        """Async twin of ``note_heeded``."""
-        ...
+    @twin_of(note_heeded)
+    def anote_heeded(self) -> Any: ...
 
     def count_thread(self, thread_id: str, *, policy: str = "", model: str | None = None, share: float = 1.0) -> None:
         """Count a thread that begins, once; it stands for ``1 / share`` threads."""
         ...
 
-    async def acount_thread(
-        self, thread_id: str, *, policy: str = "", model: str | None = None, share: float = 1.0
-    ) -> None:
-        """Async twin of ``count_thread``."""
-        ...
+    @twin_of(count_thread)
+    def acount_thread(self) -> Any: ...
 
     def give_feedback(self, thread_id: str, *, rating: int, comment: str = "") -> Feedback:
         """Keep what a user says of a conversation: a rating of 1 to 5, and at most 2,000 characters.
@@ -69,17 +61,15 @@ class ExperimentRegistry(Protocol):
         """
         ...
 
-    async def agive_feedback(self, thread_id: str, *, rating: int, comment: str = "") -> Feedback:
-        """Async twin of ``give_feedback``."""
-        ...
+    @twin_of(give_feedback)
+    def agive_feedback(self) -> Any: ...
 
     def feedback(self, thread_id: str) -> Sequence[Feedback]:
         """Return the feedback on a thread, oldest first."""
         ...
 
-    async def afeedback(self, thread_id: str) -> Sequence[Feedback]:
-        """Async twin of ``feedback``."""
-        ...
+    @twin_of(feedback)
+    def afeedback(self) -> Any: ...
 
     def open_appeal(self, thread_id: str, *, text: str) -> Appeal:
         """Open an appeal against the end of a thread.
@@ -89,9 +79,8 @@ class ExperimentRegistry(Protocol):
         """
         ...
 
-    async def aopen_appeal(self, thread_id: str, *, text: str) -> Appeal:
-        """Async twin of ``open_appeal``."""
-        ...
+    @twin_of(open_appeal)
+    def aopen_appeal(self) -> Any: ...
 
     def resolve_appeal(
         self, thread_id: str, *, upheld: bool, operator: str, reason: str, reopen: bool = False
@@ -110,27 +99,22 @@ class ExperimentRegistry(Protocol):
         """
         ...
 
-    async def aresolve_appeal(
-        self, thread_id: str, *, upheld: bool, operator: str, reason: str, reopen: bool = False
-    ) -> Appeal:
-        """Async twin of ``resolve_appeal``."""
-        ...
+    @twin_of(resolve_appeal)
+    def aresolve_appeal(self) -> Any: ...
 
     def appeals(self, thread_id: str) -> Sequence[Appeal]:
         """Return the appeals of a thread, oldest first."""
         ...
 
-    async def aappeals(self, thread_id: str) -> Sequence[Appeal]:
-        """Async twin of ``appeals``."""
-        ...
+    @twin_of(appeals)
+    def aappeals(self) -> Any: ...
 
     def open_appeals(self, *, limit: int = 100) -> Sequence[Appeal]:
         """Return the appeals of all threads that are open, oldest first."""
         ...
 
-    async def aopen_appeals(self, *, limit: int = 100) -> Sequence[Appeal]:
-        """Async twin of ``open_appeals``."""
-        ...
+    @twin_of(open_appeals)
+    def aopen_appeals(self) -> Any: ...
 
     def erase(self, thread_id: str, *, operator: str, reason: str) -> int:
         """Remove what people and models said from the records of a thread, and its id; the seal stays, without text.
@@ -143,9 +127,8 @@ class ExperimentRegistry(Protocol):
         """
         ...
 
-    async def aerase(self, thread_id: str, *, operator: str, reason: str) -> int:
-        """Async twin of ``erase``."""
-        ...
+    @twin_of(erase)
+    def aerase(self) -> Any: ...
 
     def seal_within(
         self,
@@ -164,25 +147,15 @@ class ExperimentRegistry(Protocol):
         """
         ...
 
-    async def aseal_within(
-        self,
-        record: DecisionRecord,
-        limits: BreakerLimits,
-        *,
-        held_sequence: int | None = None,
-        checkpoint_id: str | None = None,
-        run_token: str | None = None,
-    ) -> SealOutcome:
-        """Async twin of ``seal_within``."""
-        ...
+    @twin_of(seal_within)
+    def aseal_within(self) -> Any: ...
 
     def breaker(self) -> BreakerState:
         """Return the state of the circuit breaker."""
         ...
 
-    async def abreaker(self) -> BreakerState:
-        """Async twin of ``breaker``."""
-        ...
+    @twin_of(breaker)
+    def abreaker(self) -> Any: ...
 
     def reset_breaker(self, *, operator: str, reason: str) -> BreakerState:
         """Let ends be enforced again; what was counted before no longer counts. Recorded with name and reason.
@@ -192,22 +165,19 @@ class ExperimentRegistry(Protocol):
         """
         ...
 
-    async def areset_breaker(self, *, operator: str, reason: str) -> BreakerState:
-        """Async twin of ``reset_breaker``."""
-        ...
+    @twin_of(reset_breaker)
+    def areset_breaker(self) -> Any: ...
 
     def breaker_history(self) -> Sequence[ThreadEvent]:
         """Return when the circuit breaker tripped, and who reset it, oldest first."""
         ...
 
-    async def abreaker_history(self) -> Sequence[ThreadEvent]:
-        """Async twin of ``breaker_history``."""
-        ...
+    @twin_of(breaker_history)
+    def abreaker_history(self) -> Any: ...
 
     def tally(self, since: datetime, until: datetime) -> Tally:
         """Return the counts of what happened from ``since`` until just before ``until``."""
         ...
 
-    async def atally(self, since: datetime, until: datetime) -> Tally:
-        """Async twin of ``tally``."""
-        ...
+    @twin_of(tally)
+    def atally(self) -> Any: ...

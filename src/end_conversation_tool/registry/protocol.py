@@ -9,13 +9,13 @@ What every registry guarantees, in this order:
 4. Flags are kept per thread, survive every branch, and are cleared only by a named operator with a reason.
 5. What cannot be read or written raises ``RegistryError``; nothing is half-written.
 
-Each method has an async twin with the prefix ``a``.
+Each method has an async twin with the prefix ``a``, which takes and returns the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import AwareDatetime, Field
 
@@ -31,8 +31,9 @@ from end_conversation_tool._core.records import (
     ThreadStatus,
 )
 from end_conversation_tool._core.vocabulary import EventKind
+from end_conversation_tool.registry.twins import twin_of
 
-__all__ = ["LedgerStore", "SealRegistry", "StoredLedger", "ThreadEvent"]
+__all__ = ["ProvenanceStore", "SealRegistry", "StoredProvenance", "ThreadEvent"]
 
 
 class ThreadEvent(Record):
@@ -71,16 +72,15 @@ class SealRegistry(Protocol):
 
     @property
     def signing_key(self) -> bytes:
-        """32 random bytes made with the registry and kept in it; ledgers in graph state are signed with it."""
+        """32 random bytes made with the registry and kept in it; provenance in graph state is signed with it."""
         ...
 
     def status(self, thread_id: str) -> ThreadStatus:
         """Return the state of a thread, in one read; a thread never heard of is open."""
         ...
 
-    async def astatus(self, thread_id: str) -> ThreadStatus:
-        """Async twin of ``status``."""
-        ...
+    @twin_of(status)
+    def astatus(self) -> Any: ...
 
     def seal(
         self,
@@ -112,16 +112,8 @@ class SealRegistry(Protocol):
         """
         ...
 
-    async def aseal(
-        self,
-        record: DecisionRecord,
-        *,
-        held_sequence: int | None = None,
-        checkpoint_id: str | None = None,
-        run_token: str | None = None,
-    ) -> SealOutcome:
-        """Async twin of ``seal``."""
-        ...
+    @twin_of(seal)
+    def aseal(self) -> Any: ...
 
     def give_notice(self, record: DecisionRecord, *, held_sequence: int | None = None) -> NoticeOutcome:
         """Record that the user of ``record.branch`` is given notice, and keep the decision, in one transaction.
@@ -144,41 +136,36 @@ class SealRegistry(Protocol):
         """
         ...
 
-    async def agive_notice(self, record: DecisionRecord, *, held_sequence: int | None = None) -> NoticeOutcome:
-        """Async twin of ``give_notice``."""
-        ...
+    @twin_of(give_notice)
+    def agive_notice(self) -> Any: ...
 
     def record_decision(self, record: DecisionRecord) -> None:
         """Keep a decision that neither seals nor gives notice. Keeping one id twice is an ``InvalidInputError``."""
         ...
 
-    async def arecord_decision(self, record: DecisionRecord) -> None:
-        """Async twin of ``record_decision``."""
-        ...
+    @twin_of(record_decision)
+    def arecord_decision(self) -> Any: ...
 
     def decisions(self, thread_id: str) -> Sequence[DecisionRecord]:
         """Return all decisions on a thread, in the order in which they were kept."""
         ...
 
-    async def adecisions(self, thread_id: str) -> Sequence[DecisionRecord]:
-        """Async twin of ``decisions``."""
-        ...
+    @twin_of(decisions)
+    def adecisions(self) -> Any: ...
 
     def history(self, thread_id: str) -> Sequence[ThreadEvent]:
         """Return every change of a thread's state, oldest first: who did what, when and why."""
         ...
 
-    async def ahistory(self, thread_id: str) -> Sequence[ThreadEvent]:
-        """Async twin of ``history``."""
-        ...
+    @twin_of(history)
+    def ahistory(self) -> Any: ...
 
     def seals(self, thread_id: str) -> Sequence[Seal]:
         """Return the seals of all branches of a thread, reopened ones left out, in order of branch."""
         ...
 
-    async def aseals(self, thread_id: str) -> Sequence[Seal]:
-        """Async twin of ``seals``."""
-        ...
+    @twin_of(seals)
+    def aseals(self) -> Any: ...
 
     def flag_risk(
         self,
@@ -197,22 +184,13 @@ class SealRegistry(Protocol):
         is returned (it vetoes as well as one more would, and the cost of ``status`` stays bounded).
 
         Raises:
-            InvalidInputError: Unknown kind, or an empty or overlong source, reason or message id.
+            InvalidInputError: Unknown kind, a blank source, or an overlong source or reason. A message id that cannot
+                be stored is no error: its digest stands in its place.
         """
         ...
 
-    async def aflag_risk(
-        self,
-        thread_id: str,
-        *,
-        kind: RiskKind | str,
-        source: str,
-        reason: str = "",
-        message_id: str | None = None,
-        score: float | None = None,
-    ) -> RiskFlag:
-        """Async twin of ``flag_risk``."""
-        ...
+    @twin_of(flag_risk)
+    def aflag_risk(self) -> Any: ...
 
     def clear_risk(self, thread_id: str, *, operator: str, reason: str) -> int:
         """Clear every standing flag of a thread; they stay on record, with who cleared them and why.
@@ -225,9 +203,8 @@ class SealRegistry(Protocol):
         """
         ...
 
-    async def aclear_risk(self, thread_id: str, *, operator: str, reason: str) -> int:
-        """Async twin of ``clear_risk``."""
-        ...
+    @twin_of(clear_risk)
+    def aclear_risk(self) -> Any: ...
 
     def open_branch(
         self, thread_id: str, *, parent: int, forked_from: str, run_token: str | None = None
@@ -248,11 +225,8 @@ class SealRegistry(Protocol):
         """
         ...
 
-    async def aopen_branch(
-        self, thread_id: str, *, parent: int, forked_from: str, run_token: str | None = None
-    ) -> ThreadStatus:
-        """Async twin of ``open_branch``."""
-        ...
+    @twin_of(open_branch)
+    def aopen_branch(self) -> Any: ...
 
     def reopen(self, thread_id: str, *, operator: str, reason: str) -> ThreadStatus:
         """Unseal the current branch: an operator's act, kept with name and reason.
@@ -265,9 +239,8 @@ class SealRegistry(Protocol):
         """
         ...
 
-    async def areopen(self, thread_id: str, *, operator: str, reason: str) -> ThreadStatus:
-        """Async twin of ``reopen``."""
-        ...
+    @twin_of(reopen)
+    def areopen(self) -> Any: ...
 
     def copy_status(self, source: str, target: str, *, seals: bool = True) -> ThreadStatus:
         """Give ``target`` what is known of ``source``: its risk flags, and with ``seals`` its branches and seals.
@@ -280,13 +253,12 @@ class SealRegistry(Protocol):
         """
         ...
 
-    async def acopy_status(self, source: str, target: str, *, seals: bool = True) -> ThreadStatus:
-        """Async twin of ``copy_status``."""
-        ...
+    @twin_of(copy_status)
+    def acopy_status(self) -> Any: ...
 
 
-class StoredLedger(NamedTuple):
-    """What a ``LedgerStore`` holds for one thread.
+class StoredProvenance(NamedTuple):
+    """What a ``ProvenanceStore`` holds for one thread.
 
     Attributes:
         version: Counts the saves of the thread, from 1.
@@ -298,22 +270,21 @@ class StoredLedger(NamedTuple):
 
 
 @runtime_checkable
-class LedgerStore(Protocol):
-    """Ledgers of conversations that no LangGraph checkpoint keeps. Every registry of this package is one.
+class ProvenanceStore(Protocol):
+    """Provenance of conversations that no LangGraph checkpoint keeps. Every registry of this package is a store of it.
 
-    A ledger holds ids, codes and digests, never a user's words. Losing one loses evidence, and so permits nothing.
+    It holds ids, codes and digests, never a user's words. Where it is lost there is no evidence, and no end.
     """
 
-    def load_ledger(self, thread_id: str) -> StoredLedger | None:
-        """Return the ledger of a thread; ``None`` when none was saved."""
+    def load_provenance(self, thread_id: str) -> StoredProvenance | None:
+        """Return the provenance of a thread; ``None`` when none was saved."""
         ...
 
-    async def aload_ledger(self, thread_id: str) -> StoredLedger | None:
-        """Async twin of ``load_ledger``."""
-        ...
+    @twin_of(load_provenance)
+    def aload_provenance(self) -> Any: ...
 
-    def save_ledger(self, thread_id: str, body: str, *, replaces: int) -> bool:
-        """Save the ledger of a thread, if nobody else has saved it meanwhile.
+    def save_provenance(self, thread_id: str, body: str, *, replaces: int) -> bool:
+        """Save the provenance of a thread, if nobody else has saved it meanwhile.
 
         Args:
             thread_id: The thread.
@@ -329,6 +300,5 @@ class LedgerStore(Protocol):
         """
         ...
 
-    async def asave_ledger(self, thread_id: str, body: str, *, replaces: int) -> bool:
-        """Async twin of ``save_ledger``."""
-        ...
+    @twin_of(save_provenance)
+    def asave_provenance(self) -> Any: ...

@@ -137,8 +137,8 @@ class GivingNotice:
     """Put the notice that ``record`` is about on its branch; see ``SealRegistry.give_notice``."""
 
     record: DecisionRecord
-    notice: Notice
     held_sequence: int | None
+    now: datetime
 
     def __call__(self, status: ThreadStatus) -> Change[NoticeOutcome]:
         """Return what becomes of the thread. Its sequence stays: a notice overtakes no run."""
@@ -151,7 +151,14 @@ class GivingNotice:
             refusal = UnmetCode.STALE_RUN
         if refusal is not None:
             return Change(status, NoticeOutcome(refusal=refusal), decision=refused(self.record, refusal, status))
-        notice = self.notice.model_copy(update={"sequence": status.sequence})
+        notice = Notice(
+            id=self.record.id,
+            category=self.record.category,
+            turn=self.record.turn,
+            sequence=status.sequence,
+            shadow=self.record.outcome is Outcome.WOULD_HAVE_NOTICED,
+            given_at=self.now,
+        )
         others = (
             known for known in branch.notices if (known.category, known.shadow) != (notice.category, notice.shadow)
         )
@@ -159,7 +166,7 @@ class GivingNotice:
         event = event_of(
             after,
             EventKind.NOTICE_GIVEN,
-            notice.given_at,
+            self.now,
             branch=branch.branch,
             subject=notice.category,
             actor=self.record.decided_by,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
@@ -89,43 +89,30 @@ def _inverse_root(number: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(np.maximum(number, 1) ** -0.5)[:, None]
 
 
-def save_models(path: Path, **roles: LinearModels) -> None:
-    """Write the models of each role to ``path``; the same weights give the same bytes."""
-    arrays = {
-        f"{role}_{field.name}": np.asarray(getattr(models, field.name))
-        for role, models in roles.items()
-        for field in fields(models)
-    }
+def save_models(path: Path, models: LinearModels) -> None:
+    """Write models to ``path``; the same weights give the same bytes."""
+    arrays = {field.name: np.asarray(getattr(models, field.name)) for field in fields(models)}
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def read_models(content: bytes, role: str) -> LinearModels:
-    """Read the models of one role, ``user`` or ``assistant``.
+def read_models(content: bytes) -> LinearModels:
+    """Read models.
 
     Raises:
         ValueError: The content is no such archive, or its table does not fit this version's buckets.
     """
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        return _role(archive, role)
-
-
-def _role(archive: Mapping[str, npt.NDArray[Any]], role: str) -> LinearModels:
-    values = {field.name: archive[f"{role}_{field.name}"] for field in fields(LinearModels)}
+        values = {field.name: archive[field.name] for field in fields(LinearModels)}
     kinds = tuple(map(str, values.pop("kinds")))
     if values["table"].shape != (BUCKETS, len(kinds)):
-        raise ValueError(f"weights of {role}: table has shape {values['table'].shape}, not {(BUCKETS, len(kinds))}")
+        raise ValueError(f"weights: table has shape {values['table'].shape}, not {(BUCKETS, len(kinds))}")
     return LinearModels(kinds, **values)
 
 
 @cache
-def load_models(role: str) -> LinearModels:
-    """Return the weights shipped with the package for one role, read once a process."""
-    return read_models(_shipped(), role)
-
-
-@cache
-def _shipped() -> bytes:
-    return (resources.files(__package__) / WEIGHTS_FILE).read_bytes()
+def load_models() -> LinearModels:
+    """Return the weights shipped with the package, read once a process."""
+    return read_models((resources.files(__package__) / WEIGHTS_FILE).read_bytes())
 
 
 @cache

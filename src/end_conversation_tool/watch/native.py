@@ -1,12 +1,4 @@
-"""Refusals that the provider itself reports: the surest evidence there is, and free.
-
-| provider | where it says so |
-|---|---|
-| Anthropic SDK | ``message.stop_reason == "refusal"`` |
-| ChatAnthropic | ``response_metadata["stop_reason"] == "refusal"`` |
-| OpenAI chat | ``additional_kwargs["refusal"]``; ``response_metadata["finish_reason"] == "content_filter"`` |
-| OpenAI Responses | a content part of type ``refusal`` |
-| Gemini | ``response_metadata["finish_reason"]`` names a safety reason; ``["prompt_feedback"]["block_reason"]`` |
+"""Refusals that the provider itself reports in a field of its message: the surest evidence there is, and free.
 
 The message object is looked at by its attributes only, so nothing needs to be installed. Whoever calls this must pass
 messages that a model call returned just now: the same fields on a message from the input prove nothing.
@@ -15,63 +7,58 @@ messages that a model call returned just now: the same fields on a message from 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 __all__ = ["is_native_refusal"]
 
-_FINISH_REASONS = frozenset(
-    {"REFUSAL", "CONTENT_FILTER", "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "IMAGE_SAFETY"}
+_FILTERED = frozenset({"refusal", "contentfilter", "contentfiltered", "guardrailintervened"})
+_UNSAFE = frozenset(
+    {"safety", "prohibitedcontent", "blocklist", "spii", "modelarmor", "imagesafety", "imageprohibitedcontent"}
 )
-"""Reasons, upper case and without an enum's prefix, that mean a refusal."""
+_BLOCKED = _UNSAFE | {"other", "jailbreak"}
+_TRUE = frozenset({"true"})
 
-_NOT_BLOCKED = frozenset({"", "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED", "0"})
+_TABLE: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = (
+    (("stop_reason",), _FILTERED),  # Anthropic SDK
+    (("stopReason",), _FILTERED),  # Bedrock Converse, as the API answers
+    (("response_metadata", "stop_reason"), _FILTERED),  # ChatAnthropic; ChatBedrock
+    (("response_metadata", "stopReason"), _FILTERED),  # ChatBedrockConverse
+    (("response_metadata", "messageStop", "stopReason"), _FILTERED),  # the same, streamed, where nothing unwrapped it
+    (("additional_kwargs", "stop_reason"), _FILTERED),  # ChatBedrock
+    (("response_metadata", "finish_reason"), _FILTERED | _UNSAFE),  # OpenAI, Azure; Gemini
+    (("response_metadata", "incomplete_details", "reason"), _FILTERED),  # OpenAI Responses
+    (("incomplete_details", "reason"), _FILTERED),  # the same, of the SDK
+    (("response_metadata", "is_blocked"), _TRUE),  # Vertex AI
+    (("response_metadata", "prompt_feedback", "block_reason"), _BLOCKED),  # Gemini
+)
+"""Where a provider says so, and by which words: in small letters, without underscores and an enum's prefix.
+
+Whatever is not named here is no refusal.
+"""
 
 
 def is_native_refusal(raw: Any) -> bool:
     """Whether the provider's own fields on a message, or on the dict that it was dumped to, report a refusal."""
     if raw is None:
         return False
-    metadata = _mapping(_get(raw, "response_metadata"))
-    reasons = (_get(raw, "stop_reason"), metadata.get("stop_reason"), metadata.get("finish_reason"))
-    return (
-        any(_reason(reason) in _FINISH_REASONS for reason in reasons if reason is not None)
-        or _reason(_mapping(metadata.get("prompt_feedback")).get("block_reason")) not in _NOT_BLOCKED
-        or _is_text(_mapping(_get(raw, "additional_kwargs")).get("refusal"))
-        or _has_refusal_part(_get(raw, "content"))
-    )
+    refused = any(_word(_at(raw, path)) in words for path, words in _TABLE)
+    return refused or _is_text(_at(raw, ("additional_kwargs", "refusal"))) or _has_refusal_part(_get(raw, "content"))
+
+
+def _at(raw: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        raw = _get(raw, name)
+    return raw
 
 
 def _get(raw: Any, name: str) -> Any:
-    """Read a field of a message object, or of the dict that it was dumped to."""
-    if isinstance(raw, Mapping):
-        return raw.get(name)
-    extra = getattr(raw, "__pydantic_extra__", raw)
-    if (
-        extra is not raw
-        and name not in (extra or ())
-        and name not in raw.__dict__
-        and not _declares(raw.__class__, name)
-    ):
-        return None  # A pydantic model takes its time to say so itself.
-    return getattr(raw, name, None)
+    """Read a field of an object, or of the dict that it was dumped to; ``None`` where there is none."""
+    return raw.get(name) if isinstance(raw, Mapping) else getattr(raw, name, None)
 
 
-@lru_cache(maxsize=64)
-def _declares(kind: Any, name: str) -> bool:
-    """Whether a class has an attribute, such as a property."""
-    return hasattr(kind, name)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _reason(value: Any) -> str:
-    """Return a reason's name in upper case: of a string, an enum member, or ``FinishReason.SAFETY`` spelled out."""
-    if value is None:
-        return ""
-    return str(getattr(value, "name", value)).rpartition(".")[2].upper()
+def _word(value: Any) -> str:
+    """Return a reason as the table has it: of a string, a truth value, an enum's member, or ``FinishReason.SAFETY``."""
+    return str(getattr(value, "name", value)).rpartition(".")[2].replace("_", "").lower()
 
 
 def _is_text(value: Any) -> bool:
@@ -79,5 +66,5 @@ def _is_text(value: Any) -> bool:
 
 
 def _has_refusal_part(content: Any) -> bool:
-    """Whether a list of content parts holds one of type ``refusal``."""
+    """Whether a list of content parts holds one of type ``refusal``, as OpenAI Responses has it."""
     return isinstance(content, list) and any(_get(part, "type") == "refusal" for part in content)

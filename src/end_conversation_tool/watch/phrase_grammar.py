@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["parts", "read_sections", "regex", "split"]
+__all__ = ["SHORT_STEM", "parts", "read_sections", "regex", "split"]
 
 SHORT_STEM = 3
 """Letters that a stem with a star must have to be a trigger."""

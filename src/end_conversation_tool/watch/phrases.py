@@ -7,12 +7,12 @@ where a word of each of its required parts is in it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Set
 from functools import cache, cached_property
 from importlib import resources
 
 from end_conversation_tool.watch.normalise import fold
-from end_conversation_tool.watch.phrase_grammar import parts, read_sections, regex, split
+from end_conversation_tool.watch.phrase_grammar import SHORT_STEM, parts, read_sections, regex, split
 
 __all__ = ["PhraseBook", "Rule", "load_phrases"]
 
@@ -26,15 +26,18 @@ class Rule:
     """One phrase, compiled when first tried.
 
     Attributes:
+        number: Its place in the files.
         language: Its language, as in the name of its file.
         section: Its section, ``"kind strength"``.
         kind: What it is about.
         excepts: Whether what it finds does not count for its kind.
+        far: Whether it may reach across sentences.
         source: The phrase.
         needs: Of each of these sets, a word must be in the sentence.
     """
 
-    def __init__(self, language: str, section: str, source: str) -> None:
+    def __init__(self, number: int, language: str, section: str, source: str) -> None:
+        self.number = number
         self.language, self.section, self.source = language, section, source
         self.kind, _, strength = section.partition(" ")
         self.excepts, self.far = strength == "not", "..." in source
@@ -59,19 +62,23 @@ class PhraseBook:
     def __init__(self, sections: Iterable[tuple[str, str, list[str]]]) -> None:
         self.rules: list[Rule] = []
         self._by_word: dict[str, list[Rule]] = {}
-        self._chinese: list[Rule] = []
         self._whole: dict[str, list[str]] = {}
         for language, section, phrases in sections:
             if section.startswith("confirms_end"):
                 self._whole.setdefault(section, []).extend(phrases)
             else:
-                self.rules += [Rule(language, section, phrase) for phrase in phrases]
+                self.rules += [
+                    Rule(number, language, section, phrase) for number, phrase in enumerate(phrases, len(self.rules))
+                ]
         for rule in self.rules:
             for word in rule.needs[0] if rule.needs else ():
                 self._by_word.setdefault(word, []).append(rule)
         self._chinese = [rule for rule in self.rules if rule.language == "zh"]
+        self._far = frozenset(rule.kind for rule in self.rules if rule.far)
         stems = {word for rule in self.rules for part in rule.needs for word in part if word.endswith("*")}
-        self._stems, self._lengths = stems, sorted({len(stem) - 1 for stem in stems})
+        self._stems: dict[str, list[str]] = {}
+        for stem in stems:
+            self._stems.setdefault(stem[:SHORT_STEM], []).append(stem)
 
     def search(self, line: str, kinds: Set[str]) -> tuple[set[Rule], bool]:
         """Find phrases of some kinds in a text.
@@ -85,17 +92,19 @@ class PhraseBook:
             not count for that kind.
         """
         found: set[Rule] = set()
-        work, far = 0, set[Rule]()
-        for match in _SENTENCE.finditer(line):
-            sentence = f"{match[0]} "
-            candidates = [rule for rule in self._candidates(sentence, kinds) if rule not in found]
-            work += len(sentence) * len(candidates)
+        work = 0
+        sentences = [f"{sentence[0]} " for sentence in _SENTENCE.finditer(line)]
+        for part, far in [*((sentence, False) for sentence in sentences), *([(line, True)] if kinds & self._far else [])]:
+            candidates = [rule for rule in self._candidates(part, kinds) if rule.far == far or rule.excepts]
+            work += len(part) * len(candidates)
             if work > MAX_WORK:
                 return found, False
-            cleaned = _blanked(sentence, candidates)
-            far.update(rule for rule in candidates if rule.far)
-            found.update(rule for rule in candidates if _is_in(cleaned.get(rule.kind, sentence), rule))
-        found.update(rule for rule in far if _is_in(line, rule))
+            cleaned = _blanked(part, candidates)
+            found.update(
+                rule
+                for rule in candidates
+                if not rule.excepts and rule not in found and rule.pattern.search(cleaned.get(rule.kind, part))
+            )
         return found, True
 
     def search_chinese(self, text: str, kinds: Set[str]) -> set[Rule]:
@@ -104,7 +113,7 @@ class PhraseBook:
         blanked: dict[str, str] = {}
         for rule in (rule for rule in rules if rule.excepts):
             blanked[rule.kind] = rule.pattern.sub("#", blanked.get(rule.kind, text))
-        return {rule for rule in rules if _is_in(blanked.get(rule.kind, text), rule)}
+        return {rule for rule in rules if not rule.excepts and rule.pattern.search(blanked.get(rule.kind, text))}
 
     def without(self, line: str, kind: str) -> str:
         """Return a line of tokens without what the phrases of a kind find in it."""
@@ -112,13 +121,15 @@ class PhraseBook:
             line = line if rule.excepts else rule.pattern.sub(" ", line)
         return line
 
-    def _candidates(self, line: str, kinds: Set[str]) -> Iterator[Rule]:
-        """Yield, in the order of the files, the rules of which every required part may be in a line."""
+    def _candidates(self, line: str, kinds: Set[str]) -> list[Rule]:
+        """Return, in the order of the files, the rules of which every required part may be in a line."""
         seen = set(line.split())
-        seen |= {f"{word[:length]}*" for word in seen for length in self._lengths} & self._stems
+        seen.update(
+            stem for word in tuple(seen) for stem in self._stems.get(word[:SHORT_STEM], ()) if word.startswith(stem[:-1])
+        )
         near = {rule for word in seen & self._by_word.keys() for rule in self._by_word[word] if rule.kind in kinds}
         fitting = {rule for rule in near if not any(map(seen.isdisjoint, rule.needs))}
-        return (rule for rule in self.rules if rule in fitting) if fitting else iter(())
+        return sorted(fitting, key=lambda rule: rule.number)
 
     def is_yes(self, line: str) -> bool:
         """Whether a whole message is a yes to a question and nothing else, or with mere filler."""
@@ -147,10 +158,6 @@ def _blanked(line: str, rules: Iterable[Rule]) -> dict[str, str]:
     for rule in (rule for rule in rules if rule.excepts):
         cleaned[rule.kind] = rule.pattern.sub(" . ", cleaned.get(rule.kind, line))
     return cleaned
-
-
-def _is_in(line: str, rule: Rule) -> bool:
-    return not rule.excepts and rule.pattern.search(line) is not None
 
 
 def _longest_first(phrases: list[str]) -> re.Pattern[str]:

@@ -1,7 +1,7 @@
 """The watcher that ships: phrases in twelve languages, and small linear models over n-grams. Offline, without any state.
 
-1. A sure phrase about self-harm, or about violence in a language of which the models saw little, is a clear sign; so is a
-   high score of a model. Everything between that and nothing is possible.
+1. A high score of a model is a clear sign; so is a phrase, where a model sees something as well, or in a language of
+   which the models saw little. Everything between that and nothing is possible.
 2. Each clause counts, and what remains of the text without its insults: neither hides the other.
 3. A threat that somebody only quotes is possible. Words about self-harm count whoever said them.
 4. What is not read is a doubt: the middle of a long text, more work than the phrases may take, an unknown language.
@@ -11,17 +11,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from end_conversation_tool._core.vocabulary import RiskGrade, RiskKind
-from end_conversation_tool.watch.language import is_covered
+from end_conversation_tool.watch.language import read_language
 from end_conversation_tool.watch.model import LinearModels, load_models, shipped_version
 from end_conversation_tool.watch.ngrams import units
 from end_conversation_tool.watch.normalise import as_meant, compact, has_cjk, own_voice, plain, tokens
 from end_conversation_tool.watch.phrases import Rule, load_phrases
 from end_conversation_tool.watch.risk import Sighting
 
-__all__ = ["MAX_CHARS", "TextWatcher", "bounded", "spans_of"]
+__all__ = ["MAX_CHARS", "TextWatcher", "bounded", "units_and_clauses", "windows_of"]
 
 MAX_CHARS = 6_000
 """Longest text, in characters, that is read; of a longer one the middle is not."""
@@ -33,6 +33,7 @@ WINDOW_TOKENS = 200
 """Tokens that a model judges at once."""
 
 _RISKS = frozenset({RiskKind.SELF_HARM, RiskKind.VIOLENCE})
+_CLAUSE = "\x00"
 _CLAUSE_END = re.compile(r"[,;:()\n.!?\N{EM DASH}\N{EN DASH}\N{IDEOGRAPHIC FULL STOP}\N{FULLWIDTH COMMA}]+")
 
 
@@ -50,7 +51,7 @@ class TextWatcher:
     name = "text"
 
     def __init__(self, models: LinearModels | None = None) -> None:
-        self._models = models or load_models("user")
+        self._models = models or load_models()
         self._phrases = load_phrases()
         self.version = shipped_version()
 
@@ -71,40 +72,40 @@ class TextWatcher:
     def _grade(self, text: str) -> tuple[dict[RiskKind, RiskGrade], float, str]:
         """Return the grade of each kind that is seen, the highest score of any model, and why something is unread."""
         prepared = plain(text)
-        words, ends = _words_and_clauses(prepared)
+        words, ends = units_and_clauses(prepared)
         line = _line(words)
-        rest = self._phrases.without(line, "abuse")
-        found, whole = self._search(line, rest, compact(prepared) if has_cjk(prepared) else "")
-        grades = {RiskKind(rule.kind): _grade_of(rule) for rule in sorted(found, key=_sureness)}
-        if len(text) <= MAX_YES_CHARS and self._phrases.is_yes(line):
+        views = dict.fromkeys((line, as_meant(line), self._phrases.without(line, "abuse")))
+        found, whole = self._search(views, compact(prepared) if has_cjk(prepared) else "")
+        grades: dict[RiskKind, RiskGrade] = {}
+        if not found and len(text) <= MAX_YES_CHARS and self._phrases.is_yes(line):
             return grades, 0.0, ""
-        best = self._models.scores(words, spans_of(ends)).max(axis=0)
-        if rest != line:
-            kept = rest.split()
-            best = best.clip(min=self._models.scores(kept, spans_of([len(kept)])).max(axis=0))
+        covered, english = read_language(text, words)
+        windows = windows_of(len(words))
+        scores = self._models.scores(words, [*windows, *zip([0, *ends], ends, strict=False)])
+        whole_text, anywhere = scores[: len(windows)].max(axis=0), scores.max(axis=0)
+        for view in list(views)[1:]:
+            kept = view.split()
+            whole_text = whole_text.clip(min=self._models.scores(kept, windows_of(len(kept))).max(axis=0))
+        anywhere = anywhere.clip(min=whole_text)
         highest = 0.0
         for kind in sorted(_RISKS):
-            score, (possible, clear) = self._of(kind, best)
-            highest = max(highest, score)
-            if score >= clear:
+            column = self._models.kinds.index(kind)
+            possible, clear = self._models.limits[:, column].tolist()
+            highest = max(highest, float(anywhere[column]))
+            named, supported = any(rule.kind == kind for rule in found), anywhere[column] >= possible
+            if whole_text[column] >= clear or (named and (supported or not english)):
                 grades[kind] = RiskGrade.CLEAR
-            elif score >= possible:
-                grades.setdefault(kind, RiskGrade.POSSIBLE)
-        unread = "" if is_covered(words, latin=text.isascii()) else "language"
-        return grades, highest, unread or ("" if whole else "cut")
+            elif named or supported:
+                grades[kind] = RiskGrade.POSSIBLE
+        return grades, highest, "" if covered and whole else "cut" if covered else "language"
 
-    def _search(self, line: str, rest: str, chinese: str) -> tuple[set[Rule], bool]:
-        """Find the phrases in a line of tokens, in what it may mean, in what is left of it, and in Chinese text."""
+    def _search(self, views: Iterable[str], chinese: str) -> tuple[set[Rule], bool]:
+        """Find the phrases in the views of a text, and in its Chinese; say whether all of it was read."""
         found, whole = self._phrases.search_chinese(chinese, _RISKS) if chinese else set[Rule](), True
-        for view in dict.fromkeys((line, as_meant(line), rest)):
+        for view in views:
             more, all_read = self._phrases.search(view, _RISKS)
             found, whole = found | more, whole and all_read
         return found, whole
-
-    def _of(self, kind: RiskKind, scores: Sequence[float]) -> tuple[float, tuple[float, float]]:
-        column = self._models.kinds.index(kind)
-        possible, clear = self._models.limits[:, column].tolist()
-        return float(scores[column]), (possible, clear)
 
 
 def bounded(text: str) -> tuple[str, bool]:
@@ -114,39 +115,22 @@ def bounded(text: str) -> tuple[str, bool]:
     return text[: MAX_CHARS // 2] + "\n" + text[-(MAX_CHARS // 2) :], True
 
 
-def spans_of(ends: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the spans that are judged: windows of all words, and each clause, given where the clauses end."""
-    count = ends[-1] if ends else 0
-    windows = [(begin, min(begin + WINDOW_TOKENS, count)) for begin in range(0, max(count, 1), WINDOW_TOKENS)]
-    return [*windows, *zip([0, *ends], ends, strict=False)]
+def windows_of(count: int) -> list[tuple[int, int]]:
+    """Return the windows of at most :data:`WINDOW_TOKENS` words in which ``count`` words are judged, at least one."""
+    return [(begin, min(begin + WINDOW_TOKENS, count)) for begin in range(0, max(count, 1), WINDOW_TOKENS)]
 
 
-def _words_and_clauses(prepared: str) -> tuple[list[str], list[int]]:
+def units_and_clauses(prepared: str) -> tuple[list[str], list[int]]:
     """Return the words of a text, Chinese ones in pairs of characters, and where each clause ends."""
-    words: list[str] = []
-    ends = []
-    for clause in _clauses(prepared):
-        words += units(tokens(clause))
-        ends.append(len(words))
+    words, ends = list[str](), list[int]()
+    marked = _CLAUSE_END.sub(lambda end: f"{end[0]} {_CLAUSE} ", prepared.replace(_CLAUSE, " "))
+    for word in units(tokens(f"{marked} {_CLAUSE}")):
+        if word == _CLAUSE:
+            ends.append(len(words))
+        else:
+            words.append(word)
     return words, ends
-
-
-def _clauses(prepared: str) -> Iterator[str]:
-    begin = 0
-    for end in _CLAUSE_END.finditer(prepared):
-        yield prepared[begin : end.end()]
-        begin = end.end()
-    yield prepared[begin:]
 
 
 def _line(words: Sequence[str]) -> str:
     return f" {' '.join(words)} "
-
-
-def _grade_of(rule: Rule) -> RiskGrade:
-    """A sure phrase is a clear sign; of a threat in English, of which the models saw much, they have to be sure."""
-    return RiskGrade.CLEAR if rule.kind == "self_harm" or rule.language != "en" else RiskGrade.POSSIBLE
-
-
-def _sureness(rule: Rule) -> bool:
-    return _grade_of(rule) is RiskGrade.CLEAR

@@ -1,15 +1,16 @@
-"""How the detector tests ask: one text, one kind, one answer."""
+"""How the tests of the watch ask: one message, one grade."""
 
 from __future__ import annotations
 
-from typing import Literal
-
-from end_conversation_tool.watch import Answer, ObservedMessage, SignalKind, TextDetector
-
-_DETECTOR = TextDetector()
+from end_conversation_tool.watch import RiskGrade, default_watch
+from end_conversation_tool.watch.normalise import plain, tokens
 
 
-def ask(text: str, kind: SignalKind, role: Literal["user", "assistant"] = "user") -> Answer:
-    """Return what the text detector answers about one kind."""
-    signals = _DETECTOR.detect(ObservedMessage(role, text, "m1"))
-    return {signal.kind: signal.answer for signal in signals}[kind]
+def grade(*said: str) -> RiskGrade:
+    """Return how sure the watch is of what somebody said in a row."""
+    return default_watch().look(said).grade
+
+
+def line_of(text: str) -> str:
+    """Return a text as the phrases see it."""
+    return f" {' '.join(tokens(plain(text)))} "

@@ -12,7 +12,7 @@ FOLDER = resources.files("end_conversation_tool.watch")
 
 def test_the_model_card_ships_with_date_licences_and_weaknesses() -> None:
     card = (FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
-    for said in ("2026-11-24", "CC BY 4.0", "MIT", "Known weaknesses", "must not be used for"):
+    for said in ("2026-11-27", "CC BY 4.0", "MIT", "Known weaknesses", "must not be used for"):
         assert said in card
 
 

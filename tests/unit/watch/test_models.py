@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from end_conversation_tool.watch import Answer, ObservedMessage, Signal, SignalKind, TextDetector, model
-from end_conversation_tool.watch.model import LinearModels, RoleModels, load_models, read_models, save_models
+from end_conversation_tool.watch import RiskGrade, TextWatcher
+from end_conversation_tool.watch.model import LinearModels, load_models, read_models, save_models, shipped_version
 from end_conversation_tool.watch.ngrams import BUCKETS, MAX_WORD_CHARS, neighbours, spell, units, words_of
 
 WORDS = st.lists(st.text(min_size=1, max_size=60), min_size=1, max_size=40)
@@ -23,11 +22,13 @@ CHINESE = "\N{CJK UNIFIED IDEOGRAPH-4F60}\N{CJK UNIFIED IDEOGRAPH-597D}"
 def test_letters_and_words_have_buckets_of_their_own(words: list[str]) -> None:
     letters, owners, hashes = spell(words)
     assert len(letters) == len(owners)
+    assert owners.tolist() == sorted(owners.tolist())
     assert len(hashes) == len(words)
     assert all(0 <= bucket < BUCKETS // 2 for bucket in letters.tolist())
-    for part in (words_of(hashes), neighbours(hashes)):
+    pairs, triples = neighbours(hashes)
+    for part in (words_of(hashes), pairs, triples):
         assert all(BUCKETS // 2 <= bucket < BUCKETS for bucket in part.tolist())
-    assert len(neighbours(hashes)) == max(len(words) - 1, 0) + max(len(words) - 2, 0)
+    assert (len(pairs), len(triples)) == (max(len(words) - 1, 0), max(len(words) - 2, 0))
 
 
 @given(WORDS)
@@ -43,14 +44,14 @@ def test_a_word_has_its_ends_and_its_letters_in_order() -> None:
     letters, owners, hashes = spell(["one", "eno", "a"])
     assert np.bincount(owners).tolist() == [10, 10, 3], "4 + 3 + 2 + 1 n-grams of <one>, 2 + 1 of <a>"
     assert len(set(hashes.tolist())) == 3
-    assert set(letters[:4].tolist()) != set(letters[4:8].tolist())
+    assert set(letters[:10].tolist()) != set(letters[10:20].tolist())
 
 
 def test_the_order_of_words_matters_to_their_neighbours_alone() -> None:
     _, _, there = spell(["one", "two", "three"])
     _, _, back = spell(["three", "two", "one"])
     assert sorted(words_of(there).tolist()) == sorted(words_of(back).tolist())
-    assert set(neighbours(there).tolist()).isdisjoint(neighbours(back).tolist())
+    assert set(neighbours(there)[0].tolist()).isdisjoint(neighbours(back)[0].tolist())
 
 
 def test_chinese_text_is_read_in_pairs_of_characters() -> None:
@@ -58,58 +59,32 @@ def test_chinese_text_is_read_in_pairs_of_characters() -> None:
     assert units(["one", CHINESE, f"a{CHINESE}", first]) == ["one", CHINESE, f"a{first}", CHINESE, first]
 
 
-def _scores(models: RoleModels, words: list[str]) -> list[float]:
-    return [float(score) for score in models.scores(words, [0.0] * len(models.dense))]
+@given(WORDS, st.data())
+def test_a_part_of_a_text_is_scored_as_if_it_stood_alone(words: list[str], data: st.DataObject) -> None:
+    begin = data.draw(st.integers(0, len(words)))
+    end = data.draw(st.integers(begin, len(words)))
+    models = load_models()
+    alone = models.scores(words[begin:end], [(0, end - begin)])
+    assert models.scores(words, [(0, len(words)), (begin, end)])[1] == pytest.approx(alone[0], abs=1e-5)
 
 
-@given(st.lists(WORDS, min_size=1, max_size=8))
-def test_what_was_read_before_changes_no_score(texts: list[list[str]]) -> None:
-    shipped = load_models()
-    for models in (shipped.user, shipped.assistant):
-        used = replace(models)
-        for text in texts:
-            assert _scores(used, text) == pytest.approx(_scores(replace(models), text), abs=1e-6)
-
-
-def test_a_full_memory_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "MAX_REMEMBERED", 50)
-    bounded, texts = replace(load_models().user), [[f"word{n}" for n in range(i, i + 30)] for i in range(0, 300, 20)]
-    assert [_scores(bounded, text) for text in texts] == [_scores(replace(bounded), text) for text in texts]
-
-
-def test_a_word_without_end_takes_no_memory() -> None:
-    models = replace(load_models().user)
-    assert _scores(models, ["a" * 10_000]) == _scores(models, ["a" * MAX_WORD_CHARS])
-    assert max(map(len, models.__dict__["_memory"]._places)) == MAX_WORD_CHARS
-
-
-def test_threads_that_share_a_memory_agree() -> None:
-    models = replace(load_models().user)
-    texts = [[f"word{number}", "of", f"text{number % 7}"] for number in range(200)]
-    expected = [_scores(replace(models), text) for text in texts]
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda text: _scores(models, text), texts)) == expected
+def test_a_word_without_end_counts_no_more_than_its_beginning() -> None:
+    long, short = (load_models().scores(["a" * length], [(0, 1)]) for length in (10_000, MAX_WORD_CHARS))
+    assert long.tolist() == short.tolist()
 
 
 def test_weights_survive_being_written(tmp_path: Path) -> None:
-    shipped = load_models()
-    save_models(tmp_path / "w.npz", shipped.user, shipped.assistant)
-    content = (tmp_path / "w.npz").read_bytes()
-    again = read_models(content)
-    message = ObservedMessage("user", "You stupid bot, I want to kill myself.", "m1")
-    answers = [
-        [(s.kind, s.answer, s.score) for s in TextDetector(models).detect(message)] for models in (shipped, again)
-    ]
-    assert answers[0] == answers[1]
-    save_models(tmp_path / "v.npz", again.user, again.assistant)
-    assert read_models((tmp_path / "v.npz").read_bytes()).user.limits == shipped.user.limits
+    save_models(tmp_path / "w.npz", load_models())
+    again = read_models((tmp_path / "w.npz").read_bytes())
+    text = "You stupid bot, I want to kill myself."
+    assert TextWatcher(again).look(text) == TextWatcher().look(text)
+    save_models(tmp_path / "v.npz", again)
+    assert (tmp_path / "v.npz").read_bytes() == (tmp_path / "w.npz").read_bytes()
 
 
 def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
-    shipped = load_models()
-    user = replace(shipped.user, table=shipped.user.table[:-1])
-    save_models(tmp_path / "w.npz", user, shipped.assistant)
-    with pytest.raises(ValueError, match=r"weights of user: table has shape"):
+    save_models(tmp_path / "w.npz", replace(load_models(), table=load_models().table[:-1]))
+    with pytest.raises(ValueError, match=r"weights: table has shape"):
         read_models((tmp_path / "w.npz").read_bytes())
 
 
@@ -118,43 +93,30 @@ def test_what_is_no_archive_is_refused() -> None:
         read_models(b"not an archive")
 
 
-def _with_limits(doubt: float, yes: float) -> TextDetector:
-    """Return a detector of which all user models answer by the same two thresholds."""
+def _with_limits(possible: float, clear: float) -> LinearModels:
     shipped = load_models()
-    limits = np.broadcast_to(np.array([doubt, doubt, yes], np.float32)[None, :, None], shipped.user.thresholds.shape)
-    return TextDetector(LinearModels("test", replace(shipped.user, thresholds=limits), shipped.assistant))
-
-
-def _signals(detector: TextDetector, text: str) -> dict[SignalKind, Signal]:
-    return {signal.kind: signal for signal in detector.detect(ObservedMessage("user", text, "m1"))}
+    return replace(shipped, limits=np.array([[possible], [clear]], np.float32).repeat(len(shipped.kinds), axis=1))
 
 
 @pytest.mark.parametrize(
-    ("doubt", "yes", "answer"), [(2.0, 2.0, Answer.NO), (0.0, 2.0, Answer.UNKNOWN), (0.0, 0.0, Answer.YES)]
+    ("possible", "clear", "grade"),
+    [(2.0, 2.0, RiskGrade.NONE), (0.0, 2.0, RiskGrade.POSSIBLE), (0.0, 0.0, RiskGrade.CLEAR)],
 )
-@pytest.mark.parametrize("kind", [SignalKind.SELF_HARM, SignalKind.VIOLENCE, SignalKind.ABUSE])
-def test_the_thresholds_make_the_answer(doubt: float, yes: float, answer: Answer, kind: SignalKind) -> None:
-    signal = _signals(_with_limits(doubt, yes), "The weather is fine today.")[kind]
-    assert signal.answer is answer
-    assert signal.score is not None
-    assert 0.0 <= signal.score <= 1.0
-    assert signal.source == "text/test"
+def test_the_limits_make_the_grade(possible: float, clear: float, grade: RiskGrade) -> None:
+    seen = TextWatcher(_with_limits(possible, clear)).look("The weather is fine today.")
+    assert seen.grade is grade
+    assert seen.score is not None
+    assert 0.0 <= seen.score <= 1.0
+    assert seen.source == f"text/{shipped_version()}"
 
 
-def test_a_sure_phrase_about_risk_is_never_a_no() -> None:
-    signals = _signals(_with_limits(2.0, 2.0), "I want to kill myself. I will stab him.")
-    assert signals[SignalKind.SELF_HARM].answer is Answer.YES
-    assert signals[SignalKind.VIOLENCE].answer is Answer.UNKNOWN
+def test_an_english_phrase_is_possible_and_clear_where_a_model_agrees() -> None:
+    text = "I want to kill myself."
+    assert TextWatcher(_with_limits(2.0, 2.0)).look(text).grade is RiskGrade.POSSIBLE
+    assert TextWatcher(_with_limits(0.0, 2.0)).look(text).grade is RiskGrade.CLEAR
+    assert TextWatcher(_with_limits(2.0, 2.0)).look("Je veux me suicider, je veux mourir.").grade is RiskGrade.CLEAR
 
 
-def test_a_quoted_threat_is_doubt() -> None:
-    detector = TextDetector()
-    said = "I'm going to stab a neighbour tomorrow and then I will kill him."
-    assert _signals(detector, said)[SignalKind.VIOLENCE].answer is Answer.YES
-    assert _signals(detector, f'My novel has the line "{said}" in it.')[SignalKind.VIOLENCE].answer is not Answer.YES
-
-
-def test_the_version_follows_the_weights() -> None:
-    assert TextDetector().version == TextDetector().version
-    assert TextDetector(load_models()).version == load_models().version
-    assert len(TextDetector().version) == 8
+def test_the_version_is_a_digest() -> None:
+    assert TextWatcher().version == shipped_version()
+    assert len(shipped_version()) == 8

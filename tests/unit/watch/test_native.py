@@ -1,4 +1,4 @@
-"""The refusal signals of providers, as LangChain messages and as the SDK's own objects."""
+"""The refusals that providers report in fields: one row a form, as LangChain messages and as the SDKs' own objects."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ import pytest
 from anthropic.types import Message, TextBlock, Usage
 from langchain_core.messages import AIMessage
 
-from end_conversation_tool.watch import (
-    Answer,
-    NativeRefusalDetector,
-    ObservedMessage,
-    SignalKind,
-    default_detectors,
-)
+from end_conversation_tool.watch.native import is_native_refusal
 
 
 class _FinishReason(Enum):
@@ -37,57 +31,64 @@ def _sdk_message(stop_reason: Any) -> Message:
     )
 
 
+def _said(**metadata: Any) -> AIMessage:
+    return AIMessage("", response_metadata=metadata)
+
+
 REFUSED = {
     "anthropic sdk": _sdk_message("refusal"),
     "anthropic sdk, dumped": {"stop_reason": "refusal", "content": []},
-    "chat anthropic": AIMessage("", response_metadata={"stop_reason": "refusal"}),
+    "chat anthropic": _said(stop_reason="refusal"),
+    "bedrock converse, guardrail": _said(stopReason="guardrail_intervened"),
+    "bedrock converse, filter": _said(stopReason="content_filtered"),
+    "bedrock converse, refusal": _said(stopReason="refusal"),
+    "bedrock converse, streamed": _said(messageStop={"stopReason": "guardrail_intervened"}),
+    "bedrock converse, the api": {"stopReason": "content_filtered", "output": {}},
+    "bedrock, snake case": _said(stop_reason="guardrail_intervened"),
+    "bedrock, camel case": _said(stop_reason="contentFiltered"),
+    "bedrock, additional": AIMessage("", additional_kwargs={"stop_reason": "refusal"}),
     "openai chat": AIMessage("", additional_kwargs={"refusal": "I cannot help with that."}),
-    "openai filter": AIMessage("", response_metadata={"finish_reason": "content_filter"}),
+    "openai filter": _said(finish_reason="content_filter"),
     "openai responses": AIMessage([{"type": "refusal", "refusal": "No."}]),
-    "gemini": AIMessage("", response_metadata={"finish_reason": "PROHIBITED_CONTENT"}),
-    "gemini, enum": AIMessage("", response_metadata={"finish_reason": _FinishReason.SAFETY}),
-    "gemini, spelled out": AIMessage("", response_metadata={"finish_reason": "FinishReason.BLOCKLIST"}),
-    "gemini, prompt": AIMessage("", response_metadata={"prompt_feedback": {"block_reason": "SAFETY"}}),
+    "openai responses, incomplete": _said(incomplete_details={"reason": "content_filter"}),
+    "openai sdk, incomplete": SimpleNamespace(incomplete_details=SimpleNamespace(reason="content_filter")),
+    "vertex": _said(is_blocked=True),
+    "gemini": _said(finish_reason="PROHIBITED_CONTENT"),
+    "gemini, personal data": _said(finish_reason="SPII"),
+    "gemini, model armor": _said(finish_reason="MODEL_ARMOR"),
+    "gemini, image": _said(finish_reason="IMAGE_SAFETY"),
+    "gemini, prohibited image": _said(finish_reason="IMAGE_PROHIBITED_CONTENT"),
+    "gemini, enum": _said(finish_reason=_FinishReason.SAFETY),
+    "gemini, spelled out": _said(finish_reason="FinishReason.BLOCKLIST"),
+    "gemini, prompt": _said(prompt_feedback={"block_reason": "SAFETY"}),
+    "gemini, prompt, image": _said(prompt_feedback={"block_reason": "IMAGE_SAFETY"}),
 }
 NOT_REFUSED: dict[str, Any] = {
     "nothing": None,
     "sdk": _sdk_message("end_turn"),
-    "langchain": AIMessage("Hello", response_metadata={"stop_reason": "end_turn", "finish_reason": "STOP"}),
+    "langchain": _said(stop_reason="end_turn", finish_reason="STOP"),
     "openai, none": AIMessage("Hello", additional_kwargs={"refusal": None}),
     "openai, empty": AIMessage("Hello", additional_kwargs={"refusal": " "}),
+    "openai responses, too long": _said(incomplete_details={"reason": "max_output_tokens"}),
+    "openai responses, complete": _said(incomplete_details=None),
     "parts": AIMessage([{"type": "text", "text": "refusal"}]),
-    "gemini, unspecified": AIMessage("", response_metadata={"prompt_feedback": {"block_reason": 0}}),
+    "bedrock": _said(stopReason="end_turn"),
+    "bedrock, too long": _said(stopReason="model_context_window_exceeded"),
+    "vertex": _said(is_blocked=False),
+    "gemini, unspecified": _said(prompt_feedback={"block_reason": 0}),
+    "gemini, cites": _said(finish_reason="RECITATION"),
+    "gemini, no image": _said(finish_reason="NO_IMAGE"),
+    "gemini, unknown": _said(finish_reason="SOMETHING_NEW"),
     "foreign": SimpleNamespace(response_metadata="refusal", content=7, additional_kwargs=None),
     "a number": 5,
 }
 
 
-def _answer(raw: Any) -> Answer:
-    (signal,) = NativeRefusalDetector().detect(ObservedMessage("assistant", "", "m1", raw))
-    assert signal.kind is SignalKind.REFUSAL
-    return signal.answer
-
-
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_refusal_that_the_provider_reports_is_a_yes(case: str) -> None:
-    assert _answer(REFUSED[case]) is Answer.YES
+def test_what_the_provider_reports_is_a_refusal(case: str) -> None:
+    assert is_native_refusal(REFUSED[case]) is True
 
 
 @pytest.mark.parametrize("case", NOT_REFUSED)
-def test_no_report_is_no_answer(case: str) -> None:
-    assert _answer(NOT_REFUSED[case]) is Answer.UNKNOWN
-
-
-def test_a_user_cannot_refuse() -> None:
-    message = ObservedMessage("user", "", "m1", REFUSED["chat anthropic"])
-    assert list(NativeRefusalDetector().detect(message)) == []
-
-
-def test_the_default_suite_merges_both() -> None:
-    suite = default_detectors()
-    assert suite.checks_risk
-    assert suite.kinds == frozenset(SignalKind)
-    merged = suite.observe(ObservedMessage("assistant", "Sunny today.", "m1", REFUSED["chat anthropic"]))
-    assert merged[SignalKind.REFUSAL].source == "native/1"
-    merged = suite.observe(ObservedMessage("assistant", "Sunny today.", "m1"))
-    assert merged[SignalKind.REFUSAL].answer is Answer.NO
+def test_what_is_unknown_is_no_refusal(case: str) -> None:
+    assert is_native_refusal(NOT_REFUSED[case]) is False

@@ -5,14 +5,20 @@ from __future__ import annotations
 import pytest
 
 from end_conversation_tool.watch.phrase_grammar import read_sections
-from end_conversation_tool.watch.phrases import PhraseBook, load_phrases
+from end_conversation_tool.watch.phrases import PhraseBook, Rule, load_phrases
 
 KIND = frozenset({"abuse"})
 
 
 def found(phrase: str, text: str, *more: tuple[str, list[str]]) -> bool:
     book = PhraseBook([("en", "abuse sure", [phrase]), *(("en", section, phrases) for section, phrases in more)])
-    return book.search(text.split(), KIND).count("abuse") == 1
+    return len(hits(book, text)) == 1
+
+
+def hits(book: PhraseBook, text: str, kinds: frozenset[str] = KIND) -> set[Rule]:
+    found, whole = book.search(f" {text} ", kinds)
+    assert whole
+    return found
 
 
 @pytest.mark.parametrize(
@@ -63,7 +69,8 @@ def test_what_a_not_phrase_covers_does_not_count() -> None:
 
 def test_kinds_that_are_not_asked_for_are_not_looked_for() -> None:
     book = PhraseBook([("en", "abuse sure", ["bad cat"])])
-    assert book.search(["bad", "cat"], frozenset({"refusal"})).sections == {}
+    assert hits(book, "bad cat", frozenset({"refusal"})) == set()
+    assert hits(book, "bad cat", frozenset({"refusal", "abuse"}))
 
 
 def test_a_phrase_that_requires_nothing_is_refused() -> None:
@@ -77,19 +84,15 @@ def test_sections_are_read_in_order_without_comments() -> None:
     assert list(read_sections("")) == []
 
 
-def test_where_a_phrase_begins_and_its_language_are_known() -> None:
-    book = PhraseBook([("de", "abuse sure", ["bad cat"]), ("en", "abuse weak", ["cat"])])
-    hits = book.search(["a", "bad", "cat"], KIND)
-    assert hits.foreign("abuse")
-    assert not hits.foreign("refusal")
-    assert [hits.before("abuse", "sure", place) for place in (2, 3, 100)] == [0, 1, 1]
-    assert hits.count("abuse", "weak") == 1
+def test_what_a_kind_finds_can_be_left_out() -> None:
+    book = PhraseBook([("en", "abuse sure", ["bad cat"]), ("en", "warning sure", ["dog"])])
+    assert book.without(" a bad cat . dog ", "abuse") == " a . dog "
 
 
 def test_every_shipped_phrase_compiles_and_has_a_known_section() -> None:
-    kinds = {"self_harm", "violence", "abuse", "asks_to_end", "refusal", "redirection", "warning", "end_question"}
+    kinds = {"self_harm", "violence", "abuse", "asks_to_end", "refusal", "redirection", "warning"}
     rules = load_phrases().rules
     assert len(rules) > 500
     assert {rule.kind for rule in rules} == kinds
-    assert {rule.section.split()[1] for rule in rules} == {"sure", "weak", "not"}
-    assert all(rule.pattern().pattern.startswith(" ") for rule in rules)
+    assert {rule.section.split()[1] for rule in rules} == {"sure", "not"}
+    assert all(rule.pattern.pattern.startswith(" ") for rule in rules if rule.language != "zh")

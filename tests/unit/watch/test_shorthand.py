@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import pytest
 
-from end_conversation_tool.watch import Answer, SignalKind
-from end_conversation_tool.watch.normalise import as_meant, plain
-from end_conversation_tool.watch.text import read_user
-from unit.watch.asking import ask
+from end_conversation_tool.watch import RiskGrade
+from end_conversation_tool.watch.normalise import as_meant, plain, tokens
+from end_conversation_tool.watch.phrases import load_phrases
+from unit.watch.asking import grade, line_of
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "meant"),
     [
-        "I want 2 die",
-        "i just want 2die",
-        "got no reason 2 live",
-        "b4 i die i wanna see her",
-        "no1 would miss me",
-        "i h8 my life and want 2 die",
-        "I WANT 2 DIE!!! plz",
+        ("I want 2 die", "I want to die"),
+        ("i just want 2die", "i just want to die"),
+        ("got no reason 2 live", "got no reason to live"),
+        ("b4 i die i wanna see her", "before i die i wanna see her"),
+        ("no1 would miss me", "no one would miss me"),
+        ("i h8 my life and want 2 die", "i hate my life and want to die"),
+        ("I WANT 2 DIE!!! plz", "I WANT TO DIE!!! plz"),
     ],
 )
-def test_digits_do_not_hide_risk(text: str) -> None:
-    assert ask(text, SignalKind.SELF_HARM) is Answer.YES
+def test_digits_do_not_hide_risk(text: str, meant: str) -> None:
+    assert grade(text) is grade(meant) is not RiskGrade.NONE
+
+
+def test_a_wish_to_die_is_clear() -> None:
+    assert grade("I want 2 die") is RiskGrade.CLEAR
 
 
 @pytest.mark.parametrize("text", ["y r u so useless", "u r stupid", "ur an idiot"])
 def test_letters_do_not_hide_abuse(text: str) -> None:
-    assert read_user(text).hits.count("abuse") > 0
+    assert load_phrases().search(line_of(text), {"abuse"})[0]
 
 
 @pytest.mark.parametrize(
@@ -42,18 +46,13 @@ def test_letters_do_not_hide_abuse(text: str) -> None:
     ],
 )
 def test_numbers_are_nothing(text: str) -> None:
-    hits = read_user(text).hits
-    assert [kind for kind in ("self_harm", "violence", "abuse", "asks_to_end") if hits.count(kind)] == []
+    for view in (line_of(text), as_meant(line_of(text))):
+        assert load_phrases().search(view, {"self_harm", "violence", "abuse", "asks_to_end"}) == (set(), True)
 
 
 def test_a_number_stays_what_it_is_for_everything_but_risk() -> None:
-    assert ask("dont want 2 end this chat 4 ever", SignalKind.CONFIRMS_END) is Answer.NO
-    assert read_user("I want 2 die").words == ["i", "want", "2", "die"]
-
-
-def test_what_is_found_in_both_readings_counts_once() -> None:
-    once, also = read_user("I want to die."), read_user("I want to die, at 2 o'clock.")
-    assert once.hits.count("self_harm") == also.hits.count("self_harm") > 0
+    assert not load_phrases().is_yes(line_of("dont want 2 end this chat 4 ever"))
+    assert tokens(plain("I want 2 die")) == ["i", "want", "2", "die"]
 
 
 def test_the_pieces_of_shorthand() -> None:

@@ -1,49 +1,43 @@
-"""The records of the experiment in SQL: the flows that ``jobs.Job`` names, for SQLite and PostgreSQL alike."""
+"""What SQLite and PostgreSQL do for each operation: flows, alike for both."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
-from typing import TypeVar
+from functools import singledispatch
+from typing import Any, TypeVar
 
 from sqlalchemy import delete, func, select, update
 
-from end_conversation_tool._core.operations import Appeal, BreakerLimits, BreakerState, Counted
-from end_conversation_tool._core.records import DecisionRecord, SealOutcome
+from end_conversation_tool._core.operations import Appeal, BreakerState, Tally
+from end_conversation_tool._core.records import DecisionRecord, SealOutcome, ThreadStatus
 from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry import breaking
-from end_conversation_tool.registry.annotations import Noting, Past, appeals_of
+from end_conversation_tool.registry import operations as ask
+from end_conversation_tool.registry.annotations import Past, appeals_of
 from end_conversation_tool.registry.breaking import BREAKER_THREAD, DAY, HOUR, start_of
+from end_conversation_tool.registry.checks import check_open
 from end_conversation_tool.registry.erasure import erased_event, erased_id, erased_record, erased_status
-from end_conversation_tool.registry.protocol import ThreadEvent
+from end_conversation_tool.registry.protocol import StoredProvenance, ThreadEvent
 from end_conversation_tool.registry.sql.driver import Flow
 from end_conversation_tool.registry.sql.queries import (
     change_thread,
     commit,
     insert_unless_there,
+    keep_decision,
     load,
     lock_thread,
     microseconds,
     past_events,
     put_event,
+    read_thread,
     thread_columns,
 )
-from end_conversation_tool.registry.sql.schema import counted, decisions, events, ledgers, meta, thread_key, threads
+from end_conversation_tool.registry.sql.schema import counted, decisions, events, meta, provenance, thread_key, threads
 from end_conversation_tool.registry.sql.tally import tally
-from end_conversation_tool.registry.transitions import Sealing, event_of
+from end_conversation_tool.registry.transitions import Copying, event_of
 
-__all__ = [
-    "annotate",
-    "breaker",
-    "count_thread",
-    "erase",
-    "events_in",
-    "open_appeals",
-    "reset_breaker",
-    "seal_within",
-    "tally",
-]
+__all__ = ["flow_of"]
 
 T = TypeVar("T")
 
@@ -51,34 +45,104 @@ _BREAKER = "breaker"
 """Name of the row of ``ect_meta`` that holds the breaker's state; there is none until it is first used."""
 
 
-def annotate(dialect: str, thread_id: str, noting: Noting[T]) -> Flow[T]:
-    """Note something about a thread, under its lock."""
+def flow_of(operation: ask.Operation[T], dialect: str) -> Flow[T]:
+    """Return what to run for an operation."""
+    flow: Flow[T] = _flow(operation, dialect)
+    return flow
+
+
+@singledispatch
+def _flow(operation: ask.Operation[Any], _: str) -> Flow[Any]:
+    raise NotImplementedError(type(operation).__name__)
+
+
+@_flow.register
+def _transit(operation: ask.Transit, dialect: str) -> Flow[Any]:  # type: ignore[type-arg]
+    return change_thread(dialect, operation.thread_id, operation.transition)
+
+
+@_flow.register
+def _annotate(operation: ask.Annotate, dialect: str) -> Flow[Any]:  # type: ignore[type-arg]
+    thread_id = operation.thread_id
     before = yield from lock_thread(dialect, thread_id, create=False)
     past = yield from past_events(thread_id)
     mine = decisions.c.thread_key == thread_key(thread_id)
     newest = yield select(decisions.c.record).where(mine).order_by(decisions.c.number.desc()).limit(1)
     latest = load(DecisionRecord, newest[0][0]) if newest else None
-    return (yield from commit(dialect, thread_id, before, noting(Past(before, tuple(past), latest))))
+    return (yield from commit(dialect, thread_id, before, operation.annotation(Past(before, past, latest))))
 
 
-def events_in(_: str, thread_id: str) -> Flow[tuple[ThreadEvent, ...]]:
-    """Return the events kept under an id."""
-    return tuple((yield from past_events(thread_id)))
+@_flow.register
+def _copy_thread(operation: ask.CopyThread, dialect: str) -> Flow[ThreadStatus]:
+    source = yield from read_thread(operation.source)
+    return (yield from change_thread(dialect, operation.target, Copying(source, operation.seals, operation.now)))
 
 
-def count_thread(dialect: str, thread_id: str, known: Counted) -> Flow[None]:
-    """Count a thread once."""
-    values = {
-        "at": microseconds(known.at),
-        "policy_version": known.policy,
-        "model": known.model,
-        "weight": known.weight,
-    }
-    yield insert_unless_there(dialect, counted, {"thread_key": thread_key(thread_id), **values})
+@_flow.register
+def _keep_decision(operation: ask.KeepDecision, dialect: str) -> Flow[None]:
+    return keep_decision(dialect, operation.record)
 
 
-def open_appeals(_: str, limit: int) -> Flow[tuple[Appeal, ...]]:
-    """Return the open appeals, oldest first: those after which the thread has no resolution."""
+@_flow.register
+def _count_thread(operation: ask.CountThread, dialect: str) -> Flow[None]:
+    known = operation.counted
+    yield insert_unless_there(
+        dialect,
+        counted,
+        {
+            "thread_key": thread_key(operation.thread_id),
+            "at": microseconds(known.at),
+            "policy_version": known.policy,
+            "model": known.model,
+            "weight": known.weight,
+        },
+    )
+
+
+@_flow.register
+def _save_provenance(operation: ask.SaveProvenance, dialect: str) -> Flow[bool]:
+    saved, key = operation.provenance, thread_key(operation.thread_id)
+    check_open((yield from read_thread(operation.thread_id, lock=True)))
+    values = {"version": saved.version, "body": saved.body}
+    if saved.version == 1:
+        put = insert_unless_there(dialect, provenance, {"thread_key": key, **values})
+        return bool((yield put.returning(provenance.c.version)))
+    before = (provenance.c.thread_key == key) & (provenance.c.version == saved.version - 1)
+    return bool((yield update(provenance).where(before).values(**values).returning(provenance.c.version)))
+
+
+@_flow.register
+def _load_provenance(operation: ask.LoadProvenance, _: str) -> Flow[StoredProvenance | None]:
+    mine = provenance.c.thread_key == thread_key(operation.thread_id)
+    rows = yield select(provenance.c.version, provenance.c.body).where(mine)
+    return StoredProvenance(rows[0].version, rows[0].body) if rows else None
+
+
+@_flow.register
+def _status(operation: ask.Status, _: str) -> Flow[Any]:  # type: ignore[type-arg]
+    return operation.told((yield from read_thread(operation.thread_id)))
+
+
+@_flow.register
+def _events(operation: ask.Events, _: str) -> Flow[Any]:  # type: ignore[type-arg]
+    return operation.told((yield from past_events(operation.thread_id)))
+
+
+@_flow.register
+def _decisions(operation: ask.Decisions, _: str) -> Flow[tuple[DecisionRecord, ...]]:
+    mine = decisions.c.thread_key == thread_key(operation.thread_id)
+    rows = yield select(decisions.c.record).where(mine).order_by(decisions.c.number)
+    return tuple(load(DecisionRecord, row[0]) for row in rows)
+
+
+@_flow.register
+def _tally(operation: ask.TallyPeriod, dialect: str) -> Flow[Tally]:
+    return tally(dialect, operation.since, operation.until)
+
+
+@_flow.register
+def _open_appeals(operation: ask.OpenAppeals, _: str) -> Flow[tuple[Appeal, ...]]:
+    # Those after which the thread has no resolution.
     later = events.alias("later")
     resolved = (
         select(later.c.number)
@@ -89,16 +153,16 @@ def open_appeals(_: str, limit: int) -> Flow[tuple[Appeal, ...]]:
         select(events.c.event)
         .where(events.c.kind == EventKind.APPEAL_OPENED.value, ~resolved.exists())
         .order_by(events.c.at, events.c.number)  # as the index has them; by number alone, all events would be read
-        .limit(limit)
+        .limit(operation.limit)
     )
     return appeals_of(load(ThreadEvent, row[0]) for row in rows)
 
 
-def erase(dialect: str, thread_id: str, operator: str, reason: str, now: datetime) -> Flow[int]:
-    """Take words and id out of everything that is kept of a thread, in one transaction."""
-    key, name = thread_key(thread_id), erased_id(thread_id)
+@_flow.register
+def _erase_thread(operation: ask.EraseThread, dialect: str) -> Flow[int]:
+    thread_id, key, name = operation.thread_id, thread_key(operation.thread_id), erased_id(operation.thread_id)
     known = yield select(threads.c.thread_key).where(threads.c.thread_key == key)
-    held = yield select(ledgers.c.version).where(ledgers.c.thread_key == key)
+    held = yield select(provenance.c.version).where(provenance.c.thread_key == key)
     before = yield from lock_thread(dialect, thread_id, create=False)
     decided = yield select(decisions.c.number, decisions.c.record).where(decisions.c.thread_key == key)
     happened = yield select(events.c.number, events.c.event).where(events.c.thread_key == key)
@@ -113,34 +177,37 @@ def erase(dialect: str, thread_id: str, operator: str, reason: str, now: datetim
         yield update(events).where(events.c.number == row.number).values(**values)
     status = erased_status(before, name)
     yield update(threads).where(threads.c.thread_key == key).values(**thread_columns(status))
-    yield delete(ledgers).where(ledgers.c.thread_key == key)
-    yield put_event(key, event_of(status, EventKind.ERASED, now, actor=operator, reason=reason))
+    yield delete(provenance).where(provenance.c.thread_key == key)
+    event = event_of(status, EventKind.ERASED, operation.now, actor=operation.operator, reason=operation.reason)
+    yield put_event(key, event)
     return len(decided) + len(happened)
 
 
-def breaker(_: str) -> Flow[BreakerState]:
-    """Return the state of the circuit breaker."""
+@_flow.register
+def _breaker(_: ask.Breaker, __: str) -> Flow[BreakerState]:
     rows = yield select(meta.c.value).where(meta.c.name == _BREAKER)
     return load(BreakerState, rows[0][0]) if rows else BreakerState()
 
 
-def reset_breaker(dialect: str, event: ThreadEvent) -> Flow[BreakerState]:
-    """Reset the circuit breaker, and return its state before."""
+@_flow.register
+def _reset_breaker(operation: ask.ResetBreaker, dialect: str) -> Flow[BreakerState]:
     before = yield from _lock_breaker(dialect)
-    yield from _keep_breaker(breaking.reset(event.at), event)
+    yield from _keep_breaker(breaking.reset(operation.event.at), operation.event)
     return before
 
 
-def seal_within(dialect: str, sealing: Sealing, limits: BreakerLimits) -> Flow[SealOutcome]:
-    """Seal, unless that would be one end too many. The breaker is locked first, and the thread after it."""
-    before, now = (yield from _lock_breaker(dialect)), sealing.now
+@_flow.register
+def _seal_within(operation: ask.SealWithin, dialect: str) -> Flow[SealOutcome]:
+    # The breaker is locked first, and the thread after it.
+    before, sealing = (yield from _lock_breaker(dialect)), operation.sealing
+    now = sealing.now
     ends: list[int] = []
     for window in (HOUR, DAY):
         recent = events.c.at >= microseconds(start_of(window, before, now))
         rows = yield select(func.count()).select_from(events).where(recent, events.c.kind == EventKind.SEALED.value)
         ends.append(rows[0][0])
     rows = yield select(func.sum(counted.c.weight)).where(counted.c.at >= microseconds(now - DAY))
-    state = breaking.tripped(before, limits, hour=ends[0], day=ends[1], threads=rows[0][0] or 0.0, now=now)
+    state = breaking.tripped(before, operation.limits, hour=ends[0], day=ends[1], threads=rows[0][0] or 0.0, now=now)
     thread_id = sealing.record.thread_id
     outcome = yield from change_thread(dialect, thread_id, replace(sealing, shadow=state.tripped))
     if outcome.shadowed and state is not before:

@@ -6,7 +6,6 @@ that is committed first vetoes every seal, and a seal that is committed first st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -16,11 +15,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from end_conversation_tool._core.records import DecisionRecord, Record, ThreadStatus
 from end_conversation_tool.errors import InvalidInputError, RegistrySchemaError
-from end_conversation_tool.registry.checks import check_open
 from end_conversation_tool.registry.erasure import erased_id
-from end_conversation_tool.registry.protocol import StoredLedger, ThreadEvent
+from end_conversation_tool.registry.protocol import ThreadEvent
 from end_conversation_tool.registry.sql.driver import Flow
-from end_conversation_tool.registry.sql.schema import decisions, events, ledgers, thread_key, threads
+from end_conversation_tool.registry.sql.schema import decisions, events, thread_key, threads
 from end_conversation_tool.registry.sql.triggers import TRIGGERS, advisory_key
 from end_conversation_tool.registry.transitions import Change, Transition
 from end_conversation_tool.registry.untouched import untouched
@@ -32,15 +30,13 @@ __all__ = [
     "guard_checkpoints",
     "insert_unless_there",
     "keep_decision",
-    "keep_ledger",
-    "kept_decisions",
-    "kept_ledger",
     "load",
     "load_status",
     "lock_thread",
     "microseconds",
     "past_events",
     "put_event",
+    "read_thread",
     "thread_columns",
 ]
 
@@ -79,8 +75,14 @@ def lock_thread(dialect: str, thread_id: str, *, create: bool = True) -> Flow[Th
     if create:
         values = {"thread_key": key, **thread_columns(ThreadStatus(thread_id=thread_id))}
         yield insert_unless_there(dialect, threads, values)
+    return (yield from read_thread(thread_id, lock=True))
+
+
+def read_thread(thread_id: str, *, lock: bool = False) -> Flow[ThreadStatus]:
+    """Return the state of a thread."""
+    found = select(threads.c.state).where(threads.c.thread_key == thread_key(thread_id))
     # FOR UPDATE on PostgreSQL; SQLite ignores it, its transaction has locked the whole file already.
-    rows = yield select(threads.c.state).where(threads.c.thread_key == key).with_for_update()
+    rows = yield found.with_for_update() if lock else found
     return load_status(thread_id, rows[0][0] if rows else None)
 
 
@@ -134,42 +136,11 @@ def keep_decision(dialect: str, record: DecisionRecord) -> Flow[None]:
         raise InvalidInputError("record.id: expected a new id, got the id of a decision that is kept already")
 
 
-def kept_decisions(thread_id: str) -> Flow[Sequence[DecisionRecord]]:
-    """Return the decisions on a thread, in the order in which they were kept."""
-    mine = decisions.c.thread_key == thread_key(thread_id)
-    rows = yield select(decisions.c.record).where(mine).order_by(decisions.c.number)
-    return tuple(load(DecisionRecord, row[0]) for row in rows)
-
-
-def past_events(thread_id: str) -> Flow[Sequence[ThreadEvent]]:
+def past_events(thread_id: str) -> Flow[tuple[ThreadEvent, ...]]:
     """Return the changes of a thread's state, oldest first."""
     mine = events.c.thread_key == thread_key(thread_id)
     rows = yield select(events.c.event).where(mine).order_by(events.c.number)
     return tuple(load(ThreadEvent, row[0]) for row in rows)
-
-
-def keep_ledger(dialect: str, thread_id: str, ledger: StoredLedger) -> Flow[bool]:
-    """Save a ledger in place of the version before it, and return whether that one still stood.
-
-    Raises:
-        ThreadSealedError: The thread is sealed.
-        RegistrySchemaError: The state of the thread cannot be read.
-    """
-    key = thread_key(thread_id)
-    rows = yield select(threads.c.state).where(threads.c.thread_key == key).with_for_update()
-    check_open(load_status(thread_id, rows[0][0] if rows else None))
-    values = {"version": ledger.version, "body": ledger.body}
-    if ledger.version == 1:
-        put = insert_unless_there(dialect, ledgers, {"thread_key": key, **values})
-        return bool((yield put.returning(ledgers.c.version)))
-    before = (ledgers.c.thread_key == key) & (ledgers.c.version == ledger.version - 1)
-    return bool((yield update(ledgers).where(before).values(**values).returning(ledgers.c.version)))
-
-
-def kept_ledger(thread_id: str) -> Flow[StoredLedger | None]:
-    """Return the ledger of a thread; ``None`` when none was saved."""
-    rows = yield select(ledgers.c.version, ledgers.c.body).where(ledgers.c.thread_key == thread_key(thread_id))
-    return StoredLedger(rows[0].version, rows[0].body) if rows else None
 
 
 def guard_checkpoints(dialect: str) -> Flow[None]:

@@ -1,39 +1,25 @@
 """``SqlSealRegistry``: the registry in a SQL database, SQLite or PostgreSQL, sync and async.
 
-Both run the same flows (``flows.py``), which run the same transitions (``transitions.py``) as the registry in memory.
+Both run the same flows (``operations``), which run the same transitions as the registry in memory.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from end_conversation_tool._core.records import DecisionRecord, ThreadStatus
+from end_conversation_tool._core.records import ThreadStatus
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.registry.operations import Job
-from end_conversation_tool.registry.protocol import StoredLedger, ThreadEvent
-from end_conversation_tool.registry.sql import operations
-from end_conversation_tool.registry.sql.driver import Flow
+from end_conversation_tool.registry.operations import Operation, StoredRegistry
 from end_conversation_tool.registry.sql.engine import Store
-from end_conversation_tool.registry.sql.queries import (
-    change_thread,
-    guard_checkpoints,
-    keep_decision,
-    keep_ledger,
-    kept_decisions,
-    kept_ledger,
-    load_status,
-    past_events,
-)
+from end_conversation_tool.registry.sql.operations import flow_of
+from end_conversation_tool.registry.sql.queries import guard_checkpoints, load_status
 from end_conversation_tool.registry.sql.schema import thread_key
 from end_conversation_tool.registry.sql.sqlite import SqliteStore, database_of
-from end_conversation_tool.registry.stored import StoredRegistry
-from end_conversation_tool.registry.transitions import Transition
 
 __all__ = ["SqlSealRegistry"]
 
@@ -52,8 +38,10 @@ class SqlSealRegistry(StoredRegistry):
         create: Whether to create the tables, and the SQLite file, where there are none. With ``False`` that is an
             error: right for a tool that only looks.
         timeout: Seconds to wait for a lock or for a free or new connection.
-        pool_size: Connections at most (SQLite: kept open at most) that sync callers share. On PostgreSQL they, and the
-            callers of each event loop, have as many for reads and as many for writes.
+        pool_size: Connections at most (SQLite: kept open at most) that sync callers share. On PostgreSQL the callers
+            of each event loop have as many, and as many again for the read of an ordinary turn.
+        prepared_statements: Whether PostgreSQL keeps statements prepared on a connection. ``False`` behind a pooler
+            that hands a connection from one transaction to the next, such as PgBouncer in transaction mode.
 
     Raises:
         RegistrySchemaError: The database is newer, foreign or corrupt. Nothing was changed.
@@ -62,8 +50,24 @@ class SqlSealRegistry(StoredRegistry):
         ImportError: A PostgreSQL URL without the extra ``[postgres]``.
     """
 
-    def __init__(self, url: str | URL, *, create: bool = True, timeout: float = 10.0, pool_size: int = 10) -> None:
-        self._store = _store(_parsed(url), create=create, timeout=_positive(timeout), pool_size=_size(pool_size))
+    def __init__(
+        self,
+        url: str | URL,
+        *,
+        create: bool = True,
+        timeout: float = 10.0,
+        pool_size: int = 10,
+        prepared_statements: bool = True,
+    ) -> None:
+        if not isinstance(prepared_statements, bool):
+            raise InvalidInputError(f"prepared_statements: expected a bool, got {type(prepared_statements).__name__}")
+        parsed, seconds, size = _parsed(url), _positive(timeout), _size(pool_size)
+        self._store: Store
+        if parsed.drivername == "postgresql+psycopg":
+            self._store = _postgres(parsed, timeout=seconds, pool_size=size, prepared_statements=prepared_statements)
+        else:
+            file = database_of(parsed.database, parsed.query)
+            self._store = SqliteStore(file, create=create, timeout=seconds, pool_size=size)
         self._signing_key = self._store.open(create=create)
 
     @property
@@ -77,49 +81,11 @@ class SqlSealRegistry(StoredRegistry):
     async def _aread(self, thread_id: str) -> ThreadStatus:
         return load_status(thread_id, await self._store.astate(thread_key(thread_id)))
 
-    def _apply(self, thread_id: str, transition: Transition[T]) -> T:
-        return self._store.write(change_thread(self._store.dialect, thread_id, transition))
+    def _do(self, operation: Operation[T]) -> T:
+        return self._store.run(flow_of(operation, self._store.dialect), writes=operation.writes)
 
-    async def _aapply(self, thread_id: str, transition: Transition[T]) -> T:
-        return await self._store.awrite(change_thread(self._store.dialect, thread_id, transition))
-
-    def _keep(self, record: DecisionRecord) -> None:
-        self._store.write(keep_decision(self._store.dialect, record))
-
-    async def _akeep(self, record: DecisionRecord) -> None:
-        await self._store.awrite(keep_decision(self._store.dialect, record))
-
-    def _decisions(self, thread_id: str) -> Sequence[DecisionRecord]:
-        return self._store.read(kept_decisions(thread_id))
-
-    async def _adecisions(self, thread_id: str) -> Sequence[DecisionRecord]:
-        return await self._store.aread(kept_decisions(thread_id))
-
-    def _history(self, thread_id: str) -> Sequence[ThreadEvent]:
-        return self._store.read(past_events(thread_id))
-
-    async def _ahistory(self, thread_id: str) -> Sequence[ThreadEvent]:
-        return await self._store.aread(past_events(thread_id))
-
-    def _ledger(self, thread_id: str) -> StoredLedger | None:
-        return self._store.read(kept_ledger(thread_id))
-
-    async def _aledger(self, thread_id: str) -> StoredLedger | None:
-        return await self._store.aread(kept_ledger(thread_id))
-
-    def _keep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool:
-        return self._store.write(keep_ledger(self._store.dialect, thread_id, ledger))
-
-    async def _akeep_ledger(self, thread_id: str, ledger: StoredLedger) -> bool:
-        return await self._store.awrite(keep_ledger(self._store.dialect, thread_id, ledger))
-
-    def _do(self, job: Job[T]) -> T:
-        flow: Flow[T] = getattr(operations, job.name)(self._store.dialect, *job.args)
-        return self._store.write(flow) if job.writes else self._store.read(flow)
-
-    async def _ado(self, job: Job[T]) -> T:
-        flow: Flow[T] = getattr(operations, job.name)(self._store.dialect, *job.args)
-        return await (self._store.awrite(flow) if job.writes else self._store.aread(flow))
+    async def _ado(self, operation: Operation[T]) -> T:
+        return await self._store.arun(flow_of(operation, self._store.dialect), writes=operation.writes)
 
     def guard_checkpoints(self) -> None:
         """Have this database refuse checkpoints of sealed branches: for a checkpointer that keeps its tables here.
@@ -129,11 +95,11 @@ class SqlSealRegistry(StoredRegistry):
         Raises:
             RegistryError: There is no table ``checkpoints``, or it is not this user's to alter.
         """
-        self._store.write(guard_checkpoints(self._store.dialect))
+        self._store.run(guard_checkpoints(self._store.dialect), writes=True)
 
     async def aguard_checkpoints(self) -> None:
         """Async twin of ``guard_checkpoints``."""
-        await self._store.awrite(guard_checkpoints(self._store.dialect))
+        await self._store.arun(guard_checkpoints(self._store.dialect), writes=True)
 
     def close(self) -> None:
         """Close every connection. From then on each use is a ``RegistryError``; closing twice is harmless."""
@@ -179,17 +145,11 @@ def _parsed(url: str | URL) -> URL:
     return parsed
 
 
-def _store(url: URL, *, create: bool, timeout: float, pool_size: int) -> Store:
-    if url.drivername == "postgresql+psycopg":
-        return _postgres(url, timeout=timeout, pool_size=pool_size)
-    return SqliteStore(database_of(url.database, url.query), create=create, timeout=timeout, pool_size=pool_size)
-
-
-def _postgres(url: URL, *, timeout: float, pool_size: int) -> Store:
+def _postgres(url: URL, *, timeout: float, pool_size: int, prepared_statements: bool) -> Store:
     try:
         from end_conversation_tool.registry.sql.postgres import PostgresStore  # noqa: PLC0415 - needs an extra
 
-        return PostgresStore(url, timeout=timeout, pool_size=pool_size)
+        return PostgresStore(url, timeout=timeout, pool_size=pool_size, prepared_statements=prepared_statements)
     except ImportError as error:
         raise ImportError(
             "a PostgreSQL registry needs the extra [postgres]: pip install 'end-conversation-tool[postgres]'"

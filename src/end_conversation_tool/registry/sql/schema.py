@@ -7,7 +7,7 @@ table             one row is
 ``ect_threads``   a thread that was ever sealed, flagged or branched: its state as JSON, and copies for queries
 ``ect_decisions`` one call of the tool: the complete record as JSON, and the columns that rates are made of
 ``ect_events``    one thing that happened to a thread; rows are only ever added, and words in them only ever erased
-``ect_ledgers``   the evidence of a conversation that no checkpointer keeps: ids, codes and digests, as JSON
+``ect_ledgers``   the provenance of a conversation that no checkpointer keeps: ids, codes and digests, as JSON
 ``ect_counted``   a thread that was counted when it began; empty unless the host asked for it
 ================  ==========================================================================================
 
@@ -49,9 +49,9 @@ __all__ = [
     "counted",
     "decisions",
     "events",
-    "ledgers",
     "meta",
     "open_schema",
+    "provenance",
     "thread_key",
     "threads",
 ]
@@ -122,8 +122,8 @@ events = Table(
     Index("ect_events_kind", "kind", "at"),
 )
 
-ledgers = Table(
-    "ect_ledgers",
+provenance = Table(
+    "ect_ledgers",  # its name in version 0.1: to rename it would make every database of that version unusable
     _metadata,
     Column("thread_key", String(64), primary_key=True),
     Column("version", Integer, nullable=False),

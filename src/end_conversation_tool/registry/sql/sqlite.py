@@ -16,6 +16,8 @@ from sqlalchemy.pool import QueuePool
 from end_conversation_tool.errors import InvalidInputError, RegistryError
 from end_conversation_tool.registry.sql.driver import Flow
 from end_conversation_tool.registry.sql.engine import Store
+from end_conversation_tool.registry.sql.failures import translated
+from end_conversation_tool.registry.sql.queries import READ_STATE
 from end_conversation_tool.registry.sql.schema import TABLE_NAMES
 
 __all__ = ["SqliteStore"]
@@ -33,7 +35,6 @@ class SqliteStore(Store):
     """
 
     dialect = "sqlite"
-    mark = "?"
     existing = f"SELECT name FROM sqlite_master WHERE type = 'table' AND name IN {TABLE_NAMES!r}"  # noqa: S608 - constants
     creation_lock = "SELECT 1"  # BEGIN IMMEDIATE is the lock
     begin = "BEGIN IMMEDIATE"
@@ -54,7 +55,8 @@ class SqliteStore(Store):
             hide_parameters=True,
         )
         super().__init__(f"the registry {database!r}", engine)
-        self._check_place(create=create)
+        with translated(self.name):
+            self._check_place(create=create)
 
     def _check_place(self, *, create: bool) -> None:
         """Say in plain words what SQLite calls "unable to open database file"."""
@@ -67,13 +69,8 @@ class SqliteStore(Store):
 
     def open(self, *, create: bool) -> bytes:
         """Open the file, and from then on accept no other file in its place."""
-        try:
-            key = super().open(create=create)
-            self._identity = self._found()
-        except BaseException:
-            self._engine.dispose()
-            raise
-        self._mode = "rw"
+        key = super().open(create=create)
+        self._identity, self._mode = self._found(), "rw"
         return key
 
     def prepare(self) -> None:
@@ -106,15 +103,14 @@ class SqliteStore(Store):
             raise
         return connection
 
-    def _state(self, key: str, *, retry: bool = True) -> str | None:
-        del retry  # there is no server that could come back
+    def _state(self, key: str) -> str | None:
         # Not from the pool: taking a connection there and giving it back costs twice as much as the read.
         try:
             connection = self._readers.pop()
         except IndexError:  # not asked for before: another thread may take the last one in between
             connection = self._connect()
         try:
-            rows = connection.execute(self._read_state, (key,)).fetchall()
+            rows = connection.execute(f"{READ_STATE}?", (key,)).fetchall()
         except BaseException:
             connection.close()
             raise
@@ -158,13 +154,9 @@ class SqliteStore(Store):
         """Async twin of ``state``, in a worker thread: a disk can be slow."""
         return await asyncio.to_thread(self.state, key)
 
-    async def aread(self, flow: Flow[T]) -> T:
-        """Async twin of ``read``."""
-        return await asyncio.to_thread(self.read, flow)
-
-    async def awrite(self, flow: Flow[T]) -> T:
-        """Async twin of ``write``. A caller that is cancelled does not stop it: it is committed or rolled back."""
-        return await asyncio.to_thread(self.write, flow)
+    async def arun(self, flow: Flow[T], *, writes: bool) -> T:
+        """Async twin of ``run``. A caller that is cancelled does not stop it: it is committed or rolled back."""
+        return await asyncio.to_thread(self.run, flow, writes=writes)
 
 
 def database_of(database: str | None, query: object) -> str:

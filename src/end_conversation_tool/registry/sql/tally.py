@@ -27,13 +27,16 @@ _IDS = (EventKind.BRANCH_OPENED.value, EventKind.COPIED.value)
 
 _ROOM = {
     "sqlite": ("PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -131072"),
-    "postgresql": ("SET work_mem = '128MB'",),
+    "postgresql": ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "SET LOCAL work_mem = '128MB'"),
 }
-"""Room for this connection to sort in, so that a million rows are not sorted on disk: 128 MB."""
+"""Room for this connection to sort in, so that a million rows are not sorted on disk: 128 MB.
+
+On PostgreSQL for one transaction: behind a pooler the next statement may run on another connection.
+"""
 
 _AS_BEFORE = {
     "sqlite": ("PRAGMA temp_store = DEFAULT", "PRAGMA cache_size = -2000"),
-    "postgresql": ("RESET work_mem",),
+    "postgresql": ("COMMIT",),
 }
 
 

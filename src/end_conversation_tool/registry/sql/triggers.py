@@ -9,8 +9,8 @@ keeps its ``checkpoints`` table in the registry's database, the database closes 
   alone: where there is one, a guarded write to a thread without a row has to ask the registry, and say that it did.
 
 A checkpoint says in its metadata which branch it belongs to, which run wrote it and when that run started
-(``checkpoint_marks``). One without these marks, written by somebody who goes round the saver, is refused as soon as the
-thread's present branch is sealed.
+(``_checkpoint/metadata``). One without these marks, written by somebody who goes round the saver, is refused as soon as
+the thread's present branch is sealed. Who else is refused, ``WHO_MAY_WRITE`` in ``_core/fence`` says, row by row.
 
 What tasks write (``checkpoint_writes``) has no marks; it only counts with a checkpoint that takes it up, and readers of
 a sealed branch are shown none that is pending.
@@ -41,11 +41,15 @@ _SQLITE_WORDS = "end_conversation: "
 _POSTGRES_BODY = """
 DECLARE
     thread_hash text := encode(sha256(convert_to(NEW.thread_id, 'UTF8')), 'hex');
-    run text;
-    started integer;
+    mark jsonb := nullif(NEW.metadata -> 'end_conversation_branch', 'null');
+    run text := NEW.metadata ->> 'end_conversation_run';
+    started numeric;
     state jsonb;
     known jsonb;
 BEGIN
+    IF jsonb_typeof(NEW.metadata -> 'end_conversation_sequence') = 'number' THEN
+        started := (NEW.metadata ->> 'end_conversation_sequence')::numeric;
+    END IF;
     -- As an expression: that takes half the time of PERFORM. The look at the seal is a statement of its own, so that it
     -- sees what was committed while this one waited.
     IF pg_advisory_xact_lock_shared(('x' || left(thread_hash, 16))::bit(64)::bigint) IS NULL THEN
@@ -53,20 +57,27 @@ BEGIN
     END IF;
     SELECT t.state::jsonb INTO state FROM ect_threads AS t WHERE t.thread_key = thread_hash;
     IF NOT FOUND THEN
+        IF coalesce(mark, '0') <> '0' OR started > 0 THEN
+            RAISE EXCEPTION 'nothing is on record of the branch or the run' USING ERRCODE = 'ECT02';
+        END IF;
         RETURN NEW;
     END IF;
-    run := NEW.metadata ->> 'end_conversation_run';
-    started := (NEW.metadata ->> 'end_conversation_sequence')::integer;
-    SELECT b INTO known FROM jsonb_array_elements(state -> 'branches') AS b
-        WHERE (b ->> 'branch')::integer
-            = coalesce((NEW.metadata ->> 'end_conversation_branch')::integer, (state ->> 'branch')::integer);
-    IF known IS NULL OR (known ->> 'run_token') = run THEN
-        started := NULL;
-    END IF;
-    IF known -> 'seal' ->> 'sequence' IS NOT NULL AND coalesce((known -> 'seal' ->> 'run_token') <> run, true) THEN
-        RAISE EXCEPTION 'the thread is sealed' USING ERRCODE = 'ECT01';
-    ELSIF known -> 'seal' ->> 'sequence' IS NULL AND started < (known ->> 'fence')::integer THEN
-        RAISE EXCEPTION 'the run was overtaken' USING ERRCODE = 'ECT02';
+    mark := coalesce(mark, state -> 'branch');
+    SELECT b INTO known FROM jsonb_array_elements(state -> 'branches') AS b WHERE b -> 'branch' = mark;
+    IF known IS NULL AND mark <> '0' THEN
+        RAISE EXCEPTION 'the thread has no such branch' USING ERRCODE = 'ECT02';
+    ELSIF jsonb_typeof(known -> 'seal') = 'object' THEN
+        IF coalesce((known -> 'seal' ->> 'run_token') <> run, true) THEN
+            RAISE EXCEPTION 'the thread is sealed' USING ERRCODE = 'ECT01';
+        END IF;
+    ELSIF coalesce((known ->> 'run_token') <> run, true) OR jsonb_array_length(known -> 'past_seals') > 0 THEN
+        IF started < coalesce((known ->> 'fence')::integer, 0) OR started > (state ->> 'sequence')::integer
+        OR EXISTS (
+            SELECT 1 FROM jsonb_array_elements(state -> 'branches') AS b
+            WHERE b ->> 'run_token' = run AND b -> 'branch' <> mark
+        ) THEN
+            RAISE EXCEPTION 'the run was overtaken' USING ERRCODE = 'ECT02';
+        END IF;
     END IF;
     RETURN NEW;
 END
@@ -84,35 +95,55 @@ FOR EACH ROW EXECUTE FUNCTION ect_guard_checkpoint()
 
 _SQLITE_INDEX = "CREATE INDEX IF NOT EXISTS ect_threads_id ON ect_threads (thread_id)"
 
-_SQLITE_TRIGGER = """CREATE TRIGGER ect_guard BEFORE INSERT ON checkpoints
-WHEN EXISTS (SELECT 1 FROM ect_threads WHERE thread_id = NEW.thread_id)
-OR EXISTS (SELECT 1 FROM ect_threads WHERE thread_id >= 'erased:' AND thread_id < 'erased;')
+_SQLITE_METADATA = "CAST(NEW.metadata AS TEXT), '$.end_conversation_"
+_SQLITE_MARK = f"""CASE coalesce(json_type({_SQLITE_METADATA}branch'), 'null')
+        WHEN 'integer' THEN json_extract({_SQLITE_METADATA}branch')
+        WHEN 'null' THEN NULL
+        ELSE -1
+    END"""
+_SQLITE_STARTED = f"""CASE WHEN json_type({_SQLITE_METADATA}sequence') IN ('integer', 'real')
+        THEN json_extract({_SQLITE_METADATA}sequence') END"""
+_SQLITE_RUN = f"json_extract({_SQLITE_METADATA}run')"
+_SQLITE_ASKED = f"json_extract({_SQLITE_METADATA}asked')"
+_SQLITE_ROW = "EXISTS (SELECT 1 FROM ect_threads WHERE thread_id = NEW.thread_id)"
+_SQLITE_ERASED = "EXISTS (SELECT 1 FROM ect_threads WHERE thread_id >= 'erased:' AND thread_id < 'erased;')"
+
+_SQLITE_TRIGGER = f"""CREATE TRIGGER ect_guard BEFORE INSERT ON checkpoints
+WHEN {_SQLITE_ROW}
+OR {_SQLITE_ERASED}
+OR coalesce({_SQLITE_MARK}, 0) <> 0
+OR {_SQLITE_STARTED} > 0
 BEGIN
-    SELECT RAISE(ABORT, 'end_conversation: ask')
-    WHERE NOT EXISTS (SELECT 1 FROM ect_threads WHERE thread_id = NEW.thread_id)
-    AND json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_run') IS NOT NULL
-    AND json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_asked') IS NULL;
+    SELECT CASE WHEN {_SQLITE_ERASED}
+        THEN RAISE(ABORT, 'end_conversation: ask')
+        ELSE RAISE(ABORT, 'end_conversation: stale')
+    END
+    WHERE NOT {_SQLITE_ROW}
+    AND {_SQLITE_ASKED} IS NULL
+    AND ({_SQLITE_RUN} IS NOT NULL AND {_SQLITE_ERASED}
+        OR coalesce({_SQLITE_MARK}, 0) <> 0
+        OR {_SQLITE_STARTED} > 0);
     SELECT CASE
         WHEN json_extract(b.value, '$.seal') IS NULL THEN RAISE(ABORT, 'end_conversation: stale')
         ELSE RAISE(ABORT, 'end_conversation: sealed')
     END
-    FROM ect_threads AS t, json_each(t.state, '$.branches') AS b
-    WHERE t.thread_id = NEW.thread_id
-    AND json_extract(b.value, '$.branch')
-        = coalesce(json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_branch'), t.branch)
-    AND CASE
+    FROM (
+        SELECT state, sequence, coalesce({_SQLITE_MARK}, branch) AS mark, {_SQLITE_RUN} AS run,
+        {_SQLITE_STARTED} AS started
+        FROM ect_threads WHERE thread_id = NEW.thread_id
+    ) AS t
+    LEFT JOIN json_each(t.state, '$.branches') AS b ON json_extract(b.value, '$.branch') = t.mark
+    WHERE CASE
+        WHEN b.value IS NULL AND t.mark <> 0 THEN 1
         WHEN json_extract(b.value, '$.seal') IS NOT NULL
-        THEN coalesce(
-            json_extract(b.value, '$.seal.run_token')
-                <> json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_run'),
-            1
+        THEN coalesce(json_extract(b.value, '$.seal.run_token') <> t.run, 1)
+        WHEN json_extract(b.value, '$.run_token') = t.run AND json_extract(b.value, '$.past_seals') = '[]' THEN 0
+        ELSE t.started < coalesce(json_extract(b.value, '$.fence'), 0) OR t.started > t.sequence OR EXISTS (
+            SELECT 1 FROM json_each(t.state, '$.branches') AS other
+            WHERE json_extract(other.value, '$.run_token') = t.run AND json_extract(other.value, '$.branch') <> t.mark
         )
-        ELSE json_extract(b.value, '$.run_token')
-            IS NOT json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_run')
-            AND json_extract(CAST(NEW.metadata AS TEXT), '$.end_conversation_sequence')
-                < json_extract(b.value, '$.fence')
     END;
-END"""
+END"""  # noqa: S608 - constants
 
 _DROP = "DROP TRIGGER IF EXISTS ect_guard"
 

@@ -20,7 +20,6 @@ from langchain_core.messages import (
     messages_to_dict,
 )
 
-from end_conversation_tool._doors.langgraph.messages import reply_of, text_of
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.recordings import files as transcripts
 from end_conversation_tool.recordings.files import BrokenRow, Recording, read_recordings
@@ -38,7 +37,7 @@ def written(tmp_path: Path, *lines: object, name: str = "chats.jsonl") -> Path:
 
 
 def shape(messages: tuple[BaseMessage, ...]) -> list[tuple[str, str]]:
-    return [(message.type, text_of(message.content)) for message in messages]
+    return [(message.type, message.text) for message in messages]
 
 
 def call_of(message: BaseMessage) -> tuple[str, dict[str, Any]]:
@@ -95,7 +94,7 @@ def test_a_call_of_the_tool_is_read_once_in_every_shape(reply: dict[str, Any]) -
     _, message = read_messages([HELLO[0], reply])
     assert call_of(message) == END
     assert isinstance(message, AIMessage)
-    assert len(reply_of(message).end_calls) == 1
+    assert message.invalid_tool_calls == []
 
 
 @pytest.mark.parametrize(
@@ -108,7 +107,7 @@ def test_malformed_arguments_stay_a_malformed_call(arguments: str) -> None:
     _, message = read_messages([HELLO[0], {"role": "assistant", "content": "", "tool_calls": [call]}])
     assert isinstance(message, AIMessage)
     assert message.tool_calls == []
-    assert [call.arguments for call in reply_of(message).end_calls] == [arguments]
+    assert [call["args"] for call in message.invalid_tool_calls] == [arguments]
 
 
 def test_anthropic_tool_results_are_not_the_users_words() -> None:
@@ -317,8 +316,9 @@ def test_a_long_document_on_one_line_is_read_whole(tmp_path: Path, monkeypatch: 
     assert "at most 60 bytes" in row.problem
 
 
-def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
-    assert list(read_recordings(written(tmp_path, b"", b"  "))) == []
+def test_an_empty_file_is_a_problem(tmp_path: Path) -> None:
+    [row] = read_recordings(written(tmp_path, b"", b"  "))
+    assert row == BrokenRow(1, "file: expected at least one conversation, found none")
 
 
 def test_every_byte_is_reported_to_the_progress_bar(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_every_byte_is_reported_to_the_progress_bar(tmp_path: Path) -> None:
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     def peak(lines: int) -> int:
-        path = written(tmp_path, *([{"messages": HELLO * 20}] * lines))
+        path = written(tmp_path, *([{"messages": HELLO * 3}] * lines))
         tracemalloc.start()
         try:
             assert sum(1 for _ in read_recordings(path)) == lines
