@@ -337,7 +337,7 @@ def test_the_risk_that_a_nested_reader_can_show_is_a_flag() -> None:
 class Drops(AgentMiddleware[Any, Any, Any]):
     """Removes the first of the messages that came in, before the model is called."""
 
-    def before_model(self, state: Any, _runtime: Any) -> dict[str, Any] | None:
+    def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         gone = [one.id for one in state["messages"] if DISGUISED in str(one.content) or RISK in str(one.content)]
         return {"messages": [RemoveMessage(id=id_) for id_ in gone]} if gone else None
 

@@ -8,7 +8,8 @@ The invariants, after every step:
 2. What a sealed thread shows does not change, and says that it has ended.
 3. Every call of the tool is recorded exactly once.
 4. No seal is made, and no notice given, while a risk flag stands.
-5. Every seal has a notice before it: on its branch, in an earlier turn, since the branch was opened or reopened.
+5. Registry and readers agree on whether the thread is sealed, whichever branch was written last.
+6. Every seal has a notice before it: on its branch, in an earlier turn, since the branch was opened or reopened.
 """
 
 from __future__ import annotations
@@ -210,6 +211,11 @@ class Threads(RuleBasedStateMachine):
             assert (state.next, state.values["conversation_end"]["ended"]) == ((), True)
             texts = texts_of(state)
             assert self.shown.setdefault(thread, texts) == texts
+
+    @invariant()
+    def registry_and_readers_agree(self) -> None:
+        for thread in self.calls:
+            assert self.effective(thread) is self.registry.status(thread).sealed
 
     @invariant()
     def every_call_is_recorded_once(self) -> None:

@@ -10,15 +10,22 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import CheckpointMetadata, CheckpointTuple, empty_checkpoint
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    empty_checkpoint,
+)
 
 from end_conversation_tool._core.fence import Fence
-from end_conversation_tool._core.records import ThreadStatus
+from end_conversation_tool._core.records import Seal, ThreadStatus
 
 __all__ = [
     "ASKED_KEY",
     "BRANCH_KEY",
     "RUN_KEY",
+    "SEEN_KEY",
     "SEQUENCE_KEY",
     "branch_of",
     "copied",
@@ -26,22 +33,28 @@ __all__ = [
     "fenced",
     "hiding_end",
     "is_stale",
+    "may_follow",
     "only_end",
+    "sequence_seen",
     "showing_end",
+    "shows_end",
     "with_fence",
     "with_marks",
     "without_fence",
     "without_marks",
+    "without_private",
 ]
 
 BRANCH_KEY = "end_conversation_branch"
 RUN_KEY = "end_conversation_run"
 SEQUENCE_KEY = "end_conversation_sequence"
 ASKED_KEY = "end_conversation_asked"
+SEEN_KEY = "end_conversation_seen"
+_PRIVATE = "end_conversation_"
 _TRIGGERS = ("__start__", "__pregel_tasks", "branch:to:", "join:")
 """Names, or beginnings of names, of the channels by which LangGraph sets nodes off."""
 
-_KEYS = (BRANCH_KEY, RUN_KEY, SEQUENCE_KEY, ASKED_KEY)
+_KEYS = (BRANCH_KEY, RUN_KEY, SEQUENCE_KEY, ASKED_KEY, SEEN_KEY)
 
 
 def branch_of(found: CheckpointTuple, status: ThreadStatus) -> int:
@@ -76,6 +89,35 @@ def _beside(found: CheckpointTuple, checkpoint_id: str | None, run_token: str | 
     if checkpoint_id is None or found.checkpoint["id"] <= checkpoint_id:
         return False
     return run_token is None or found.metadata.get(RUN_KEY) != run_token
+
+
+def sequence_seen(found: CheckpointTuple) -> int:
+    """Return the highest sequence number of the thread that the writer of a checkpoint knew of; 0 without marks."""
+    numbers = (found.metadata.get(SEQUENCE_KEY), found.metadata.get(SEEN_KEY))
+    return max((number for number in numbers if isinstance(number, int)), default=0)
+
+
+def may_follow(found: CheckpointTuple, seal: Seal) -> bool:
+    """Whether a checkpoint may have been written after a seal: only the run that sealed could do that."""
+    return seal.run_token is not None and found.metadata.get(RUN_KEY) == seal.run_token
+
+
+def shows_end(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint holds an end, be it true or forged."""
+    return bool(checkpoint["channel_values"].get("conversation_end"))
+
+
+def without_private(checkpoint: Checkpoint, new_versions: ChannelVersions) -> Checkpoint:
+    """Return a checkpoint that somebody writes from outside a run, without what they put into our own channels.
+
+    Only a run writes there. What was signed is genuine wherever it is put: replayed by an update, it would speak for
+    messages that another line of the thread has. Without it, nothing that was said before is evidence.
+    """
+    given = [name for name in new_versions if name.startswith(_PRIVATE) and name in checkpoint["channel_values"]]
+    if not given:
+        return checkpoint
+    values = {**checkpoint["channel_values"], **{name: {} for name in given}}
+    return {**checkpoint, "channel_values": values}
 
 
 def showing_end(found: CheckpointTuple, end: Mapping[str, Any]) -> CheckpointTuple:
@@ -117,10 +159,11 @@ def with_marks(metadata: CheckpointMetadata, branch: int, fence: Fence | None, s
         metadata: As the writer gave it.
         branch: The branch.
         fence: The writer's fence; ``None`` for a writer that read nothing.
-        sequence: The thread's sequence number now, for a writer without a fence.
+        sequence: The thread's sequence number, as far as the writer knows.
     """
     token, started = (fence.run_token, fence.sequence) if fence else ("", sequence)
-    marked: dict[str, Any] = {**metadata, BRANCH_KEY: branch, RUN_KEY: token, SEQUENCE_KEY: started}
+    marks = {BRANCH_KEY: branch, RUN_KEY: token, SEQUENCE_KEY: started, SEEN_KEY: sequence}
+    marked: dict[str, Any] = {**metadata, **marks}
     marked.pop(ASKED_KEY, None)  # what a caller says about it is no answer of the registry
     return marked
 
@@ -137,7 +180,8 @@ def copied(found: CheckpointTuple, status: ThreadStatus) -> CheckpointTuple:
     branch = branch_of(found, status)
     seal = status.on_branch(branch).seal
     run = found.metadata.get(RUN_KEY, "") if seal is None else seal.run_token
-    marks = {BRANCH_KEY: branch, RUN_KEY: run, SEQUENCE_KEY: status.sequence, ASKED_KEY: True}
+    now = status.sequence
+    marks = {BRANCH_KEY: branch, RUN_KEY: run, SEQUENCE_KEY: now, SEEN_KEY: now, ASKED_KEY: True}
     metadata: Any = {**found.metadata, **marks}
     return found._replace(metadata=metadata)
 
