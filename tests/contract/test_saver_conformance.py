@@ -102,14 +102,14 @@ class Entered(InMemorySaver):
         self.heard.append("enter")
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self.heard.append(f"exit {error[0]}")
 
     async def __aenter__(self) -> Any:
         self.heard.append("aenter")
         return self
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self.heard.append(f"aexit {error[0]}")
 
 

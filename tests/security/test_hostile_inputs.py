@@ -15,8 +15,8 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.base import empty_checkpoint
 
-from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._checkpoint.metadata import fence_on, fenced, without_fence
+from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.fence import Fence
 from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.errors import EndConversationError, InvalidInputError, ThreadSealedError
@@ -206,13 +206,14 @@ def test_what_comes_in_over_the_wire_is_no_fence(key: str, forged: Any) -> None:
 
 
 def test_a_fence_is_for_the_saver_that_made_it_and_does_not_leave_the_process() -> None:
-    scope, config = object(), {"configurable": {"thread_id": "t", "checkpoint_id": "1"}}
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_id": "1"}}
+    scope = object()
     carrying = fenced(config, _FENCE, scope)
     assert fence_on(carrying, scope) == _FENCE
     assert fence_on(carrying, object()) is None
     assert carrying == config
     assert repr(carrying) == repr(config)
-    for sent in (json.loads(json.dumps(carrying)), copy.deepcopy(carrying), pickle.loads(pickle.dumps(carrying))):
+    for sent in (json.loads(json.dumps(carrying)), copy.deepcopy(carrying), pickle.loads(pickle.dumps(carrying))):  # noqa: S301 - ours
         assert sent == config
         assert fence_on(sent, scope) is None
     assert fence_on(without_fence(carrying), scope) is None

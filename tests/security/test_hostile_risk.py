@@ -40,7 +40,7 @@ def test_without_any_risk_these_conversations_end() -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="an older message that is rewritten in place is heard by nobody: no end, and no flag either; the gate should "
+    reason="an older message that is rewritten in place is heard by nobody: no end, and no flag; the gate should "
     "have the watch look at all that users said when a transcript turns out not to be whole",
 )
 @both

@@ -91,17 +91,8 @@ class SaverFlows:
         """
         config, thread_id = without_fence(config), thread_of(config)
         configurable = config["configurable"]
-        status: ThreadStatus = yield from self._status(thread_id)
-        found: CheckpointTuple | None = yield from ask(self.inner.get_tuple, self.inner.aget_tuple, config)
         wanted, namespace = configurable.get("checkpoint_id"), configurable.get("checkpoint_ns")
-        if found is not None and sequence_seen(found) > status.sequence:
-            status = yield from self._status(thread_id)  # it may have been written since
-            if sequence_seen(found) > status.sequence:
-                raise RegistryError(_SET_BACK)
-        if found is not None and wanted and is_stale(found, status):
-            found = None
-        if found is not None and not wanted and not _is_current(found, status, namespace):
-            found = yield from self._current(config, found, status)
+        status, found = yield from self._look_up(config, thread_id)
         if namespace and current_fence(configurable, thread_id, self.scope):
             # A subgraph writes where its run writes, wherever its last checkpoint lies.
             return found and without_marks(found)
@@ -127,6 +118,26 @@ class SaverFlows:
         # A run finds its fence in the table of runs; whoever else goes on to write has it from here.
         return found if starts else with_fence(found, fence, self.scope)
 
+    def _look_up(self, config: RunnableConfig, thread_id: str) -> Flow[tuple[ThreadStatus, CheckpointTuple | None]]:
+        """Read the thread, and the checkpoint that a config points to as readers get it.
+
+        Raises:
+            RegistryError: The registry is older than the checkpoint.
+        """
+        status: ThreadStatus = yield from self._status(thread_id)
+        found: CheckpointTuple | None = yield from ask(self.inner.get_tuple, self.inner.aget_tuple, config)
+        if found is None:
+            return status, None
+        if sequence_seen(found) > status.sequence:
+            status = yield from self._status(thread_id)  # it may have been written since
+            if sequence_seen(found) > status.sequence:
+                raise RegistryError(_SET_BACK)
+        if config["configurable"].get("checkpoint_id"):
+            return status, None if is_stale(found, status) else found
+        if not _is_current(found, status, config["configurable"].get("checkpoint_ns")):
+            found = yield from self._current(config, found, status)
+        return status, found
+
     def _current(
         self, config: RunnableConfig, newest: CheckpointTuple, status: ThreadStatus
     ) -> Flow[CheckpointTuple | None]:
@@ -142,7 +153,7 @@ class SaverFlows:
         origin = status.on_branch(status.branch).forked_from
         if found is not None or origin is None or namespace:
             return found
-        there = {**config, "configurable": {**config["configurable"], "checkpoint_id": origin}}
+        there: RunnableConfig = {**config, "configurable": {**config["configurable"], "checkpoint_id": origin}}
         forked: CheckpointTuple | None = yield from ask(self.inner.get_tuple, self.inner.aget_tuple, there)
         return forked
 
@@ -244,7 +255,7 @@ class SaverFlows:
                 raise
             return
         arguments: Any = (without_fence(config), writes, task_id)
-        path = {"task_path": task_path} if self._takes_paths else {}
+        path: dict[str, Any] = {"task_path": task_path} if self._takes_paths else {}
         yield from ask(self.inner.put_writes, self.inner.aput_writes, *arguments, **path)
 
     def _permitted(self, fence: Fence | None) -> tuple[int, int] | None:
@@ -354,10 +365,12 @@ class SaverFlows:
 
 
 def _is_current(found: CheckpointTuple, status: ThreadStatus, namespace: str | None) -> bool:
-    """Whether a checkpoint is on the present branch, and was not written beside a seal; a subgraph's may be anywhere."""
+    """Whether a checkpoint is on the present branch, and not written beside a seal; a subgraph's may be anywhere."""
     if is_stale(found, status):
         return False
-    return bool(namespace) or len(status.branches) < 2 or branch_of(found, status) == status.branch  # noqa: PLR2004
+    if namespace or not status.branches:
+        return True
+    return branch_of(found, status) == status.branch
 
 
 def thread_of(config: RunnableConfig) -> str:

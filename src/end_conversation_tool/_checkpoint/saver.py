@@ -62,7 +62,8 @@ class SealedSaver(BaseCheckpointSaver[Any]):
 
     def __new__(cls, inner: Any = None, *_: Any, **__: Any) -> Self:
         """Make a saver that can what the inner one can: others look at its class for that."""
-        return super().__new__(cls if inner is None else _kind_over(cls, type(inner)))
+        kind: Any = cls
+        return super().__new__(kind if inner is None else _kind_over(kind, type(inner)))
 
     def __init__(
         self,
@@ -344,19 +345,19 @@ def _kind_over(kind: type[Any], inner: type[Any]) -> type[Any]:
     return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **members})
 
 
-def _enter(saver: SealedSaver) -> SealedSaver:
-    saver.inner.__enter__()  # type: ignore[attr-defined] - only where it has one
+def _enter(saver: Any) -> Any:
+    saver.inner.__enter__()
     return saver
 
 
-def _leave(saver: SealedSaver, *error: Any) -> Any:
-    return saver.inner.__exit__(*error)  # type: ignore[attr-defined]
+def _leave(saver: Any, *error: object) -> Any:
+    return saver.inner.__exit__(*error)
 
 
-async def _aenter(saver: SealedSaver) -> SealedSaver:
-    await saver.inner.__aenter__()  # type: ignore[attr-defined]
+async def _aenter(saver: Any) -> Any:
+    await saver.inner.__aenter__()
     return saver
 
 
-async def _aleave(saver: SealedSaver, *error: Any) -> Any:
-    return await saver.inner.__aexit__(*error)  # type: ignore[attr-defined]
+async def _aleave(saver: Any, *error: object) -> Any:
+    return await saver.inner.__aexit__(*error)
