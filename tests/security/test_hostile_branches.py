@@ -16,8 +16,8 @@ from end_conversation_tool._checkpoint.guard import MAX_BRANCHES
 from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import UnmetCode
-from end_conversation_tool.errors import RegistryError, ThreadSealedError
-from end_conversation_tool.registry import SqlSealRegistry
+from end_conversation_tool.errors import InvalidInputError, RegistryError, ThreadSealedError
+from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry
 from end_conversation_tool.registry.sql.triggers import refused_by_trigger
 from support.chats import END_IT, WARN, Chat, guarded, texts_of
 from support.pauses import Pause, PauseAround, background
@@ -286,3 +286,37 @@ async def test_unknown_marks_lead_nowhere(some_place: Place) -> None:
             if not refused_by_trigger(refused):  # where the database guards itself
                 raise
         assert await agree(chat, place)
+
+
+class Prefixing(SealedSaver):
+    """A wrapper that keeps each thread under another id than the agent knows."""
+
+    @staticmethod
+    def _theirs(config: Any) -> Any:
+        return {**config, "configurable": {**config["configurable"], "thread_id": "tenant:t"}}
+
+    def get_tuple(self, config: Any) -> Any:
+        return super().get_tuple(self._theirs(config))
+
+    def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        return super().put(self._theirs(config), checkpoint, metadata, new_versions)
+
+    def put_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
+        super().put_writes(self._theirs(config), writes, task_id, task_path)
+
+
+@pytest.mark.parametrize("wrong", ["another registry", "another id"])
+@pytest.mark.xfail(
+    strict=True,
+    reason="_doors/langgraph/run_context compares neither the saver's registry with the door's nor their thread ids: a "
+    "seal that one of them makes is not seen by the other. A SealedSaver with another signing key, or one that has "
+    "given no fence for the thread of a run, is a wiring error at the first run.",
+)
+async def test_a_saver_that_guards_other_threads_than_the_agent_is_a_wiring_error(wrong: str) -> None:
+    place = Place("memory", twin=False, inner=InMemorySaver(), registry=InMemorySealRegistry())
+    saver = SealedSaver(place.inner, InMemorySealRegistry())
+    if wrong == "another id":
+        saver = Prefixing(place.inner, place.registry)
+    chat = guarded(place, saver)
+    with pytest.raises(InvalidInputError):
+        await chat.say("hello")
