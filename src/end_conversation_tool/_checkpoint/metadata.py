@@ -93,8 +93,8 @@ def _beside(found: CheckpointTuple, checkpoint_id: str | None, run_token: str | 
 
 def sequence_seen(found: CheckpointTuple) -> int:
     """Return the highest sequence number of the thread that the writer of a checkpoint knew of; 0 without marks."""
-    numbers = (found.metadata.get(SEQUENCE_KEY), found.metadata.get(SEEN_KEY))
-    return max((number for number in numbers if isinstance(number, int)), default=0)
+    seen = found.metadata.get(SEEN_KEY)
+    return seen if isinstance(seen, int) else 0
 
 
 def may_follow(found: CheckpointTuple, seal: Seal) -> bool:
