@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import json
 from collections.abc import AsyncGenerator, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.conformance.capabilities import DetectedCapabilities
@@ -18,7 +21,8 @@ from sqlalchemy import URL
 from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry import InMemorySealRegistry
-from support.savers import ENGINES, open_place
+from support.chats import guarded
+from support.savers import ENGINES, Place, open_place
 
 COPY = "copy_thread"
 """Works over every inner saver; the other optional capabilities are those of the inner saver."""
@@ -30,7 +34,7 @@ async def test_conformance_is_full(engine: str, postgres: URL, tmp_path: Path, *
     async with open_place(engine, postgres, tmp_path, twin=True, one_database=one_database) as place:
         missing = {capability.value for capability in DetectedCapabilities.from_instance(place.inner).missing} - {COPY}
 
-        @checkpointer_test(name=f"SealedSaver over {engine}", skip_capabilities=missing)
+        @checkpointer_test(name=f"SealedSaver over {engine}")
         async def sealed() -> AsyncGenerator[BaseCheckpointSaver[Any], None]:
             yield await place.sealed()
 
@@ -48,6 +52,99 @@ def test_an_inner_saver_that_cannot_still_cannot() -> None:
         saver.delete_for_runs(["run"])
     with pytest.raises(NotImplementedError):
         saver.prune(["thread"])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_state_points_to_its_place_in_the_history(
+    engine: str,
+    postgres: URL,
+    tmp_path: Path,
+    twin: bool,  # noqa: FBT001 - fixture
+) -> None:
+    async with open_place(engine, postgres, tmp_path, twin=twin) as place:
+        chat = guarded(place, await place.sealed())
+        await chat.say("hello")
+        state, newest = await chat.state(), (await chat.history())[0]
+        assert (state.config, state.parent_config) == (newest.config, newest.parent_config)
+        assert json.loads(json.dumps(state.config)) == newest.config
+        assert {type(value) for value in copy.deepcopy(state.config)["configurable"].values()} == {str}
+        written = await chat.update({"messages": [HumanMessage("from outside")]}, as_node="model")
+        assert written == (await chat.history())[0].config
+        await chat.run({"messages": [HumanMessage("again")]}, dict(written["configurable"]))
+        assert (await chat.state()).values["messages"][-1].content == "heard again"
+
+
+class Pathless(InMemorySaver):
+    """A saver that has not heard of paths of tasks."""
+
+    def put_writes(self, config: Any, writes: Any, task_id: str) -> None:  # type: ignore[override]
+        super().put_writes(config, writes, task_id)
+
+    async def aput_writes(self, config: Any, writes: Any, task_id: str) -> None:  # type: ignore[override]
+        self.put_writes(config, writes, task_id)
+
+
+async def test_only_a_saver_that_takes_the_path_of_a_task_is_given_it(twin: bool) -> None:  # noqa: FBT001 - fixture
+    place = Place("memory", twin, Pathless(), InMemorySealRegistry())
+    chat = guarded(place, await place.sealed())
+    assert (await chat.say("hello !tool"))["messages"][-1].content == "done"
+    assert chat.notes == ["hello !tool"]
+
+
+class Entered(InMemorySaver):
+    """Notes when it is entered and left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+
+    def __enter__(self) -> Any:
+        self.heard.append("enter")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.heard.append(f"exit {error[0]}")
+
+    async def __aenter__(self) -> Any:
+        self.heard.append("aenter")
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.heard.append(f"aexit {error[0]}")
+
+
+async def test_it_is_a_context_manager_where_the_inner_saver_is_one(tmp_path: Path) -> None:
+    inner = Entered()
+    saver: Any = SealedSaver(inner, InMemorySealRegistry())
+    with saver as opened:
+        assert opened is saver
+    async with saver as opened:
+        assert opened is saver
+    assert inner.heard == ["enter", "exit None", "aenter", "aexit None"]
+    async with open_place("sqlite", None, tmp_path, twin=False) as place:
+        none = await place.sealed()
+        assert hasattr(type(none), "__enter__") is hasattr(type(place.inner), "__enter__")
+        assert not hasattr(type(none), "__aenter__")
+
+
+def test_a_copy_and_a_subclass_keep_what_the_inner_saver_can() -> None:
+    class Mine(SealedSaver):
+        """A kind of somebody's own."""
+
+    mine = Mine(Recording(), InMemorySealRegistry())
+    copied = copy.copy(mine)
+    assert isinstance(mine, Mine)
+    assert type(copied) is type(mine)
+    assert type(mine).__name__ == "Mine"
+    detected = DetectedCapabilities.from_instance(copied).detected
+    assert {one.value for one in DetectedCapabilities.from_instance(Recording()).detected} | {COPY} == {
+        one.value for one in detected
+    }
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def twin(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
 
 
 def test_every_public_member_of_the_base_class_is_forwarded_explicitly() -> None:

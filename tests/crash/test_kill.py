@@ -16,7 +16,7 @@ from support.savers import Place, open_place
 
 OPEN = ("before_seal", "in_transaction")
 BEGUN = ["hello", "heard hello"]
-WARNED = [*BEGUN, WARN, "I may end this chat."]
+WARNED = [*BEGUN, WARN, "I will not. I may end this chat."]
 
 
 @pytest.fixture(scope="module")

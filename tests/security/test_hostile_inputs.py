@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
+import pickle
 import random
 import string
 from typing import Any
@@ -12,9 +15,10 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.base import empty_checkpoint
 
+from end_conversation_tool._checkpoint.metadata import fence_on, fenced, without_fence
 from end_conversation_tool._checkpoint.saver import SealedSaver
-from end_conversation_tool._core.fence import FENCE_KEY, Fence
-from end_conversation_tool._core.records import Outcome
+from end_conversation_tool._core.fence import Fence
+from end_conversation_tool._core.records import Outcome, UnmetCode
 from end_conversation_tool.errors import EndConversationError, InvalidInputError, ThreadSealedError
 from support.chats import END_IT, WARN, Chat, guarded, naive, texts_of
 from support.savers import Place
@@ -127,7 +131,7 @@ async def test_very_large_messages(some_place: Place) -> None:
 
 
 async def test_threads_from_before_the_guard(place: Place) -> None:
-    """Checkpoints without marks and without a ledger: they go on, with no evidence, and can be sealed later."""
+    """Checkpoints without marks and without a provenance: they go on, with no evidence, and can be sealed later."""
     old = guarded(place, place.inner, mode="off")
     await old.say("from before")
     chat = guarded(place, await place.sealed())
@@ -145,8 +149,8 @@ async def test_threads_from_before_the_guard(place: Place) -> None:
 async def test_checkpoints_with_foreign_marks_lead_round_no_seal(place: Place) -> None:
     """Written without the guard, with marks that somebody made up."""
     marked = {"metadata": {"end_conversation_branch": 7, "end_conversation_run": "me", "end_conversation_sequence": 99}}
+    await naive_run(place, marked)  # a guarded database refuses such marks by now
     chat = guarded(place, await place.sealed())
-    await naive_run(place, marked)
     await chat.seal()
     with pytest.raises(ThreadSealedError):
         await chat.say("hello")
@@ -157,50 +161,63 @@ async def naive_run(place: Place, config: dict[str, Any]) -> None:
     await naive(place).run({"messages": [HumanMessage("from before")]}, "t", config=config)
 
 
-LEDGERS: list[Any] = [
-    {"version": 0, "turn": 99},
-    {"version": 99, "body": {}, "signature": "x"},
+FOREIGN: list[Any] = [
+    {"v": 1, "turn": 99},
+    {"v": 2, "turn": 99, "marks": "UaUaUaNU", "sig": "x"},
     {},
     {"turn": -1},
+    "not a mapping",
+    {"v": 2, "turn": {"deep": [[[]]]}, "sig": None},
 ]
 
 
-@pytest.mark.parametrize("ledger", LEDGERS)
-async def test_a_ledger_of_another_version_is_no_evidence(some_place: Place, ledger: Any) -> None:
+@pytest.mark.parametrize("provenance", FOREIGN)
+async def test_a_provenance_that_nobody_signed_is_no_evidence(some_place: Place, provenance: Any) -> None:
     chat = guarded(some_place, await some_place.sealed())
     await chat.say(WARN)
-    await chat.update({"end_conversation_ledger": ledger}, as_node="model")
+    await chat.update({"end_conversation_provenance": provenance}, as_node="model")
     await chat.say(END_IT)
     assert not some_place.registry.status("t").sealed
+    assert UnmetCode.TOO_FEW_REFUSALS in some_place.registry.decisions("t")[0].decision.unmet
+    # What was said before is no evidence any more; what is said from now on is.
     await chat.seal()
     assert some_place.registry.status("t").sealed
 
 
-async def test_a_ledger_of_another_thread_is_no_evidence(some_place: Place) -> None:
+async def test_a_provenance_of_another_thread_is_no_evidence(some_place: Place) -> None:
     chat = guarded(some_place, await some_place.sealed())
     await chat.say(WARN, "other")
-    ledger = (await chat.state("other")).values["end_conversation_ledger"]
+    provenance = (await chat.state("other")).values["end_conversation_provenance"]
     await chat.say("hello")
-    await chat.update({"end_conversation_ledger": ledger}, as_node="model")
+    await chat.update({"end_conversation_provenance": provenance}, as_node="model")
     await chat.say(END_IT)
     assert not some_place.registry.status("t").sealed
+    assert UnmetCode.TOO_FEW_REFUSALS in some_place.registry.decisions("t")[0].decision.unmet
 
 
-FORGERIES = ["0:0:me:", "", "x", ":" * 5, "é:0:0:me:", 7, None, "f" * 64 + ":0:0:me:"]
+FORGERIES = ["t", "0:0:me:", "", ":" * 5, "é:0:0:me:", 7, None, "f" * 64 + ":0:0:me:"]
+_FENCE = Fence("t", 3, 1, "run", "fork:with:colons", open=False)
 
 
 @pytest.mark.parametrize("forged", FORGERIES)
-async def test_a_made_up_fence_is_none(forged: Any) -> None:
-    assert Fence.of_config({"thread_id": "t", FENCE_KEY: forged}, b"k" * 32) is None
+@pytest.mark.parametrize("key", ["thread_id", "__pregel_end_conversation_fence"])
+def test_what_comes_in_over_the_wire_is_no_fence(key: str, forged: Any) -> None:
+    assert fence_on({"configurable": {"thread_id": "t", key: forged}}, "scope") is None
 
 
-async def test_a_fence_is_bound_to_its_thread_and_registry() -> None:
-    fence = Fence("t", 3, 1, "run", "fork:with:colons", open=False)
-    signed = fence.encode(b"k" * 32)
-    assert Fence.of_config({"thread_id": "t", FENCE_KEY: signed}, b"k" * 32) == fence
-    assert Fence.of_config({"thread_id": "u", FENCE_KEY: signed}, b"k" * 32) is None
-    assert Fence.of_config({"thread_id": "t", FENCE_KEY: signed}, b"j" * 32) is None
-    assert Fence.of_config({"thread_id": "t", FENCE_KEY: signed.replace("run", "own")}, b"k" * 32) is None
+def test_a_fence_is_for_the_saver_that_made_it_and_does_not_leave_the_process() -> None:
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_id": "1"}}
+    scope = object()
+    carrying = fenced(config, _FENCE, scope)
+    assert fence_on(carrying, scope) == _FENCE
+    assert fence_on(carrying, object()) is None
+    assert carrying == config
+    assert repr(carrying) == repr(config)
+    for sent in (json.loads(json.dumps(carrying)), copy.deepcopy(carrying), pickle.loads(pickle.dumps(carrying))):  # noqa: S301 - ours
+        assert sent == config
+        assert fence_on(sent, scope) is None
+    assert fence_on(without_fence(carrying), scope) is None
+    assert type(without_fence(carrying)["configurable"]["thread_id"]) is str
 
 
 async def test_the_fence_of_a_reader_is_too_old_after_the_seal(place: Place, saver: SealedSaver) -> None:
@@ -208,7 +225,7 @@ async def test_the_fence_of_a_reader_is_too_old_after_the_seal(place: Place, sav
     chat = guarded(place, saver)
     await chat.say(WARN)
     kept = (await chat.state()).config
-    assert FENCE_KEY in kept["configurable"]
+    assert fence_on(kept, saver.fence_scope) is not None
     await chat.say(END_IT)
     await refused(chat, saver, kept)
     if place.twin:
@@ -224,7 +241,7 @@ async def refused(chat: Chat, saver: SealedSaver, config: Any) -> None:
         await asyncio.wait_for(saver.aput(config, empty_checkpoint(), metadata, {}), 30) if chat.twin else saver.put(
             config, empty_checkpoint(), metadata, {}
         )
-    newest = {"thread_id": "t", FENCE_KEY: config["configurable"][FENCE_KEY]}
+    newest = {"thread_id": config["configurable"]["thread_id"]}
     with pytest.raises(EndConversationError):
         await chat.update({"messages": []}, newest)
     with pytest.raises(EndConversationError):

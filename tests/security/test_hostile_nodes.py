@@ -19,7 +19,7 @@ from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import ScriptedChatModel
 from support.agents import INSULT, config, ending, said
 from support.chats import EASY
-from support.keywords import keyword_suite
+from support.keywords import KeywordReader, keyword_watch
 
 
 class _State(EndConversationChannels, MessagesState):
@@ -28,7 +28,7 @@ class _State(EndConversationChannels, MessagesState):
 
 def asking_graph(door: str, registry: InMemorySealRegistry) -> Any:
     tool = create_end_conversation_tool()
-    speaker = ScriptedChatModel(["I may end this chat.", ending(), "I am here"]).bind_tools([tool])
+    speaker = ScriptedChatModel(["I will not. I may end this chat.", ending(), "I am here"]).bind_tools([tool])
 
     def model(state: Any) -> Any:
         known, asked = list(state["messages"]), []
@@ -43,7 +43,7 @@ def asking_graph(door: str, registry: InMemorySealRegistry) -> Any:
     builder.add_conditional_edges("model", tools_condition)
     builder.add_edge("tools", "model")
     saver = SealedSaver(InMemorySaver(), registry)
-    guard: dict[str, Any] = {"registry": registry, "policy": EASY, "detectors": keyword_suite()}
+    guard: dict[str, Any] = {"registry": registry, "policy": EASY, "reader": KeywordReader(), "watch": keyword_watch()}
     if door == "wrapped":
         return create_guarded_graph(builder.compile(), checkpointer=saver, **guard)
     add_end_conversation(builder, **guard)
@@ -51,7 +51,7 @@ def asking_graph(door: str, registry: InMemorySealRegistry) -> Any:
 
 
 @pytest.mark.parametrize("door", ["wrapped", "parts"])
-@pytest.mark.parametrize(("answer", "ends"), [("nothing", True), ("I want to kill myself", False)])
+@pytest.mark.parametrize(("answer", "ends"), [("you idiot", True), ("I want to kill myself, you idiot", False)])
 def test_what_the_models_own_node_asks_for(door: str, answer: str, *, ends: bool) -> None:
     registry = InMemorySealRegistry()
     graph = asking_graph(door, registry)

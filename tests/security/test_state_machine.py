@@ -1,12 +1,15 @@
 """Whatever is done to a few threads, in whatever order: what must hold of a seal holds.
 
-The rules: user turns, ends, runs that stand still and go on later, forks, reopenings, risk flags, deletions, restarts.
+The rules: user turns, notices, ends, runs that stand still and go on later, forks, reopenings, risk flags, deletions,
+restarts.
 The invariants, after every step:
 
 1. A sealed branch becomes open only by a reopening; a fork opens another branch, and is recorded.
 2. What a sealed thread shows does not change, and says that it has ended.
 3. Every call of the tool is recorded exactly once.
-4. No seal is made while a risk flag stands.
+4. No seal is made, and no notice given, while a risk flag stands.
+5. Registry and readers agree on whether the thread is sealed, whichever branch was written last.
+6. Every seal has a notice before it: on its branch, in an earlier turn, since the branch was opened or reopened.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import ThreadStatus
 from end_conversation_tool.errors import StaleRunError, ThreadSealedError
 from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry
@@ -34,6 +38,7 @@ from support.savers import Place
 
 THREADS = st.sampled_from(["a", "b"])
 DURABILITIES = st.sampled_from(["sync", "exit"])
+NOTICED = EndConversationPolicy(name="noticed", min_refusals=1, min_redirections=0)
 REFUSED = (ThreadSealedError, StaleRunError)
 
 
@@ -60,7 +65,7 @@ class Threads(RuleBasedStateMachine):
         place = Place(self.engine, twin=False, inner=self.inner, registry=self.registry)
         self.saver = SealedSaver(self.inner, self.registry)
         self.saver.setup()
-        self.graph = guarded(place, self.saver, replies=self._answer).graph
+        self.graph = guarded(place, self.saver, replies=self._answer, policy=NOTICED).graph
 
     def _answer(self, messages: list[Any]) -> Any:
         last = messages[-1]
@@ -96,10 +101,21 @@ class Threads(RuleBasedStateMachine):
 
     @rule(thread=THREADS, durability=DURABILITIES)
     def seal(self, thread: str, durability: str) -> None:
-        self.say(thread, WARN, durability)
+        """Warn, ask for the end, which gives the notice, and ask again in the next turn."""
         at_risk, sealed = self.registry.status(thread).at_risk, self.effective(thread)
-        assert self.say(thread, END_IT, durability) is not sealed
+        for text in (WARN, END_IT, END_IT):
+            if self.effective(thread):
+                break
+            assert self.say(thread, text, durability)
         assert self.effective(thread) is (sealed or not at_risk)
+
+    @rule(thread=THREADS, durability=DURABILITIES)
+    def ask_for_the_end(self, thread: str, durability: str) -> None:
+        """One request: a notice, an end, or a denial, as what came before permits."""
+        status, sealed = self.registry.status(thread), self.effective(thread)
+        noticed = bool(status.on_branch(status.branch).notices)
+        assert self.say(thread, END_IT, durability) is not sealed
+        assert sealed or noticed or not self.effective(thread)
 
     @rule(thread=THREADS, text=st.sampled_from(["late", f"{END_IT} late"]))
     def begin_a_run_that_stands_still(self, thread: str, text: str) -> None:
@@ -197,18 +213,42 @@ class Threads(RuleBasedStateMachine):
             assert self.shown.setdefault(thread, texts) == texts
 
     @invariant()
+    def registry_and_readers_agree(self) -> None:
+        for thread in self.calls:
+            assert self.effective(thread) is self.registry.status(thread).sealed
+
+    @invariant()
     def every_call_is_recorded_once(self) -> None:
         for thread, calls in self.calls.items():
             assert len(self.registry.decisions(thread)) == calls
 
     @invariant()
-    def no_seal_was_made_while_a_flag_stood(self) -> None:
+    def nothing_was_done_while_a_flag_stood(self) -> None:
         for thread in self.calls:
             standing = 0
             for one in self.registry.history(thread):
                 kind = str(one.kind)
                 standing += {"risk_raised": 1, "risk_cleared": -1}.get(kind, 0)
-                assert kind != "sealed" or standing == 0
+                assert kind not in ("sealed", "notice_given") or standing == 0
+
+    @invariant()
+    def every_seal_has_its_notice(self) -> None:
+        for thread in self.calls:
+            noticed: set[tuple[int, str]] = set()
+            for one in self.registry.history(thread):
+                kind = str(one.kind)
+                if kind == "notice_given":
+                    noticed.add((one.branch, one.subject))
+                elif kind == "reopened":
+                    noticed = {known for known in noticed if known[0] != one.branch}
+                assert kind != "sealed" or (one.branch, one.subject) in noticed
+            records = self.registry.decisions(thread)
+            turns = {record.id: record.turn for record in records if str(record.outcome) == "noticed"}
+            for record in records:
+                acts = [found for found in record.decision.evidence if str(found.kind) == "notice"]
+                assert str(record.outcome) != "sealed" or acts
+                assert all(turns[act.message_id] == act.turn for act in acts)
+                assert str(record.outcome) != "sealed" or all(act.turn < record.turn for act in acts)
 
 
 class ThreadsInSqlite(Threads):

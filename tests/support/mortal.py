@@ -14,7 +14,8 @@ import sys
 from types import TracebackType
 from typing import Any, Self
 
-from end_conversation_tool.registry import SqlSealRegistry, flows
+from end_conversation_tool.registry import SqlSealRegistry
+from end_conversation_tool.registry.sql import queries
 from support.chats import END_IT, guarded
 from support.savers import Place, open_saver
 
@@ -100,13 +101,13 @@ def _arm(place: Place, point: str) -> None:
     ):
         setattr(target, name, value)
     if point == "in_transaction":
-        real = flows.thread_columns
+        real = queries.thread_columns
 
         def columns(status: Any) -> Any:
             _die(when=status.sealed)
             return real(status)
 
-        vars(flows)["thread_columns"] = columns
+        vars(queries)["thread_columns"] = columns
 
 
 async def _live(url: str, point: str, durability: str, *, twin: bool) -> None:

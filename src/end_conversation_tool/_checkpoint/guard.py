@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cached_property
+from inspect import signature
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -21,21 +23,26 @@ from end_conversation_tool._checkpoint.metadata import (
     ASKED_KEY,
     branch_of,
     copied,
+    fence_on,
     fenced,
     hiding_end,
     is_stale,
+    may_follow,
     only_end,
+    sequence_seen,
     showing_end,
+    shows_end,
     with_fence,
     with_marks,
     without_fence,
     without_marks,
+    without_private,
 )
 from end_conversation_tool._core.fence import Fence, branch_to_write, can_fork, check_write, new_fence
 from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.prompts import conversation_end
-from end_conversation_tool._core.records import ThreadStatus, validate_thread_id
-from end_conversation_tool.errors import InvalidInputError, StaleRunError, ThreadSealedError
+from end_conversation_tool._core.records import Seal, ThreadStatus, validate_thread_id
+from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
 from end_conversation_tool.registry.entry import open_branch
 from end_conversation_tool.registry.protocol import SealRegistry
 from end_conversation_tool.registry.sql.triggers import asks, refused_by_trigger
@@ -43,6 +50,14 @@ from end_conversation_tool.registry.sql.triggers import asks, refused_by_trigger
 __all__ = ["SaverFlows", "thread_of"]
 
 _log = logging.getLogger(__name__)
+
+MAX_BRANCHES = 100
+"""Most branches of one thread: each costs every run a little. Whoever wants more starts a new chat."""
+
+_SET_BACK = (
+    "the registry is older than the checkpoints of this thread: it was set back, or it is another one. What was sealed "
+    "since may look open, so nothing is read or written. Restore registry and checkpoints from the same moment"
+)
 
 
 class SaverFlows:
@@ -72,21 +87,21 @@ class SaverFlows:
 
         Raises:
             ThreadSealedError: A run is starting on a sealed branch: refused before any of its nodes runs.
+            RegistryError: The registry cannot be read, or is older than the checkpoints.
         """
-        configurable, thread_id = config["configurable"], thread_of(config)
-        status: ThreadStatus = yield from self._status(thread_id)
-        found: CheckpointTuple | None = yield from ask(self.inner.get_tuple, self.inner.aget_tuple, config)
+        config, thread_id = without_fence(config), thread_of(config)
+        configurable = config["configurable"]
         wanted, namespace = configurable.get("checkpoint_id"), configurable.get("checkpoint_ns")
-        if found is not None and is_stale(found, status):
-            found = None if wanted else (yield from self._before_stale(config, found, status))
+        status, found = yield from self._look_up(config, thread_id)
         if namespace and current_fence(configurable, thread_id, self.scope):
             # A subgraph writes where its run writes, wherever its last checkpoint lies.
             return found and without_marks(found)
-        branch = status.branch if found is None else branch_of(found, status)
+        branch = branch_of(found, status) if found is not None and (wanted or namespace) else status.branch
         seal = status.on_branch(branch).seal
         if found is None and seal is not None and not wanted and not namespace:
             found = only_end(config, conversation_end(seal))
-        fork = found.checkpoint["id"] if found and seal and wanted and can_fork(seal, found.checkpoint["id"]) else None
+        forks = bool(found and wanted and not namespace) and (yield from self._is_fork(found, status, branch))
+        fork = found.checkpoint["id"] if found and forks else None
         if fork and self.forks:
             seal = None
         fence = new_fence(status, branch, None if seal else fork)
@@ -101,15 +116,69 @@ class SaverFlows:
             found = showing_end(found, conversation_end(seal))
         found = without_marks(found)
         # A run finds its fence in the table of runs; whoever else goes on to write has it from here.
-        return found if starts else with_fence(found, fence, self._key)
+        return found if starts else with_fence(found, fence, self.scope)
 
-    def _before_stale(
+    def _look_up(self, config: RunnableConfig, thread_id: str) -> Flow[tuple[ThreadStatus, CheckpointTuple | None]]:
+        """Read the thread, and the checkpoint that a config points to as readers get it.
+
+        Raises:
+            RegistryError: The registry is older than the checkpoint.
+        """
+        status: ThreadStatus = yield from self._status(thread_id)
+        found: CheckpointTuple | None = yield from ask(self.inner.get_tuple, self.inner.aget_tuple, config)
+        if found is None:
+            return status, None
+        if sequence_seen(found) > status.sequence:
+            status = yield from self._status(thread_id)  # it may have been written since
+            if sequence_seen(found) > status.sequence:
+                raise RegistryError(_SET_BACK)
+        if config["configurable"].get("checkpoint_id"):
+            return status, None if is_stale(found, status) else found
+        if not _is_current(found, status, config["configurable"].get("checkpoint_ns")):
+            found = yield from self._current(config, found, status)
+        return status, found
+
+    def _current(
         self, config: RunnableConfig, newest: CheckpointTuple, status: ThreadStatus
     ) -> Flow[CheckpointTuple | None]:
-        """Return the newest checkpoint that was not written beside a seal."""
+        """Return the newest checkpoint of the present branch that was not written beside a seal.
+
+        The registry says which branch is the present one, whatever was written last. A branch that has no checkpoint
+        yet begins at the one that it forked from.
+        """
+        namespace = config["configurable"].get("checkpoint_ns")
         before: dict[str, Any] = {"before": newest.config}
         earlier = yield from ask(_listed(self.inner), _alisted(self.inner), config, **before)
-        return next((found for found in earlier if not is_stale(found, status)), None)
+        found = next((one for one in earlier if _is_current(one, status, namespace)), None)
+        origin = status.on_branch(status.branch).forked_from
+        if found is not None or origin is None or namespace:
+            return found
+        there: RunnableConfig = {**config, "configurable": {**config["configurable"], "checkpoint_id": origin}}
+        forked: CheckpointTuple | None = yield from ask(self.inner.get_tuple, self.inner.aget_tuple, there)
+        return forked
+
+    def _is_fork(self, found: CheckpointTuple | None, status: ThreadStatus, branch: int) -> Flow[bool]:
+        """Whether a run from this very checkpoint goes on in a branch of its own.
+
+        It does from before the seal of its branch, and from a branch that is no longer the present one: a new branch is
+        the present one, so that whoever speaks next is heard where the last one was.
+        """
+        if found is None or len(status.branches) >= MAX_BRANCHES:
+            return False
+        seal = status.on_branch(branch).seal
+        if seal is None:
+            return self.forks and branch != status.branch
+        return can_fork(seal, found.checkpoint["id"]) and not (yield from self._follows(found, seal))
+
+    def _follows(self, found: CheckpointTuple, seal: Seal) -> Flow[bool]:
+        """Whether a checkpoint comes after a seal in the order of the run, whatever the clock said."""
+        here: CheckpointTuple | None = found
+        while here is not None and may_follow(here, seal):
+            if here.checkpoint["id"] == seal.checkpoint_id:
+                return True
+            parent = here.parent_config
+            here = None if parent is None else (yield from ask(self.inner.get_tuple, self.inner.aget_tuple, parent))
+        return here is not None and here.checkpoint["id"] == seal.checkpoint_id
 
     def listing(self, known: dict[str, ThreadStatus], thread_id: str) -> Flow[bool]:
         """Look up a thread whose checkpoints are listed, once.
@@ -147,9 +216,13 @@ class SaverFlows:
         """Write a checkpoint, or refuse."""
         thread_id = thread_of(config)
         own = current_fence(config["configurable"], thread_id, self.scope)
-        fence = own or Fence.of_config(config["configurable"], self._key)
+        fence = own or fence_on(config, self.scope)
+        if not belongs_to_run(config["configurable"]):
+            checkpoint = without_private(checkpoint, new_versions)
         try:
-            branch, sequence = self._permitted(fence) or (yield from self.permitting(thread_id, fence))
+            # The last checkpoint of a run that sealed says how far the thread had come.
+            known = None if shows_end(checkpoint) else self._permitted(fence)
+            branch, sequence = known or (yield from self.permitting(thread_id, fence))
             arguments: Any = (
                 without_fence(config),
                 checkpoint,
@@ -166,7 +239,7 @@ class SaverFlows:
             if not self._discards(config):
                 raise
             return {**config, "configurable": {**config["configurable"], "checkpoint_id": checkpoint["id"]}}
-        return written if own or fence is None else fenced(written, fence, self._key)
+        return written if own or fence is None else fenced(written, fence, self.scope)
 
     def putting_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
@@ -174,15 +247,16 @@ class SaverFlows:
         """Write what a task produced, or refuse."""
         thread_id = thread_of(config)
         fence = current_fence(config["configurable"], thread_id, self.scope)
-        fence = fence or Fence.of_config(config["configurable"], self._key)
+        fence = fence or fence_on(config, self.scope)
         try:
             self._permitted(fence) or (yield from self.permitting(thread_id, fence))
         except ThreadSealedError:
             if not self._discards(config):
                 raise
             return
-        arguments = (without_fence(config), writes, task_id, task_path)
-        yield from ask(self.inner.put_writes, self.inner.aput_writes, *arguments)
+        arguments: Any = (without_fence(config), writes, task_id)
+        path: dict[str, Any] = {"task_path": task_path} if self._takes_paths else {}
+        yield from ask(self.inner.put_writes, self.inner.aput_writes, *arguments, **path)
 
     def _permitted(self, fence: Fence | None) -> tuple[int, int] | None:
         """Permit a write without asking, where the database asks the same question again within the write.
@@ -273,18 +347,30 @@ class SaverFlows:
         for thread_id in () if chosen else thread_ids:
             status: ThreadStatus = yield from self._status(thread_id)
             newest = yield from ask(self.inner.get_tuple, self.inner.aget_tuple, _config(thread_id))
-            if newest is not None and is_stale(newest, status):
-                _log.warning("a thread was not pruned: its newest checkpoint was written beside a seal")
+            if newest is not None and not _is_current(newest, status, None):
+                _log.warning("a thread was not pruned: its newest checkpoint is not what readers of the thread get")
             else:
                 chosen = [*chosen, thread_id]
         yield from ask(self.inner.prune, self.inner.aprune, chosen, strategy=strategy)
 
-    @property
-    def _key(self) -> bytes:
-        return self.registry.signing_key
+    @cached_property
+    def _takes_paths(self) -> bool:
+        """Whether the inner saver takes the path of a task, which not every saver has heard of."""
+        return all(
+            "task_path" in signature(method).parameters for method in (self.inner.put_writes, self.inner.aput_writes)
+        )
 
     def _status(self, thread_id: str) -> Flow[ThreadStatus]:
         return (yield from ask(self.registry.status, self.registry.astatus, thread_id))
+
+
+def _is_current(found: CheckpointTuple, status: ThreadStatus, namespace: str | None) -> bool:
+    """Whether a checkpoint is on the present branch, and not written beside a seal; a subgraph's may be anywhere."""
+    if is_stale(found, status):
+        return False
+    if namespace or not status.branches:
+        return True
+    return branch_of(found, status) == status.branch
 
 
 def thread_of(config: RunnableConfig) -> str:
@@ -293,7 +379,7 @@ def thread_of(config: RunnableConfig) -> str:
     A ``str`` is handed on as it is: the registry checks it, and nobody has a fence whom it was not asked for.
     """
     named = config["configurable"].get("thread_id")
-    return named if type(named) is str else validate_thread_id(named)
+    return str(named) if isinstance(named, str) else validate_thread_id(named)
 
 
 def _config(thread_id: str, namespace: str = "") -> RunnableConfig:

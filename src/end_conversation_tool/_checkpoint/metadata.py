@@ -7,40 +7,54 @@ sealed. Where the engine cannot refuse such a write, no reader and no run gets i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import CheckpointMetadata, CheckpointTuple, empty_checkpoint
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    empty_checkpoint,
+)
 
-from end_conversation_tool._core.fence import FENCE_KEY, Fence
-from end_conversation_tool._core.records import ThreadStatus
+from end_conversation_tool._core.fence import Fence
+from end_conversation_tool._core.records import Seal, ThreadStatus
 
 __all__ = [
     "ASKED_KEY",
     "BRANCH_KEY",
     "RUN_KEY",
+    "SEEN_KEY",
     "SEQUENCE_KEY",
     "branch_of",
     "copied",
+    "fence_on",
     "fenced",
     "hiding_end",
     "is_stale",
+    "may_follow",
     "only_end",
+    "sequence_seen",
     "showing_end",
+    "shows_end",
     "with_fence",
     "with_marks",
     "without_fence",
     "without_marks",
+    "without_private",
 ]
 
 BRANCH_KEY = "end_conversation_branch"
 RUN_KEY = "end_conversation_run"
 SEQUENCE_KEY = "end_conversation_sequence"
 ASKED_KEY = "end_conversation_asked"
+SEEN_KEY = "end_conversation_seen"
+_PRIVATE = "end_conversation_"
 _TRIGGERS = ("__start__", "__pregel_tasks", "branch:to:", "join:")
 """Names, or beginnings of names, of the channels by which LangGraph sets nodes off."""
 
-_KEYS = (BRANCH_KEY, RUN_KEY, SEQUENCE_KEY, ASKED_KEY)
+_KEYS = (BRANCH_KEY, RUN_KEY, SEQUENCE_KEY, ASKED_KEY, SEEN_KEY)
 
 
 def branch_of(found: CheckpointTuple, status: ThreadStatus) -> int:
@@ -75,6 +89,35 @@ def _beside(found: CheckpointTuple, checkpoint_id: str | None, run_token: str | 
     if checkpoint_id is None or found.checkpoint["id"] <= checkpoint_id:
         return False
     return run_token is None or found.metadata.get(RUN_KEY) != run_token
+
+
+def sequence_seen(found: CheckpointTuple) -> int:
+    """Return the highest sequence number of the thread that the writer of a checkpoint knew of; 0 without marks."""
+    seen = found.metadata.get(SEEN_KEY)
+    return seen if isinstance(seen, int) else 0
+
+
+def may_follow(found: CheckpointTuple, seal: Seal) -> bool:
+    """Whether a checkpoint may have been written after a seal: only the run that sealed could do that."""
+    return seal.run_token is not None and found.metadata.get(RUN_KEY) == seal.run_token
+
+
+def shows_end(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint holds an end, be it true or forged."""
+    return bool(checkpoint["channel_values"].get("conversation_end"))
+
+
+def without_private(checkpoint: Checkpoint, new_versions: ChannelVersions) -> Checkpoint:
+    """Return a checkpoint that somebody writes from outside a run, without what they put into our own channels.
+
+    Only a run writes there. What was signed is genuine wherever it is put: replayed by an update, it would speak for
+    messages that another line of the thread has. Without it, nothing that was said before is evidence.
+    """
+    given = [name for name in new_versions if name.startswith(_PRIVATE) and name in checkpoint["channel_values"]]
+    if not given:
+        return checkpoint
+    values = {**checkpoint["channel_values"], **{name: {} for name in given}}
+    return {**checkpoint, "channel_values": values}
 
 
 def showing_end(found: CheckpointTuple, end: Mapping[str, Any]) -> CheckpointTuple:
@@ -116,10 +159,11 @@ def with_marks(metadata: CheckpointMetadata, branch: int, fence: Fence | None, s
         metadata: As the writer gave it.
         branch: The branch.
         fence: The writer's fence; ``None`` for a writer that read nothing.
-        sequence: The thread's sequence number now, for a writer without a fence.
+        sequence: The thread's sequence number, as far as the writer knows.
     """
     token, started = (fence.run_token, fence.sequence) if fence else ("", sequence)
-    marked: dict[str, Any] = {**metadata, BRANCH_KEY: branch, RUN_KEY: token, SEQUENCE_KEY: started}
+    marks = {BRANCH_KEY: branch, RUN_KEY: token, SEQUENCE_KEY: started, SEEN_KEY: sequence}
+    marked: dict[str, Any] = {**metadata, **marks}
     marked.pop(ASKED_KEY, None)  # what a caller says about it is no answer of the registry
     return marked
 
@@ -136,7 +180,8 @@ def copied(found: CheckpointTuple, status: ThreadStatus) -> CheckpointTuple:
     branch = branch_of(found, status)
     seal = status.on_branch(branch).seal
     run = found.metadata.get(RUN_KEY, "") if seal is None else seal.run_token
-    marks = {BRANCH_KEY: branch, RUN_KEY: run, SEQUENCE_KEY: status.sequence, ASKED_KEY: True}
+    now = status.sequence
+    marks = {BRANCH_KEY: branch, RUN_KEY: run, SEQUENCE_KEY: now, SEEN_KEY: now, ASKED_KEY: True}
     metadata: Any = {**found.metadata, **marks}
     return found._replace(metadata=metadata)
 
@@ -149,19 +194,47 @@ def without_marks(found: CheckpointTuple) -> CheckpointTuple:
     return found._replace(metadata=metadata)
 
 
-def with_fence(found: CheckpointTuple, fence: Fence, key: bytes) -> CheckpointTuple:
+def with_fence(found: CheckpointTuple, fence: Fence, scope: object) -> CheckpointTuple:
     """Return the checkpoint with the fence in its config, from where LangGraph hands it on to the writes."""
-    return found._replace(config=fenced(found.config, fence, key))
+    return found._replace(config=fenced(found.config, fence, scope))
 
 
-def fenced(config: RunnableConfig, fence: Fence, key: bytes) -> RunnableConfig:
-    """Return the config with the fence in it, signed with ``key``."""
-    return {**config, "configurable": {**config["configurable"], FENCE_KEY: fence.encode(key)}}
+def fenced(config: RunnableConfig, fence: Fence, scope: object) -> RunnableConfig:
+    """Return the config with the fence on it. It equals the config as it was, and is sent nowhere."""
+    return {**config, "configurable": {**config["configurable"], "thread_id": _FencedId(fence, scope)}}
+
+
+def fence_on(config: RunnableConfig, scope: object) -> Fence | None:
+    """Return the fence that a saver of this scope put on a config; ``None`` when there is none."""
+    carrier = config["configurable"].get("thread_id")
+    return carrier.fence if isinstance(carrier, _FencedId) and carrier.scope is scope else None
 
 
 def without_fence(config: RunnableConfig) -> RunnableConfig:
     """Return the config without the fence, which is nobody else's business."""
-    given = config["configurable"]
-    if FENCE_KEY not in given:
+    given = config["configurable"].get("thread_id")
+    if not isinstance(given, _FencedId):
         return config
-    return {**config, "configurable": {key: value for key, value in given.items() if key != FENCE_KEY}}
+    return {**config, "configurable": {**config["configurable"], "thread_id": str(given)}}
+
+
+class _FencedId(str):
+    """The id of a thread that carries a fence within this process.
+
+    What LangGraph hands on from reading to writing is the config, which is also what callers see, compare, print and
+    send. There it is the id, and nothing else; and nobody can make one from what comes in over the wire.
+    """
+
+    __slots__ = ("fence", "scope")
+
+    fence: Fence
+    scope: object
+
+    def __new__(cls, fence: Fence, scope: object) -> Self:
+        made = super().__new__(cls, fence.thread_id)
+        made.fence, made.scope = fence, scope
+        return made
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Be copied, and kept elsewhere, as the plain id."""
+        return str, (str(self),)

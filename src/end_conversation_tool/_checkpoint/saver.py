@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from functools import cache
 from inspect import iscoroutinefunction
 from itertools import islice
 from typing import Any, Literal, Self
@@ -32,6 +33,7 @@ from langgraph.checkpoint.base import (
 )
 
 from end_conversation_tool._checkpoint.guard import SaverFlows
+from end_conversation_tool._checkpoint.metadata import without_fence
 from end_conversation_tool._core.flow import arun_flow, run_flow
 from end_conversation_tool._core.records import ThreadStatus
 from end_conversation_tool.errors import InvalidInputError
@@ -44,6 +46,8 @@ __all__ = ["SealedSaver"]
 class SealedSaver(BaseCheckpointSaver[Any]):
     """Guards the writes of any checkpoint saver.
 
+    What only some savers can do, such as ``prune``, or being a context manager, it can where the inner one can.
+
     Args:
         inner: The saver that keeps the checkpoints. Everything it can do stays available.
         registry: The truth about threads; the one that the door uses.
@@ -55,6 +59,11 @@ class SealedSaver(BaseCheckpointSaver[Any]):
     Raises:
         InvalidInputError: An argument is not usable.
     """
+
+    def __new__(cls, inner: Any = None, *_: Any, **__: Any) -> Self:
+        """Make a saver that can what the inner one can: others look at its class for that."""
+        kind: Any = cls
+        return super().__new__(kind if inner is None else _kind_over(kind, type(inner)))
 
     def __init__(
         self,
@@ -171,7 +180,8 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         known: dict[str, ThreadStatus] = {}
         thread_id = _thread_listed(config)
         sifted = thread_id is not None and run_flow(self._flows.listing(known, thread_id))
-        found = self.inner.list(config, filter=filter, before=before, limit=None if sifted else limit)
+        where, before = config and without_fence(config), before and without_fence(before)
+        found = self.inner.list(where, filter=filter, before=before, limit=None if sifted else limit)
         yield from islice(self._sifted(found, known), limit)
 
     def _sifted(self, found: Iterator[CheckpointTuple], known: dict[str, ThreadStatus]) -> Iterator[CheckpointTuple]:
@@ -195,7 +205,8 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         thread_id = _thread_listed(config)
         sifted = thread_id is not None and await arun_flow(self._flows.listing(known, thread_id))
         left = limit
-        async for one in self.inner.alist(config, filter=filter, before=before, limit=None if sifted else limit):
+        where, before = config and without_fence(config), before and without_fence(before)
+        async for one in self.inner.alist(where, filter=filter, before=before, limit=None if sifted else limit):
             if left == 0:
                 return
             thread_id = str(one.config["configurable"]["thread_id"])
@@ -207,11 +218,11 @@ class SealedSaver(BaseCheckpointSaver[Any]):
 
     def get_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, Any]:
         """Return what the inner saver says."""
-        return self.inner.get_delta_channel_history(config=config, channels=channels)
+        return self.inner.get_delta_channel_history(config=without_fence(config), channels=channels)
 
     async def aget_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, Any]:
         """Async twin of ``get_delta_channel_history``."""
-        return await self.inner.aget_delta_channel_history(config=config, channels=channels)
+        return await self.inner.aget_delta_channel_history(config=without_fence(config), channels=channels)
 
     # Writing
 
@@ -317,3 +328,38 @@ class SealedSaver(BaseCheckpointSaver[Any]):
 
 def _thread_listed(config: RunnableConfig | None) -> str | None:
     return None if config is None else str(config["configurable"]["thread_id"])
+
+
+_OPTIONAL = ("delete_for_runs", "adelete_for_runs", "prune", "aprune")
+
+
+@cache
+def _kind_over(kind: type[Any], inner: type[Any]) -> type[Any]:
+    """Return a kind of saver that has, of what not every saver can do, what savers of the type ``inner`` have."""
+    base: Any = BaseCheckpointSaver
+    members: dict[str, Any] = {
+        name: getattr(base, name) for name in _OPTIONAL if getattr(inner, name, None) is getattr(base, name)
+    }
+    if hasattr(inner, "__enter__"):
+        members |= {"__enter__": _enter, "__exit__": _leave}
+    if hasattr(inner, "__aenter__"):
+        members |= {"__aenter__": _aenter, "__aexit__": _aleave}
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **members})
+
+
+def _enter(saver: Any) -> Any:
+    saver.inner.__enter__()
+    return saver
+
+
+def _leave(saver: Any, *error: object) -> Any:
+    return saver.inner.__exit__(*error)
+
+
+async def _aenter(saver: Any) -> Any:
+    await saver.inner.__aenter__()
+    return saver
+
+
+async def _aleave(saver: Any, *error: object) -> Any:
+    return await saver.inner.__aexit__(*error)

@@ -3,11 +3,9 @@
 A run that read a thread before it was sealed must not write after it. So ``SealedSaver`` gives each run a fence when it
 loads its checkpoint, and asks for it back whenever the run writes:
 
-* in a table of the runs that are going on (``_checkpoint/active_runs``);
-* for a writer that is no run, as ``update_state``: in the config that LangGraph hands from ``get_tuple`` to ``put``.
-
-The config comes from the caller, who may put anything there: a fence in it is signed with the registry's key, and one
-that is not is no fence at all.
+* in a table of the runs that are going on (``active_runs.py``);
+* for a writer that is no run, as ``update_state``: on the config that LangGraph hands from ``get_tuple`` to ``put``, as
+  an object that only this process can make.
 
 Here: the fence itself, and the pure rules on who may write where. They know the registry's status and the fence, and
 nothing else. ``WHO_MAY_WRITE`` states them as one table; the triggers on checkpoint tables (``registry/sql/triggers``)
@@ -16,19 +14,15 @@ answer the same in SQL, and are tested against it row by row.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from hashlib import blake2b
-from typing import Any
 
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.records import BranchStatus, Seal, ThreadStatus, new_id
 from end_conversation_tool.errors import StaleRunError, ThreadSealedError
 
 __all__ = [
-    "FENCE_KEY",
     "WHO_MAY_WRITE",
     "Answer",
     "BranchState",
@@ -40,10 +34,6 @@ __all__ = [
     "moved_to",
     "new_fence",
 ]
-
-FENCE_KEY = "__pregel_end_conversation_fence"
-"""Key in ``configurable``. Keys that start with two underscores are not copied into checkpoint metadata, and those that
-start with ``__pregel_`` are not streamed: the token of a run is nobody else's business."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +55,6 @@ class Fence:
     run_token: str
     fork: str | None = None
     open: bool = True
-
-    def encode(self, key: bytes) -> str:
-        """Return the fence as one signed string, as it travels in a config."""
-        text = f"{self.sequence}:{self.branch}:{int(self.open)}:{self.run_token}:{self.fork or ''}"
-        return f"{_signature(key, self.thread_id, text)}:{text}"
-
-    @classmethod
-    def of_config(cls, configurable: Mapping[str, Any], key: bytes) -> Fence | None:
-        """Read the fence that ``get_tuple`` put into a config; ``None`` when there is none, or it is forged."""
-        signed = configurable.get(FENCE_KEY)
-        thread_id = str(configurable.get("thread_id"))
-        if not isinstance(signed, str) or not signed.isascii():
-            return None
-        signature, _, text = signed.partition(":")
-        if not hmac.compare_digest(signature, _signature(key, thread_id, text)):
-            return None
-        sequence, branch, was_open, token, fork = text.split(":", 4)
-        return cls(thread_id, int(sequence), int(branch), token, fork or None, was_open == "1")
-
-
-def _signature(key: bytes, thread_id: str, text: str) -> str:
-    return blake2b(f"fence:{text}:{thread_id}".encode(), key=key, digest_size=32).hexdigest()
 
 
 def new_fence(status: ThreadStatus, branch: int, fork: str | None = None) -> Fence:

@@ -1,0 +1,322 @@
+"""Branches of branches, clocks that run backwards, registries that were set back: status, saver and triggers agree."""
+
+from __future__ import annotations
+
+import copy
+import sqlite3
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pytest
+from langchain_core.messages import HumanMessage, RemoveMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+
+from end_conversation_tool._checkpoint.guard import MAX_BRANCHES
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.records import UnmetCode
+from end_conversation_tool.errors import InvalidInputError, RegistryError, ThreadSealedError
+from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry
+from end_conversation_tool.registry.sql.triggers import refused_by_trigger
+from support.chats import END_IT, WARN, Chat, guarded, texts_of
+from support.pauses import Pause, PauseAround, background
+from support.records import permit
+from support.savers import Place
+
+NOTICED = EndConversationPolicy(name="noticed", min_refusals=1, min_redirections=0)
+Point = dict[str, Any]
+
+
+async def agree(chat: Chat, place: Place) -> bool:
+    """Check that registry, readers and the next run say the same of the thread; return whether it is sealed."""
+    sealed, state = place.registry.status("t").sealed, await chat.state()
+    assert bool(state.values.get("conversation_end")) is sealed
+    spoken = chat.model_calls()
+    if sealed:
+        with pytest.raises(ThreadSealedError):
+            await chat.say("plain")
+        with pytest.raises(ThreadSealedError):
+            await chat.update({"messages": []}, as_node="model")
+        assert chat.model_calls() == spoken
+        assert texts_of(await chat.state()) == texts_of(state)
+    else:
+        await chat.say("plain")
+        assert texts_of(await chat.state()) == [*texts_of(state), "plain", "heard plain"]
+    assert place.registry.status("t").sealed is sealed
+    return sealed
+
+
+async def point(chat: Chat) -> Point:
+    """Return where the thread is now."""
+    return dict((await chat.state()).config["configurable"])
+
+
+async def before_the_end(chat: Chat) -> Point:
+    """Have a thread sealed, and return the point before the turn that sealed it."""
+    await chat.say("hello")
+    await chat.say(WARN)
+    start = await point(chat)
+    await chat.say(END_IT)
+    return start
+
+
+async def test_the_second_branch_is_sealed_and_the_first_is_written(place: Place, saver: SealedSaver) -> None:
+    """Edit the same message twice, seal the second branch, and speak at the first branch's checkpoint."""
+    chat = guarded(place, saver)
+    start = await before_the_end(chat)
+    await chat.say("one way", start)
+    first = await point(chat)
+    await chat.say("another way", start)
+    await chat.say(END_IT)
+    assert await agree(chat, place)
+    await chat.say("on the first branch again", first)
+    status = place.registry.status("t")
+    assert (status.branch, status.on_branch(3).parent, status.sealed) == (3, 1, False)
+    assert [seal.branch for seal in place.registry.seals("t")] == [0, 2]
+    assert texts_of(await chat.state())[-4:-1] == ["one way", "heard one way", "on the first branch again"]
+    assert not await agree(chat, place)
+    await chat.say(END_IT)
+    assert await agree(chat, place)
+
+
+async def test_a_run_on_a_branch_that_was_left_is_not_what_the_thread_shows(place: Place, saver: SealedSaver) -> None:
+    pause = Pause(twin=place.twin, word="!pause")
+    chat = guarded(place, saver, middleware=[PauseAround(pause)])
+    start = await before_the_end(chat)
+    await chat.say("one way", start)
+    late = background(lambda: chat.say("late !pause"), twin=place.twin)
+    await pause.reached()
+    await chat.say("another way", start)
+    await chat.say(END_IT)
+    before = texts_of(await chat.state())
+    pause.go()
+    await late
+    assert texts_of(await chat.state()) == before
+    assert await agree(chat, place)
+
+
+async def test_a_branch_of_a_branch_of_a_branch(place: Place, saver: SealedSaver) -> None:
+    chat = guarded(place, saver)
+    points = [await before_the_end(chat)]
+    for number in range(3):
+        await chat.say(f"way {number}", points[-1])
+        points.append(await point(chat))
+        await chat.say(END_IT)
+        assert await agree(chat, place)
+    for start in points:
+        await chat.say("once more", start)
+        assert not await agree(chat, place)
+        await chat.say(END_IT)
+        assert await agree(chat, place)
+    assert len(place.registry.seals("t")) == 8
+
+
+async def test_a_branch_that_was_opened_and_never_written(place: Place, saver: SealedSaver) -> None:
+    """The process died between the two: the thread goes on where the branch forked."""
+    chat = guarded(place, saver)
+    start = await before_the_end(chat)
+    forked = str(start["checkpoint_id"])
+    place.registry.open_branch("t", parent=0, forked_from=forked, run_token="gone")  # noqa: S106
+    state = await chat.state()
+    assert texts_of(state) == ["hello", "heard hello", WARN, "I will not. I may end this chat."]
+    assert not await agree(chat, place)
+    await chat.say(END_IT)
+    assert await agree(chat, place)
+
+
+class Counted(TypedDict, total=False):
+    said: str
+    seen: int
+
+
+async def test_an_update_of_a_subgraph_opens_no_branch(place: Place, saver: SealedSaver) -> None:
+    def count(state: Counted) -> Counted:
+        return {"seen": state.get("seen", 0) + 1}
+
+    child: Any = StateGraph(Counted).add_node("count", count).add_edge(START, "count").compile(checkpointer=True)
+    parent: Any = StateGraph(Counted).add_node("child", child).add_edge(START, "child").compile(checkpointer=saver)
+    chat = Chat(parent, place.twin, lambda: 0)
+    for _ in range(2):
+        await chat.run({"said": "hello"}, "t")
+    newest = (await chat.history())[0].config["configurable"]["checkpoint_id"]
+    place.registry.seal(permit("t"), checkpoint_id=newest)
+    config: Any = {"configurable": {"thread_id": "t"}}
+    raw = [one async for one in place.inner.alist(config)] if place.twin else list(place.inner.list(config))
+    early = [dict(one.config["configurable"]) for one in raw if one.config["configurable"]["checkpoint_ns"]]
+    assert early
+    for one in early:
+        with pytest.raises(ThreadSealedError):
+            await chat.update({"seen": 7}, one)
+    status = place.registry.status("t")
+    assert (status.branch, status.sealed, len(status.branches)) == (0, True, 1)
+    with pytest.raises(ThreadSealedError):
+        await chat.run({"said": "hello"}, "t")
+
+
+async def test_a_checkpoint_after_the_seal_with_an_earlier_time_is_no_fork(some_place: Place) -> None:
+    place = some_place
+    chat = guarded(place, await place.sealed())
+    await before_the_end(chat)
+    seal = place.registry.seals("t")[0]
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    last: Any = await place.inner.aget_tuple(config) if place.twin else place.inner.get_tuple(config)
+    assert last.parent_config["configurable"]["checkpoint_id"] == seal.checkpoint_id
+    earlier = f"0{last.checkpoint['id'][1:]}"  # as if the clock had been set back before it was written
+    assert earlier < str(seal.checkpoint_id)
+    written: Any = (last.parent_config, {**last.checkpoint, "id": earlier}, last.metadata, {})
+    await place.inner.aput(*written) if place.twin else place.inner.put(*written)
+    with pytest.raises(ThreadSealedError):
+        await chat.say("let me in", {"thread_id": "t", "checkpoint_id": earlier})
+    assert len(place.registry.status("t").branches) == 1
+
+
+async def test_branches_of_one_thread_are_bounded(some_place: Place) -> None:
+    place = some_place
+    chat = guarded(place, await place.sealed())
+    start = await before_the_end(chat)
+    forked = str(start["checkpoint_id"])
+    for number in range(MAX_BRANCHES - 2):
+        place.registry.open_branch("t", parent=0, forked_from=forked, run_token=f"r{number}")
+    await chat.say("the last one", start)
+    last = place.registry.status("t")
+    assert len(last.branches) == MAX_BRANCHES
+    with pytest.raises(ThreadSealedError):
+        await chat.say("one too many", start)
+    assert place.registry.status("t") == last
+    assert not await agree(chat, place)
+
+
+def _copied(source: Path, target: Path) -> None:
+    with sqlite3.connect(source) as one, sqlite3.connect(target) as other:
+        one.backup(other)
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["sync", "async"])
+async def test_a_registry_that_was_set_back_is_detected(tmp_path: Path, *, twin: bool) -> None:
+    now, kept = tmp_path / "now.db", tmp_path / "kept.db"
+    inner = InMemorySaver()
+
+    async def with_registry(file: Path, act: Any) -> Any:
+        async with SqlSealRegistry(f"sqlite:///{file}") as registry:
+            place = Place("sqlite", twin, inner, registry)
+            return await act(guarded(place, SealedSaver(inner, registry)), registry)
+
+    async def begin(chat: Chat, _: Any) -> None:
+        await chat.say("hello")
+        await chat.say("hello", "another")
+
+    async def end(chat: Chat, _: Any) -> None:
+        await chat.seal()
+
+    async def go_on(chat: Chat, registry: Any) -> None:
+        assert not registry.status("t").sealed
+        for given in ({"messages": [HumanMessage("let me in")]}, None):
+            with pytest.raises(RegistryError, match="older than the checkpoints"):
+                await chat.run(given, "t")
+        with pytest.raises(RegistryError, match="older than the checkpoints"):
+            await chat.update({"messages": []}, as_node="model")
+        with pytest.raises(RegistryError, match="older than the checkpoints"):
+            await chat.state()
+        assert chat.model_calls() == 0
+        await chat.say("hello", "another")  # of which nothing was lost
+
+    await with_registry(now, begin)
+    _copied(now, kept)
+    await with_registry(now, end)
+    await with_registry(kept, go_on)
+
+
+async def test_a_seal_between_the_two_reads_is_no_registry_that_was_set_back(place: Place, saver: SealedSaver) -> None:
+    """The guard reads the registry, and then the checkpoint: both may move on in between."""
+    chat = guarded(place, saver)
+    await chat.say("hello")
+    await chat.say(WARN)
+    name = "astatus" if place.twin else "status"
+    old, real = place.registry.status("t"), getattr(place.registry, name)
+    given = [old]
+
+    def status(thread_id: str) -> Any:
+        return given.pop() if given else real(thread_id)
+
+    async def astatus(thread_id: str) -> Any:
+        return given.pop() if given else await real(thread_id)
+
+    await chat.say(END_IT)
+    setattr(place.registry, name, astatus if place.twin else status)
+    state = await chat.state()
+    assert (given, state.values["conversation_end"]["ended"]) == ([], True)
+
+
+async def test_what_an_update_puts_into_the_private_channel_is_not_kept(place: Place, saver: SealedSaver) -> None:
+    """An older provenance of the very same thread, beside a history that was set back to it: the apology is gone."""
+    chat = guarded(place, saver, policy=NOTICED)
+    await chat.say(WARN)
+    await chat.say(END_IT)
+    values = copy.deepcopy((await chat.state()).values)
+    said = len(values["messages"])
+    await chat.say("I am sorry")
+    gone = [RemoveMessage(id=one.id) for one in (await chat.state()).values["messages"][said:]]
+    replayed = {"messages": gone, "end_conversation_provenance": values["end_conversation_provenance"]}
+    await chat.update(replayed, as_node="model")
+    assert texts_of(await chat.state()) == [one.content for one in values["messages"]]
+    await chat.say(END_IT)
+    assert not place.registry.status("t").sealed
+    assert UnmetCode.TOO_FEW_REFUSALS in place.registry.decisions("t")[-1].decision.unmet
+
+
+async def test_unknown_marks_lead_nowhere(some_place: Place) -> None:
+    """A checkpoint with marks that the registry never gave, put beside the guard: it counts for the present branch."""
+    place = some_place
+    chat = guarded(place, await place.sealed())
+    await before_the_end(chat)
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    last: Any = await place.inner.aget_tuple(config) if place.twin else place.inner.get_tuple(config)
+    known: list[dict[str, Any]] = [{"branch": 7}, {"branch": "x"}, {"branch": 7, "run": "me", "sequence": 0}]
+    for number, marks in enumerate(known):
+        made = {f"end_conversation_{name}": value for name, value in marks.items()}
+        metadata = {"source": "update", "step": 99, "parents": {}, **made}
+        late_id = f"ffffffff-ffff-6fff-8fff-00000000000{number}"
+        late: Any = (last.config, {**last.checkpoint, "id": late_id}, metadata, {})
+        try:
+            await place.inner.aput(*late) if place.twin else place.inner.put(*late)
+        except Exception as refused:
+            if not refused_by_trigger(refused):  # where the database guards itself
+                raise
+        assert await agree(chat, place)
+
+
+class Prefixing(SealedSaver):
+    """A wrapper that keeps each thread under another id than the agent knows."""
+
+    @staticmethod
+    def _theirs(config: Any) -> Any:
+        return {**config, "configurable": {**config["configurable"], "thread_id": "tenant:t"}}
+
+    def get_tuple(self, config: Any) -> Any:
+        return super().get_tuple(self._theirs(config))
+
+    def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        return super().put(self._theirs(config), checkpoint, metadata, new_versions)
+
+    def put_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
+        super().put_writes(self._theirs(config), writes, task_id, task_path)
+
+
+@pytest.mark.parametrize("wrong", ["another registry", "another id"])
+@pytest.mark.xfail(
+    strict=True,
+    reason="_doors/langgraph/run_context compares neither the saver's registry with the door's nor their thread ids: a "
+    "seal that one of them makes is not seen by the other. A SealedSaver with another signing key, or one that has "
+    "given no fence for the thread of a run, is a wiring error at the first run.",
+)
+async def test_a_saver_that_guards_other_threads_than_the_agent_is_a_wiring_error(wrong: str) -> None:
+    place = Place("memory", twin=False, inner=InMemorySaver(), registry=InMemorySealRegistry())
+    saver = SealedSaver(place.inner, InMemorySealRegistry())
+    if wrong == "another id":
+        saver = Prefixing(place.inner, place.registry)
+    chat = guarded(place, saver)
+    with pytest.raises(InvalidInputError):
+        await chat.say("hello")
