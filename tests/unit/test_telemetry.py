@@ -92,9 +92,9 @@ def test_a_decision_and_a_refusal_are_told_once_and_without_a_user_s_words(talk:
     assert decision.as_dict() == {
         "event": "end_conversation.sealed", "id": ruling.record.id, "at": ruling.record.decided_at.isoformat(),
         "thread_id": "t", "decision_id": ruling.record.id, "branch": 0, "turn": 4, "category": "abuse",
-        "verdict": "permit", "outcome": "sealed", "unmet": [], "risk_kinds": [], "mode": "enforce", "breaker_tripped": False,
-        "policy_version": QUICK.version, "prompt_version": ruling.record.prompt_version, "model": None,
-        "decided_by": "policy", "evidence": len(ruling.record.decision.evidence),
+        "verdict": "permit", "outcome": "sealed", "unmet": [], "risk_kinds": [], "mode": "enforce",
+        "breaker_tripped": False, "policy_version": QUICK.version, "prompt_version": ruling.record.prompt_version,
+        "model": None, "decided_by": "policy", "evidence": len(ruling.record.decision.evidence),
     }  # fmt: skip
     assert (refusal.thread_id, refusal.fields) == ("t", {"cause": "ThreadSealedError"})
     text = json.dumps([event.as_dict() for event in listener.events])
