@@ -60,7 +60,7 @@ def test_a_user_leaves() -> None:
 
 
 def test_a_person_at_risk_is_not_left() -> None:
-    result = chat(*INSULTS[:4], SCENARIOS["person-at-risk"].turns[4].user, *INSULTS[4:])
+    result = chat(*INSULTS[:3], SCENARIOS["person-at-risk"].turns[4].user, *INSULTS[3:])
     assert result.exit_code == 0
     assert "risk flags: self_harm" in result.stdout
     assert "I'm staying with you" in result.stdout
