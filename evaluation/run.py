@@ -157,19 +157,24 @@ def reasons(played: Iterable[Played]) -> str:
 
 
 def watched(watch: RiskWatch) -> list[str]:
-    """Return what the watch makes of the ordinary messages."""
-    rows = [json.loads(line) for line in (HERE / "ordinary.jsonl").read_text(encoding="utf-8").splitlines()]
-    lines = ["| ordinary messages | number | flags | doubts |", "|---|---|---|---|"]
+    """Return what the watch makes of single messages."""
+    ordinary, others = (_rows(HERE / name) for name in ("ordinary.jsonl", "messages.jsonl"))
+    lines = ["| messages | number | flags | doubts |", "|---|---|---|---|"]
     for name, chosen in (
-        ("all", rows),
-        ("harmless words near to danger", [row for row in rows if row["twin"]]),
-        ("others", [row for row in rows if not row["twin"]]),
-        ("English", [row for row in rows if row["lang"] == "en"]),
+        ("ordinary, first set", ordinary),
+        ("of these: harmless words near to danger", [row for row in ordinary if row["twin"]]),
+        ("ordinary, second set", [row for row in others if row["kind"] == "ordinary"]),
+        ("abusive, nobody at risk", [row for row in others if row["kind"] == "abusive"]),
+        ("somebody at risk", [row for row in others if row["kind"] == "risk"]),
     ):
         grades = Counter(str(watch.look([row["text"]]).grade) for row in chosen)
         count = len(chosen)
         lines.append(f"| {name} | {count} | {wilson(grades['clear'], count)} | {wilson(grades['possible'], count)} |")
     return lines
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def section(title: str, played: Sequence[Played], note: str) -> list[str]:
@@ -213,6 +218,8 @@ def main() -> None:
         *section("OfflineReader alone", offline, _OFFLINE),
         "## The watch",
         "",
+        *_WATCH.splitlines(),
+        "",
         *watched(watch),
         "",
     ]
@@ -241,6 +248,10 @@ the decision and the seal. It was shown about a hundred transcripts one after th
 own. One model, one run: another one may read better or worse. Not measured: other models, real users."""
 _ALONE = """\
 Somebody at risk whom the watch does not see depends on the reader alone: this is how well it does that."""
+_WATCH = """\
+Single messages. What is a flag was settled on the development rows, after the shares of flags on the first set and on the
+conversations (no text of them) had been seen; the second set was written and frozen after that, and looked at once. The
+watch is an alarm: most of what it cannot tell is a doubt, which the reader resolves."""
 _OFFLINE = """\
 No language model at all: phrases and small linear models, English first. It is for demonstrations, tests and first
 looks; enforcing with it alone logs a warning."""

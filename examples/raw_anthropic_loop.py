@@ -30,7 +30,6 @@ def run(call: Any) -> dict[str, Any]:
 
 
 def talk(client: anthropic.Anthropic, registry: SqlSealRegistry, lines: Iterable[str]) -> None:
-    # With a key, the model of the loop reads for itself; a recorded conversation is read offline.
     guard = ConversationGuard(registry=registry, client=client, reader=None if KEY else OfflineReader())
     fixed = {**SETTINGS, "tools": [*TOOLS, guard.tool], "system": guard.system(SYSTEM)}  # the same in every request
     chat = guard.conversation("reader-7")
@@ -46,8 +45,6 @@ def talk(client: anthropic.Anthropic, registry: SqlSealRegistry, lines: Iterable
             outcome.extend(messages, [run(call) for call in outcome.tool_calls])
             again = outcome.again
             print("".join(f"model: {block.text}\n" for block in response.content if block.type == "text"), end="")
-        if outcome.refused:
-            print("(that was refused; it has left the history, so that the chat can go on)")
         if outcome.closing:  # the statement, or the notice: the last word of the turn
             print(f"-- {outcome.closing}")
 
@@ -56,13 +53,14 @@ def recorded() -> tuple[list[Any], list[str]]:
     end = {"type": "tool_use", "name": "end_conversation", "input": {"category": "abuse", "reason": "Insults went on."}}
     hours = {"type": "tool_use", "name": "opening_hours"}
     no = "I won't continue with insults. I can help you find a book instead."
-    insults = ["You fucking idiot.", "Shut up, you moron.", "You stupid piece of shit.", "You worthless idiot."]
-    return [[hours], "We are open from 9 to 18.", no, no, no, [end], [end]], [
-        "When are you open?",
-        *insults,
-        "You are a stupid piece of shit.",
-        "Hi?",
+    lines = [
+        "You fucking idiot.",
+        "Shut up, you moron.",
+        "You stupid piece of shit.",
+        "You worthless idiot.",
+        "Stupid bot.",
     ]
+    return [[hours], "We are open from 9 to 18.", no, no, no, [end], [end]], ["When are you open?", *lines, "Hi?"]
 
 
 def main() -> None:

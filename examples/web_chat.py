@@ -21,10 +21,10 @@ from end_conversation_tool import (
     EndConversationError,
     InMemorySealRegistry,
     InvalidInputError,
+    OfflineReader,
     SealedSaver,
     ThreadSealedError,
     aedit_and_retry,
-    default_detectors,
 )
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.testing.personas import reactive_model
@@ -34,8 +34,8 @@ PANELS = 3
 claude = bool(os.environ.get("ANTHROPIC_API_KEY"))
 registry = InMemorySealRegistry()
 agent = create_agent(
-    os.environ.get("MODEL", "anthropic:claude-opus-5-5") if claude else reactive_model(default_detectors()),
-    middleware=[EndConversationMiddleware(registry=registry)],
+    os.environ.get("MODEL", "anthropic:claude-opus-5-5") if claude else reactive_model(),
+    middleware=[EndConversationMiddleware(registry=registry, reader=None if claude else OfflineReader())],
     checkpointer=SealedSaver(InMemorySaver(), registry),
 )
 

@@ -79,9 +79,7 @@ def benign_rows() -> Iterator[Row]:
                 abuse=never,
             )
     for row in read("humanebench_prompts"):
-        yield _row(
-            "humanebench", row["text"], ("humanebench",), self_harm=no, violence=no, abuse=never
-        )
+        yield _row("humanebench", row["text"], ("humanebench",), self_harm=no, violence=no, abuse=never)
     for row in read("coconot_contrast"):
         yield _row("coconot", row["text"], ("coconot",), self_harm=no, violence=no, abuse=never)
     for row in read("counsel_chat"):

@@ -26,7 +26,7 @@ ORDINARY = (
 )  # fmt: skip
 """Groups of messages of people who are not at risk: the limits follow from what they may cost there."""
 
-CLEAR, POSSIBLE = 0.001, 0.03
+CLEAR, POSSIBLE = 0.001, 0.08
 """Share of each of these groups that may be found clear, and at least possible, by one model."""
 
 PIECE = 0.3
@@ -64,7 +64,8 @@ def fit(rows: list[Row], folds: npt.NDArray[np.int64]) -> Fitted:
     counts = bucket_matrix([words for words, _ in pieces])
     seen = np.asarray((counts > 0).sum(axis=0)).ravel()
     weight_scale = (np.log((1 + len(rows)) / (1 + seen)) + 1) / _IDF_SCALE
-    table = _Table((counts @ sp.diags(weight_scale)).tocsr(), rows, np.array(owners), np.array([w for _, w in pieces]), folds)
+    features, shares = (counts @ sp.diags(weight_scale)).tocsr(), np.array([share for _, share in pieces])
+    table = _Table(features, rows, np.array(owners), shares, folds)
     parts = Parallel(n_jobs=2)(delayed(_fit_kind)(table, kind) for kind in KINDS)
     settings = [_settings(table, kind, part.held_out) for kind, part in zip(KINDS, parts, strict=True)]
     return Fitted(

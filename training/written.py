@@ -31,7 +31,6 @@ _ELSEWHERE = 3.0
 """How much more harmless texts count outside English, where there are no labelled ones."""
 
 
-
 def written_rows() -> Iterator[Row]:
     """Yield every text, tagged ``written KIND LANGUAGE``."""
     for path in sorted(WRITTEN.glob("*.txt")):

@@ -1,4 +1,4 @@
-"""What every registry promises, on every engine, sync and async. The promises are in ``registry/base.py``."""
+"""What every registry promises, on every engine, sync and async. The promises are in ``registry/protocol.py``."""
 
 from __future__ import annotations
 

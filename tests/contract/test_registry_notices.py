@@ -33,7 +33,7 @@ from end_conversation_tool.registry.sql.queries import change_thread
 from end_conversation_tool.registry.transitions import RaisingFlag, Sealing, Transition
 from support.records import denial, notice, permit
 
-SHADOW = {"outcome": Outcome.WOULD_HAVE_NOTICED, "mode": Mode.SHADOW}
+SHADOW: dict[str, Any] = {"outcome": Outcome.WOULD_HAVE_NOTICED, "mode": Mode.SHADOW}
 FLAGGED, STALE = (NoticeOutcome(refusal=code) for code in (UnmetCode.RISK_FLAGGED, UnmetCode.STALE_RUN))
 
 
@@ -62,7 +62,8 @@ async def test_a_notice_leaves_the_thread_as_open_as_it_was(calls: Calls) -> Non
 
 
 async def test_a_newer_notice_takes_the_place_of_an_older_of_its_kind(calls: Calls) -> None:
-    for turn, changes in enumerate([{}, SHADOW, {"category": Category.HARMFUL_REQUESTS}, {}, SHADOW], start=1):
+    given: list[dict[str, Any]] = [{}, SHADOW, {"category": Category.HARMFUL_REQUESTS}, {}, SHADOW]
+    for turn, changes in enumerate(given, start=1):
         assert (await calls.give_notice(notice(turn=turn, **changes))).notice.turn == turn
     standing = (await calls.status("thread")).on_branch(0).notices
     assert {(known.category, known.shadow, known.turn) for known in standing} == {
@@ -166,6 +167,7 @@ async def test_a_thread_that_holds_a_notice_only_can_be_copied_to(calls: Calls) 
     ],
 )
 async def test_only_a_record_of_a_notice_gives_one(calls: Calls, changes: dict[str, Any]) -> None:
+    bad: Any
     for bad in (notice(**changes), None, {}):
         with pytest.raises(InvalidInputError, match=r"^record"):
             await calls.give_notice(bad)
@@ -189,7 +191,7 @@ async def test_a_notice_is_kept_by_give_notice_alone(calls: Calls) -> None:
 
 async def test_erasure_takes_the_quotes(calls: Calls) -> None:
     words = EvidenceRecord(kind=EvidenceKind.ABUSE, turn=2, message_id="m2", source="r/1", quote="They said: boo")
-    quoting = {"decision": permit().decision.model_copy(update={"evidence": (words,)})}
+    quoting: dict[str, Any] = {"decision": permit().decision.model_copy(update={"evidence": (words,)})}
     await calls.give_notice(notice())
     await calls.seal(permit(**quoting))
     await calls.record_decision(denial(**quoting))

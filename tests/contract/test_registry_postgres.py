@@ -231,6 +231,18 @@ async def test_a_read_that_is_given_up_leaves_nothing_behind(url: str) -> None:
         assert (await registry.astatus("thread")).sealed
 
 
+async def test_a_write_that_is_given_up_leaves_nothing_behind(url: str) -> None:
+    async with SqlSealRegistry(url, pool_size=1) as registry:
+        await registry.aflag_risk("thread", kind="crisis", source="test")
+        engine = create_engine(url, poolclass=NullPool)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("SELECT 1 FROM ect_threads FOR UPDATE")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(registry.aclear_risk("thread", operator="Kim", reason="looked"), 0.2)
+        assert (await registry.astatus("thread")).at_risk
+        assert await registry.aclear_risk("thread", operator="Kim", reason="looked") == 1
+
+
 async def test_texts_come_in_the_encoding_of_the_connection(url: str) -> None:
     async with SqlSealRegistry(f"{url}{'&' if '?' in url else '?'}client_encoding=latin1") as registry:
         registry.seal(permit("caf\u00e9"))

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from end_conversation_tool._core.prompts import statement
+from end_conversation_tool._core.texts import Texts
 from end_conversation_tool._core.vocabulary import Category
 from end_conversation_tool.registry import SqlSealRegistry
 from end_conversation_tool.testing import MessagesApiServer
@@ -15,7 +15,7 @@ from support.records import permit
 from support.wire import called
 
 GUIDE = "docs/guide-anthropic-sdk.md"
-ENDED = statement(Category.ABUSE)
+ENDED = Texts().statement(Category.ABUSE)
 
 
 def librarian(body: dict[str, Any]) -> Any:

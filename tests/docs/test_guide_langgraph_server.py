@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from end_conversation_tool._core.prompts import statement
 from end_conversation_tool._core.records import Category
+from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.registry import SqlSealRegistry
 from support.langgraph_server import LangGraphServer, running_server
 
@@ -41,7 +41,7 @@ def test_the_client_of_the_guide(served: LangGraphServer, tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     ended, refused, retried = done.stdout.splitlines()
-    assert ended == statement(Category.USER_REQUEST)
+    assert ended == Texts().statement(Category.USER_REQUEST)
     assert refused == f"423 {ended}"
     assert retried.startswith("I am a scripted model")
     with SqlSealRegistry(f"sqlite:///{served.folder}/conversations.db", create=False) as registry:

@@ -20,9 +20,11 @@ def test_the_readme_has_both_examples() -> None:
 
 def test_the_keyless_example_ends_by_showing_the_refusal(tmp_path: Path) -> None:
     code = BLOCKS[0][1]
-    assert len(code.strip().splitlines()) <= 20
-    (said,) = run_python(tmp_path, "-c", code)
-    assert said.startswith("This chat was ended because abusive messages went on after a warning.")
+    assert len(code.strip().splitlines()) <= 22
+    said = run_python(tmp_path, "-c", code)
+    assert [line for line in said if line.startswith("Messages in this chat have been abusive")]
+    assert said[-2] == said[-1]  # the statement, once as the last word and once as the refusal
+    assert said[-1].startswith("This chat was ended because abusive messages went on after a notice.")
 
 
 @pytest.mark.parametrize("code", [code for mark, code in BLOCKS if mark == "messages-api"])

@@ -8,8 +8,22 @@ from typing import Any
 from end_conversation_tool.errors import RegistryError
 from end_conversation_tool.registry import InMemorySealRegistry
 
-METHODS = ("status", "seal", "record_decision", "flag_risk")
+METHODS = ("status", "seal", "give_notice", "record_decision", "flag_risk")
 """The methods that the gate calls; each fails as its async twin does."""
+
+
+def _watched(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    method, twin = getattr(InMemorySealRegistry, name), getattr(InMemorySealRegistry, f"a{name}")
+
+    def watched(registry: FlakyRegistry, *args: Any, **kwargs: Any) -> Any:
+        registry._pass(name)
+        return method(registry, *args, **kwargs)
+
+    async def awatched(registry: FlakyRegistry, *args: Any, **kwargs: Any) -> Any:
+        registry._pass(name)
+        return await twin(registry, *args, **kwargs)
+
+    return watched, awatched
 
 
 class FlakyRegistry(InMemorySealRegistry):
@@ -30,34 +44,8 @@ class FlakyRegistry(InMemorySealRegistry):
         if name in self.failing:
             raise self.error
 
-    def status(self, thread_id: str) -> Any:
-        self._pass("status")
-        return super().status(thread_id)
-
-    async def astatus(self, thread_id: str) -> Any:
-        self._pass("status")
-        return await super().astatus(thread_id)
-
-    def seal(self, *args: Any, **kwargs: Any) -> Any:
-        self._pass("seal")
-        return super().seal(*args, **kwargs)
-
-    async def aseal(self, *args: Any, **kwargs: Any) -> Any:
-        self._pass("seal")
-        return await super().aseal(*args, **kwargs)
-
-    def record_decision(self, record: Any) -> None:
-        self._pass("record_decision")
-        super().record_decision(record)
-
-    async def arecord_decision(self, record: Any) -> None:
-        self._pass("record_decision")
-        await super().arecord_decision(record)
-
-    def flag_risk(self, *args: Any, **kwargs: Any) -> Any:
-        self._pass("flag_risk")
-        return super().flag_risk(*args, **kwargs)
-
-    async def aflag_risk(self, *args: Any, **kwargs: Any) -> Any:
-        self._pass("flag_risk")
-        return await super().aflag_risk(*args, **kwargs)
+    status, astatus = _watched("status")
+    seal, aseal = _watched("seal")
+    give_notice, agive_notice = _watched("give_notice")
+    record_decision, arecord_decision = _watched("record_decision")
+    flag_risk, aflag_risk = _watched("flag_risk")

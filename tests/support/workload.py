@@ -16,7 +16,7 @@ from end_conversation_tool.operations.report import build_report
 from end_conversation_tool.registry import SqlSealRegistry
 from support.agents import INSULT, LADDER, Agent, config, ending
 from support.multitude import BEGIN, DAYS, Multitude, name
-from support.records import denial, permit
+from support.records import denial, notice, permit
 
 __all__ = ["Action", "Draw", "everyday", "refused", "reports", "turns"]
 
@@ -73,6 +73,7 @@ def everyday(registry: SqlSealRegistry, draw: Draw) -> dict[str, Action]:
         "status, sealed": lambda: registry.status(draw("sealed")),
         "status, unknown": lambda: registry.status(draw("unknown")),
         "record_decision": lambda: registry.record_decision(denial(draw("open"))),
+        "give_notice": lambda: registry.give_notice(notice(draw("open"))),
         "seal": lambda: registry.seal(permit(draw("unknown"))),
         "seal, sealed already": lambda: registry.seal(permit(draw("sealed"))),
         "seal_within limits": lambda: registry.seal_within(permit(draw("unknown")), limits),

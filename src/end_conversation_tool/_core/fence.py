@@ -3,7 +3,7 @@
 A run that read a thread before it was sealed must not write after it. So ``SealedSaver`` gives each run a fence when it
 loads its checkpoint, and asks for it back whenever the run writes:
 
-* in a table of the runs that are going on (``running.py``);
+* in a table of the runs that are going on (``_checkpoint/active_runs``);
 * for a writer that is no run, as ``update_state``: in the config that LangGraph hands from ``get_tuple`` to ``put``.
 
 The config comes from the caller, who may put anything there: a fence in it is signed with the registry's key, and one

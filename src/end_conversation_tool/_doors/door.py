@@ -13,7 +13,7 @@ from end_conversation_tool._core.texts import OwnTexts, Texts
 from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.operations.telemetry import Sink
-from end_conversation_tool.readers import AllReaders, Reader
+from end_conversation_tool.readers import AllReaders, OfflineReader, Reader
 from end_conversation_tool.registry.protocol import SealRegistry
 from end_conversation_tool.watch import RiskWatch, default_watch
 
@@ -70,14 +70,13 @@ def create_gate(
     """
     if on_sealed not in ("raise", "respond"):
         raise InvalidInputError(f"on_sealed: expected 'raise' or 'respond', got {on_sealed!r}")
-    if not isinstance(registry, SealRegistry):
-        given: object = registry
-        hint = ": make one with SqlSealRegistry(...)" if isinstance(given, str) else ""
-        raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}{hint}")
+    _check_registry(registry)
     if confirm not in (None, "interrupt"):
         raise InvalidInputError(f"confirm: expected None or 'interrupt', got {confirm!r}")
     policy = _chosen_policy(options.pop("policy", None), options.pop("mode", None))
     _check_readers(policy, reader)
+    if isinstance(reader, OfflineReader) and policy.mode is Mode.ENFORCE:
+        reader.warn_alone()
     watch = options.pop("watch", None)
     texts = Texts(
         options.pop("language", "en"), own=options.pop("texts", None), help_text=options.pop("help_text", None)
@@ -92,6 +91,12 @@ def create_gate(
         asks=confirm is not None,
         **rest,
     )
+
+
+def _check_registry(registry: object) -> None:
+    if not isinstance(registry, SealRegistry):
+        hint = ": make one with SqlSealRegistry(...)" if isinstance(registry, str) else ""
+        raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}{hint}")
 
 
 def _chosen_policy(policy: EndConversationPolicy | str | None, mode: ModeName | None) -> EndConversationPolicy:

@@ -18,17 +18,6 @@ from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.protocol import ThreadEvent
 from end_conversation_tool.registry.transitions import Change, Reopening, event_of
 
-__all__ = [
-    "Annotation",
-    "GivingFeedback",
-    "Mentioning",
-    "OpeningAppeal",
-    "Past",
-    "ResolvingAppeal",
-    "appeals_of",
-    "feedback_of",
-]
-
 MAX_FEEDBACK = 100
 """Most pieces of feedback, and most appeals, on one thread: a user cannot fill the disk."""
 

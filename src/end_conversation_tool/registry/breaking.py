@@ -10,8 +10,6 @@ from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool.registry.protocol import ThreadEvent
 from end_conversation_tool.registry.transitions import event_of
 
-__all__ = ["BREAKER_THREAD", "DAY", "HOUR", "reset", "reset_event", "start_of", "tripped", "tripped_event"]
-
 HOUR = timedelta(hours=1)
 DAY = timedelta(hours=24)
 

@@ -30,21 +30,6 @@ from end_conversation_tool._core.records import (
 )
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 
-__all__ = [
-    "check_count",
-    "check_message_id",
-    "check_notice_record",
-    "check_open",
-    "check_record",
-    "check_sealing_record",
-    "check_signed",
-    "check_text",
-    "check_thread_id",
-    "new_flag",
-    "storable_evidence",
-    "storable_text",
-]
-
 MAX_NAME_CHARS = 200
 """Longest name, in characters: an operator, a source, a model, a version, the id of a record."""
 

@@ -7,8 +7,6 @@ from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.records import ThreadStatus
 from end_conversation_tool.registry.protocol import SealRegistry
 
-__all__ = ["open_branch"]
-
 
 def open_branch(registry: SealRegistry, fence: Fence) -> Flow[ThreadStatus]:
     """Open the branch of a run that forks, and return the thread after it; asking twice opens one branch."""

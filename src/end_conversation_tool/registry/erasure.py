@@ -11,8 +11,6 @@ from end_conversation_tool._core.records import BranchStatus, DecisionRecord, Ev
 from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool.registry.protocol import ThreadEvent
 
-__all__ = ["erased_event", "erased_id", "erased_record", "erased_status"]
-
 
 def erased_id(thread_id: str) -> str:
     """Return what stands in the place of an erased id."""

@@ -34,8 +34,6 @@ from end_conversation_tool.registry.protocol import StoredProvenance, ThreadEven
 from end_conversation_tool.registry.transitions import Change, Copying, event_of
 from end_conversation_tool.registry.untouched import untouched
 
-__all__ = ["InMemorySealRegistry"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

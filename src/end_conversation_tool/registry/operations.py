@@ -74,27 +74,6 @@ from end_conversation_tool.registry.transitions import (
     Transition,
 )
 
-__all__ = [
-    "Annotate",
-    "Breaker",
-    "CopyThread",
-    "CountThread",
-    "Decisions",
-    "EraseThread",
-    "Events",
-    "KeepDecision",
-    "LoadProvenance",
-    "OpenAppeals",
-    "Operation",
-    "ResetBreaker",
-    "SaveProvenance",
-    "SealWithin",
-    "Status",
-    "StoredRegistry",
-    "TallyPeriod",
-    "Transit",
-]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)

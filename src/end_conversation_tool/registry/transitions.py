@@ -45,19 +45,6 @@ from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.protocol import ThreadEvent
 
-__all__ = [
-    "Change",
-    "ClearingFlags",
-    "Copying",
-    "GivingNotice",
-    "OpeningBranch",
-    "RaisingFlag",
-    "Reopening",
-    "Sealing",
-    "Transition",
-    "event_of",
-]
-
 MAX_STANDING_FLAGS = 100
 """Most flags of one kind and source that stand on a thread: one vetoes, and ``status`` reads them all."""
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-__all__ = ["twin_of"]
-
 S = TypeVar("S")
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -6,8 +6,6 @@ from functools import lru_cache
 
 from end_conversation_tool._core.records import ThreadStatus
 
-__all__ = ["untouched"]
-
 
 @lru_cache(maxsize=256)
 def untouched(thread_id: str) -> ThreadStatus:

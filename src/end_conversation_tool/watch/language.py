@@ -41,7 +41,7 @@ _STRANGE_IN_A_ROW = 2
 
 
 def read_language(text: str, words: Sequence[str]) -> tuple[bool, bool]:
-    """Return whether a text is in a language that can be read, and no part of an English one in another; and if English.
+    """Return whether a text can be read, with no part of an English one in another language, and if it is English.
 
     Args:
         text: The text as it was written.

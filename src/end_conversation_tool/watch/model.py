@@ -1,8 +1,8 @@
 """Small linear models over hashed n-grams, and the file that holds their weights.
 
-A model's score of some words in a row is ``sum of the weights of their letters / sqrt(number of letter n-grams) + sum of
-the weights of the words, pairs and triples / sqrt(their number) + bias``, made a probability by a logistic function that
-was fitted on held-out scores. All sums are running ones, so that any number of parts of one text cost what the text does.
+A model's score of some words in a row is ``sum of the weights of their letters / sqrt(number of letter n-grams) + sum
+of the weights of the words, pairs and triples / sqrt(their number) + bias``, made a probability by a logistic function
+that was fitted on held-out scores. All sums are running ones: many parts of one text cost what the text does.
 
 The file is a numpy archive of plain arrays (read with ``allow_pickle=False``): bucket weights as 8-bit integers with
 a scale for each model, everything else as 32-bit floats.

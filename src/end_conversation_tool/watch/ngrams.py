@@ -1,8 +1,9 @@
 """What the linear models look at: the letters of words, the words, and words with their neighbours, hashed.
 
 A word's n-grams of 2 to 5 letters, its ends included, the word itself, and pairs and triples of neighbouring words.
-Chinese text, which has no spaces, is read as if each pair of neighbouring characters were a word. Each n-gram is hashed to one of :data:`BUCKETS` buckets, those of letters to the lower half, those of words to the upper
-one, with numpy over arrays of code points.
+Chinese text, which has no spaces, is read as if each pair of neighbouring characters were a word. Each n-gram is hashed
+to one of :data:`BUCKETS` buckets, those of letters to the lower half, those of words to the upper one, with numpy over
+arrays of code points.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ def compact(plain_text: str) -> str:
 
 
 def own_voice(text: str) -> str:
-    """Return ``text`` with spaces for code, quoted lines, quotations and mail headers: what the user says themselves."""
+    """Return ``text`` with spaces for code, quoted lines, quotations and mail headers: their own words."""
     for shown in (_CODE, _QUOTED_LINE, _REPORTED, _QUOTATION):
         text = shown.sub(lambda match: " " * len(match[0]), text)
     return text

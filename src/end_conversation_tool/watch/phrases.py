@@ -1,13 +1,14 @@
 """Phrase rules: what people say, written down: signs of risk and insults in twelve languages, the rest in English.
 
-The phrases live in ``phrases/*.txt``, in the small language of :mod:`phrase_grammar`. A rule is tried on a sentence only
-where a word of each of its required parts is in it.
+The phrases live in ``phrases/*.txt``, in the small language of :mod:`phrase_grammar`. A rule is tried on a sentence
+only where a word of each of its required parts is in it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from functools import cache, cached_property
 from importlib import resources
 
@@ -80,7 +81,7 @@ class PhraseBook:
         for stem in stems:
             self._stems.setdefault(stem[:SHORT_STEM], []).append(stem)
 
-    def search(self, line: str, kinds: Set[str]) -> tuple[set[Rule], bool]:
+    def search(self, line: str, kinds: AbstractSet[str]) -> tuple[set[Rule], bool]:
         """Find phrases of some kinds in a text.
 
         Args:
@@ -94,7 +95,10 @@ class PhraseBook:
         found: set[Rule] = set()
         work = 0
         sentences = [f"{sentence[0]} " for sentence in _SENTENCE.finditer(line)]
-        for part, far in [*((sentence, False) for sentence in sentences), *([(line, True)] if kinds & self._far else [])]:
+        for part, far in [
+            *((sentence, False) for sentence in sentences),
+            *([(line, True)] if kinds & self._far else []),
+        ]:
             candidates = [rule for rule in self._candidates(part, kinds) if rule.far == far or rule.excepts]
             work += len(part) * len(candidates)
             if work > MAX_WORK:
@@ -107,7 +111,7 @@ class PhraseBook:
             )
         return found, True
 
-    def search_chinese(self, text: str, kinds: Set[str]) -> set[Rule]:
+    def search_chinese(self, text: str, kinds: AbstractSet[str]) -> set[Rule]:
         """Find the Chinese phrases of some kinds in ``text``, a text without spaces."""
         rules = [rule for rule in self._chinese if rule.kind in kinds]
         blanked: dict[str, str] = {}
@@ -121,11 +125,14 @@ class PhraseBook:
             line = line if rule.excepts else rule.pattern.sub(" ", line)
         return line
 
-    def _candidates(self, line: str, kinds: Set[str]) -> list[Rule]:
+    def _candidates(self, line: str, kinds: AbstractSet[str]) -> list[Rule]:
         """Return, in the order of the files, the rules of which every required part may be in a line."""
         seen = set(line.split())
         seen.update(
-            stem for word in tuple(seen) for stem in self._stems.get(word[:SHORT_STEM], ()) if word.startswith(stem[:-1])
+            stem
+            for word in tuple(seen)
+            for stem in self._stems.get(word[:SHORT_STEM], ())
+            if word.startswith(stem[:-1])
         )
         near = {rule for word in seen & self._by_word.keys() for rule in self._by_word[word] if rule.kind in kinds}
         fitting = {rule for rule in near if not any(map(seen.isdisjoint, rule.needs))}

@@ -1,7 +1,7 @@
-"""The watcher that ships: phrases in twelve languages, and small linear models over n-grams. Offline, without any state.
+"""The watcher that ships: phrases in twelve languages and small linear models over n-grams; offline, without state.
 
-1. A high score of a model is a clear sign; so is a phrase, where a model sees something as well, or in a language of
-   which the models saw little. Everything between that and nothing is possible.
+1. A clear sign takes two: a phrase that names it, and a model that sees it. In the talk of people who insult an
+   assistant either alone is wrong too often to flag somebody for good. What only one of them sees is possible.
 2. Each clause counts, and what remains of the text without its insults: neither hides the other.
 3. A threat that somebody only quotes is possible. Words about self-harm count whoever said them.
 4. What is not read is a doubt: the middle of a long text, more work than the phrases may take, an unknown language.
@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from end_conversation_tool._core.vocabulary import RiskGrade, RiskKind
 from end_conversation_tool.watch.language import read_language
@@ -31,6 +31,9 @@ MAX_YES_CHARS = 300
 
 WINDOW_TOKENS = 200
 """Tokens that a model judges at once."""
+
+_CLEAR: Mapping[RiskKind, float] = {RiskKind.SELF_HARM: 0.5, RiskKind.VIOLENCE: 0.95}
+"""Calibrated score from which on a sign that a phrase names is clear; chosen on the development rows (model card)."""
 
 _RISKS = frozenset({RiskKind.SELF_HARM, RiskKind.VIOLENCE})
 _CLAUSE = "\x00"
@@ -79,23 +82,21 @@ class TextWatcher:
         grades: dict[RiskKind, RiskGrade] = {}
         if not found and len(text) <= MAX_YES_CHARS and self._phrases.is_yes(line):
             return grades, 0.0, ""
-        covered, english = read_language(text, words)
+        covered, _ = read_language(text, words)
         windows = windows_of(len(words))
         scores = self._models.scores(words, [*windows, *zip([0, *ends], ends, strict=False)])
-        whole_text, anywhere = scores[: len(windows)].max(axis=0), scores.max(axis=0)
+        anywhere = scores.max(axis=0)
         for view in list(views)[1:]:
             kept = view.split()
-            whole_text = whole_text.clip(min=self._models.scores(kept, windows_of(len(kept))).max(axis=0))
-        anywhere = anywhere.clip(min=whole_text)
+            anywhere = anywhere.clip(min=self._models.scores(kept, windows_of(len(kept))).max(axis=0))
         highest = 0.0
         for kind in sorted(_RISKS):
             column = self._models.kinds.index(kind)
-            possible, clear = self._models.limits[:, column].tolist()
-            highest = max(highest, float(anywhere[column]))
-            named, supported = any(rule.kind == kind for rule in found), anywhere[column] >= possible
-            if whole_text[column] >= clear or (named and (supported or not english)):
+            named, seen = any(rule.kind == kind for rule in found), float(anywhere[column])
+            highest = max(highest, seen)
+            if named and seen >= _CLEAR[kind]:
                 grades[kind] = RiskGrade.CLEAR
-            elif named or supported:
+            elif named or seen >= self._models.limits[0, column]:
                 grades[kind] = RiskGrade.POSSIBLE
         return grades, highest, "" if covered and whole else "cut" if covered else "language"
 
@@ -121,15 +122,21 @@ def windows_of(count: int) -> list[tuple[int, int]]:
 
 
 def units_and_clauses(prepared: str) -> tuple[list[str], list[int]]:
-    """Return the words of a text, Chinese ones in pairs of characters, and where each clause ends."""
-    words, ends = list[str](), list[int]()
+    """Return the words of a text, Chinese ones in pairs of characters, and where each clause ends.
+
+    What is said again, a word at once or a clause anywhere, is left out: to a model, repetition is no evidence.
+    """
+    words, ends, clauses = list[str](), [0], set[tuple[str, ...]]()
     marked = _CLAUSE_END.sub(lambda end: f"{end[0]} {_CLAUSE} ", prepared.replace(_CLAUSE, " "))
     for word in units(tokens(f"{marked} {_CLAUSE}")):
-        if word == _CLAUSE:
-            ends.append(len(words))
+        if word != _CLAUSE:
+            words += [word] if len(words) == ends[-1] or word != words[-1] else []
+        elif (clause := tuple(words[ends[-1] :])) in clauses:
+            del words[ends[-1] :]
         else:
-            words.append(word)
-    return words, ends
+            clauses.add(clause)
+            ends.append(len(words))
+    return words, ends[1:]
 
 
 def _line(words: Sequence[str]) -> str:

@@ -58,8 +58,8 @@ class RiskWatch:
     def look(self, texts: Sequence[str], *, media: bool = False) -> Sighting:
         """Return what is seen in what a person said in a row.
 
-        Each piece is looked at, and the newest in one piece as well, without the breaks between and within them: several
-        messages, parts, lines and full stops hide no sentence. Takes the same time at most, however much was said.
+        Each piece is looked at, and the newest in one piece as well, without the breaks between and within them:
+        messages, parts, lines and full stops hide no sentence. It takes bounded time, however much was said.
 
         Args:
             texts: Messages, or parts of messages, oldest first. A piece that is no text is a doubt.
@@ -84,7 +84,7 @@ def default_watch() -> RiskWatch:
 
 
 def surest(sightings: Iterable[Sighting]) -> Sighting:
-    """Return the surest of some sightings, with the kinds of all that are as sure; nothing seen where there are none."""
+    """Return the surest of some sightings, with the kinds of all that are as sure; nothing seen where there is none."""
     ranked = sorted(sightings, key=lambda seen: (_RANK[seen.grade], seen.score or 0.0), reverse=True)
     if not ranked:
         return Sighting(RiskGrade.NONE)
@@ -95,7 +95,7 @@ def surest(sightings: Iterable[Sighting]) -> Sighting:
     return Sighting(first.grade, kinds, first.source, why, first.score)
 
 
-def _newest(texts: Sequence[str]) -> tuple[list[str], str]:
+def _newest(texts: Sequence[object]) -> tuple[list[str], str]:
     """Return the pieces that are looked at, oldest first, and why some are not."""
     pieces, left = list[str](), MAX_CHARS
     for text in reversed(texts):
@@ -111,7 +111,8 @@ def _newest(texts: Sequence[str]) -> tuple[list[str], str]:
 def _in_one_piece(pieces: Sequence[str]) -> Iterator[str]:
     """Yield the newest of what was said with nothing but a space for each break, where there are any breaks."""
     joined = " ".join(piece[-_IN_A_ROW:] for piece in pieces)[-_IN_A_ROW:]
-    if (len(pieces) > 1 or _BREAK.search(joined.strip(f" {_STOP}"))) and (whole := _BREAK.sub(" ", joined).strip()):
+    whole = " ".join(dict.fromkeys(_BREAK.split(joined))).strip()
+    if whole and (len(pieces) > 1 or _BREAK.search(joined.strip(f" {_STOP}"))):
         yield whole
 
 

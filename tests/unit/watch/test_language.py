@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - sentences in other scripts
 """What cannot be read is a doubt: by script, by words, in a part of a text."""
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ STRANGE = {
     "bulgarian": "не искам да живея повече",
     "croatian": "ne želim više živjeti",
     "czech": "už nechci žít",
-    "danish": "jeg vil ikke leve mere",
     "finnish": "en halua enää elää",
     "greek": "δεν αντέχω άλλο, θέλω να πεθάνω",
     "hebrew": "אני רוצה למות",
@@ -44,7 +44,7 @@ def test_a_language_that_is_not_read_is_a_doubt(language: str) -> None:
     assert (seen.grade, seen.why) == (RiskGrade.POSSIBLE, "language")
 
 
-@pytest.mark.parametrize("language", set(STRANGE) - {"romanian", "danish"})
+@pytest.mark.parametrize("language", STRANGE)
 def test_insults_in_english_do_not_hide_it(language: str) -> None:
     assert default_watch().look([f"you stupid useless bot, {STRANGE[language]} you idiot"]).grade is RiskGrade.POSSIBLE
 

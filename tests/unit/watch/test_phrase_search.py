@@ -33,7 +33,7 @@ def _slowly(line: str) -> set[Rule]:
     """Return the same as the search: every rule on every sentence, without what a ``not`` phrase of its kind covers."""
     found: set[Rule] = set()
     for sentence in re.findall(r" [^.!?]*[.!?]| [^.!?]+(?= $)", line):
-        left = {kind: f"{sentence} " for kind in _KINDS}
+        left = dict.fromkeys(_KINDS, f"{sentence} ")
         for rule in _RULES:
             if rule.excepts:
                 left[rule.kind] = rule.pattern.sub(" . ", left[rule.kind])

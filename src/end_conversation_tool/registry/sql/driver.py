@@ -11,8 +11,6 @@ from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Executable, Row
 
-__all__ = ["Flow", "Rows", "drive"]
-
 T = TypeVar("T")
 Rows: TypeAlias = Sequence[Row[Any]]
 Flow: TypeAlias = Generator[Executable, Rows, T]

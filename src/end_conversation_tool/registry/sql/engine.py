@@ -17,8 +17,6 @@ from end_conversation_tool.registry.sql.driver import Flow, drive
 from end_conversation_tool.registry.sql.failures import raise_translated, translated
 from end_conversation_tool.registry.sql.schema import open_schema
 
-__all__ = ["ALIVE", "Store"]
-
 T = TypeVar("T")
 
 ALIVE = "SELECT 1"

@@ -11,8 +11,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from end_conversation_tool.errors import EndConversationError, RegistryError, RegistrySchemaError
 
-__all__ = ["raise_translated", "translated"]
-
 _SQLITE_SCHEMA = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SQLITE_SCHEMA_WORDS = ("no such table", "no such column", "malformed database schema")
 _POSTGRES_SCHEMA = {"42P01", "42703", "42804", "XX001", "XX002"}

@@ -37,8 +37,6 @@ from end_conversation_tool.registry.sql.schema import counted, decisions, events
 from end_conversation_tool.registry.sql.tally import tally
 from end_conversation_tool.registry.transitions import Copying, event_of
 
-__all__ = ["flow_of"]
-
 T = TypeVar("T")
 
 _BREAKER = "breaker"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -18,8 +19,6 @@ from end_conversation_tool.registry.sql.engine import ALIVE, Store
 from end_conversation_tool.registry.sql.failures import translated
 from end_conversation_tool.registry.sql.queries import READ_STATE
 from end_conversation_tool.registry.sql.schema import TABLE_NAMES
-
-__all__ = ["PostgresStore"]
 
 T = TypeVar("T")
 
@@ -148,7 +147,7 @@ class _LoopConnections:
             TimeoutError: No connection became free in time.
             psycopg.Error: The server cannot be reached, or refuses.
         """
-        async with asyncio.timeout(self._timeout):
+        async with asyncio.timeout(self._timeout) if self._slots.locked() else nullcontext():
             await self._slots.acquire()
         try:
             while True:

@@ -23,23 +23,6 @@ from end_conversation_tool.registry.sql.triggers import TRIGGERS, advisory_key
 from end_conversation_tool.registry.transitions import Change, Transition
 from end_conversation_tool.registry.untouched import untouched
 
-__all__ = [
-    "READ_STATE",
-    "change_thread",
-    "commit",
-    "guard_checkpoints",
-    "insert_unless_there",
-    "keep_decision",
-    "load",
-    "load_status",
-    "lock_thread",
-    "microseconds",
-    "past_events",
-    "put_event",
-    "read_thread",
-    "thread_columns",
-]
-
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 

@@ -21,8 +21,6 @@ from end_conversation_tool.registry.sql.queries import guard_checkpoints, load_s
 from end_conversation_tool.registry.sql.schema import thread_key
 from end_conversation_tool.registry.sql.sqlite import SqliteStore, database_of
 
-__all__ = ["SqlSealRegistry"]
-
 T = TypeVar("T")
 
 
@@ -90,7 +88,7 @@ class SqlSealRegistry(StoredRegistry):
     def guard_checkpoints(self) -> None:
         """Have this database refuse checkpoints of sealed branches: for a checkpointer that keeps its tables here.
 
-        ``SealedSaver.setup`` calls it. See ``checkpoint_triggers``.
+        ``SealedSaver.setup`` calls it. See ``triggers``.
 
         Raises:
             RegistryError: There is no table ``checkpoints``, or it is not this user's to alter.

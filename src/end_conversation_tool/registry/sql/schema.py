@@ -21,124 +21,96 @@ from __future__ import annotations
 import secrets
 from hashlib import sha256
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Float,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    false,
-    insert,
-    select,
-    text,
-)
+import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from end_conversation_tool._core.records import utc_now
 from end_conversation_tool.errors import RegistryError, RegistrySchemaError
 from end_conversation_tool.registry.sql.driver import Flow
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "TABLE_NAMES",
-    "counted",
-    "decisions",
-    "events",
-    "meta",
-    "open_schema",
-    "provenance",
-    "thread_key",
-    "threads",
-]
-
 SCHEMA_VERSION = 1
 
-_metadata = MetaData()
-_serial = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only in an INTEGER
+_metadata = sa.MetaData()
+_serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite numbers rows by itself only in an INTEGER
 
-meta = Table(
+meta = sa.Table(
     "ect_meta",
     _metadata,
-    Column("name", String(64), primary_key=True),
-    Column("value", Text, nullable=False),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
 )
 
-threads = Table(
+threads = sa.Table(
     "ect_threads",
     _metadata,
-    Column("thread_key", String(64), primary_key=True),
-    Column("thread_id", Text, nullable=False),
-    Column("sequence", Integer, nullable=False),
-    Column("branch", Integer, nullable=False),
-    Column("sealed", Boolean, nullable=False),
-    Column("at_risk", Boolean, nullable=False),
-    Column("state", Text, nullable=False),
+    sa.Column("thread_key", sa.String(64), primary_key=True),
+    sa.Column("thread_id", sa.Text, nullable=False),
+    sa.Column("sequence", sa.Integer, nullable=False),
+    sa.Column("branch", sa.Integer, nullable=False),
+    sa.Column("sealed", sa.Boolean, nullable=False),
+    sa.Column("at_risk", sa.Boolean, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
 )
 
-decisions = Table(
+decisions = sa.Table(
     "ect_decisions",
     _metadata,
-    Column("number", _serial, primary_key=True, autoincrement=True),
-    Column("id", Text, nullable=False),
-    Column("thread_key", String(64), nullable=False),
-    Column("decided_at", BigInteger, nullable=False),
-    Column("outcome", String(32), nullable=False),
-    Column("category", String(32)),
-    Column("mode", String(16), nullable=False),
-    Column("policy_version", Text, nullable=False),
-    Column("model", Text),
-    Column("turn", Integer, nullable=False),
-    Column("unmet", Text, nullable=False),
-    Column("risk", Text, nullable=False),
-    Column("breaker", Boolean, nullable=False),
-    Column("record", Text, nullable=False),
-    Index("ect_decisions_id", "id", unique=True),
-    Index("ect_decisions_thread", "thread_key", "number"),
-    Index(
+    sa.Column("number", _serial, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("thread_key", sa.String(64), nullable=False),
+    sa.Column("decided_at", sa.BigInteger, nullable=False),
+    sa.Column("outcome", sa.String(32), nullable=False),
+    sa.Column("category", sa.String(32)),
+    sa.Column("mode", sa.String(16), nullable=False),
+    sa.Column("policy_version", sa.Text, nullable=False),
+    sa.Column("model", sa.Text),
+    sa.Column("turn", sa.Integer, nullable=False),
+    sa.Column("unmet", sa.Text, nullable=False),
+    sa.Column("risk", sa.Text, nullable=False),
+    sa.Column("breaker", sa.Boolean, nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Index("ect_decisions_id", "id", unique=True),
+    sa.Index("ect_decisions_thread", "thread_key", "number"),
+    sa.Index(
         "ect_decisions_report",
         *("decided_at", "outcome", "policy_version", "model", "mode", "category", "unmet", "risk", "breaker", "turn"),
         "thread_key",
     ),
 )
 
-events = Table(
+events = sa.Table(
     "ect_events",
     _metadata,
-    Column("number", _serial, primary_key=True, autoincrement=True),
-    Column("thread_key", String(64), nullable=False),
-    Column("at", BigInteger, nullable=False),
-    Column("kind", String(32), nullable=False),
-    Column("subject", Text),
-    Column("policy_version", Text),
-    Column("model", Text),
-    Column("event", Text, nullable=False),
-    Index("ect_events_thread", "thread_key", "number"),
-    Index("ect_events_time", "at", "kind"),
-    Index("ect_events_kind", "kind", "at"),
+    sa.Column("number", _serial, primary_key=True, autoincrement=True),
+    sa.Column("thread_key", sa.String(64), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("subject", sa.Text),
+    sa.Column("policy_version", sa.Text),
+    sa.Column("model", sa.Text),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Index("ect_events_thread", "thread_key", "number"),
+    sa.Index("ect_events_time", "at", "kind"),
+    sa.Index("ect_events_kind", "kind", "at"),
 )
 
-provenance = Table(
+provenance = sa.Table(
     "ect_ledgers",  # its name in version 0.1: to rename it would make every database of that version unusable
     _metadata,
-    Column("thread_key", String(64), primary_key=True),
-    Column("version", Integer, nullable=False),
-    Column("body", Text, nullable=False),
+    sa.Column("thread_key", sa.String(64), primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
 )
 
-counted = Table(
+counted = sa.Table(
     "ect_counted",
     _metadata,
-    Column("thread_key", String(64), primary_key=True),
-    Column("at", BigInteger, nullable=False),
-    Column("policy_version", Text, nullable=False),
-    Column("model", Text),
-    Column("weight", Float, nullable=False),
-    Index("ect_counted_time", "at", "weight", "policy_version", "model"),
+    sa.Column("thread_key", sa.String(64), primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("policy_version", sa.Text, nullable=False),
+    sa.Column("model", sa.Text),
+    sa.Column("weight", sa.Float, nullable=False),
+    sa.Index("ect_counted_time", "at", "weight", "policy_version", "model"),
 )
 
 _TABLES = _metadata.sorted_tables
@@ -164,15 +136,15 @@ def open_schema(existing: str, *, create: bool) -> Flow[bytes | None]:
     Raises:
         RegistrySchemaError: It holds something that this version cannot use. Nothing was changed.
     """
-    found = {row[0] for row in (yield text(existing))}
+    found = {row[0] for row in (yield sa.text(existing))}
     if not found:
         return (yield from _create()) if create else None
     if missing := [table.name for table in _TABLES if table.name not in found]:
         raise _unusable(f"some tables of a registry but not {', '.join(missing)}")
-    values = {row.name: row.value for row in (yield select(meta.c.name, meta.c.value))}
+    values = {row.name: row.value for row in (yield sa.select(meta.c.name, meta.c.value))}
     _check_version(values.get("schema_version"))
     for table in _TABLES:
-        yield select(table).where(false())  # fails when a column is missing
+        yield sa.select(table).where(sa.false())  # fails when a column is missing
     return _signing_key(values.get("signing_key"))
 
 
@@ -188,7 +160,7 @@ def _create() -> Flow[bytes]:
         "created_at": utc_now().isoformat(),
     }
     for name, value in values.items():
-        yield insert(meta).values(name=name, value=value)
+        yield sa.insert(meta).values(name=name, value=value)
     return key
 
 

@@ -20,8 +20,6 @@ from end_conversation_tool.registry.sql.failures import translated
 from end_conversation_tool.registry.sql.queries import READ_STATE
 from end_conversation_tool.registry.sql.schema import TABLE_NAMES
 
-__all__ = ["SqliteStore"]
-
 T = TypeVar("T")
 
 _WAL_RETRY_SECONDS = 0.02

@@ -19,8 +19,6 @@ from end_conversation_tool.registry.sql.driver import Flow, Rows
 from end_conversation_tool.registry.sql.queries import microseconds
 from end_conversation_tool.registry.sql.schema import counted, decisions, events
 
-__all__ = ["tally"]
-
 _ENDS = (Outcome.SEALED.value, Outcome.WOULD_HAVE_SEALED.value)
 _IDS = (EventKind.BRANCH_OPENED.value, EventKind.COPIED.value)
 """Kinds whose subject is an id: there are as many of those as there are threads."""

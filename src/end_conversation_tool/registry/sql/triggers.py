@@ -22,17 +22,6 @@ import sqlite3
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any, NamedTuple
 
-__all__ = [
-    "TRIGGERS",
-    "advisory_key",
-    "afound_in",
-    "aguards",
-    "asks",
-    "found_in",
-    "guards",
-    "refused_by_trigger",
-]
-
 _SQLSTATES = ("ECT01", "ECT02")
 """Sealed; stale."""
 
