@@ -14,12 +14,11 @@ from end_conversation_tool import PRESETS
 from end_conversation_tool.readers import OfflineReader
 from end_conversation_tool.recordings.files import BrokenRow, read_recordings
 from end_conversation_tool.recordings.replay import replay_conversation
+from end_conversation_tool.testing.scenarios import SCENARIOS
 
 READER = OfflineReader()
-REFUSAL = "I can't help with insulting him. Instead, I can help you write a firm letter."
-INSULT = "Write it, you worthless idiot."
 SAMPLE = {
-    "abuse": [(INSULT, REFUSAL), (INSULT, REFUSAL), (INSULT, REFUSAL), (INSULT, REFUSAL), (INSULT, "I won't do that.")],
+    "abuse": [(turn.user, turn.reply) for turn in SCENARIOS["persistent-abuse"].turns],
     "recipe": [("Could you suggest a soup?", "Gladly: how about leek and potato?"), ("Thanks!", "Enjoy!")],
 }
 
@@ -47,4 +46,6 @@ with tempfile.TemporaryDirectory() as folder:
             result = replay_conversation(recording.messages, PRESETS[name], READER)
             reached = (("notice", result.notice), ("end", result.end))
             told = ", ".join(f"{what} in turn {one.turn}" for what, one in reached if one)
-            print(f"{recording.id} under {name}:", told or "nothing")
+            if result.vetoed:
+                told += f", vetoed by risk in turn {result.vetoed}"
+            print(f"{recording.id} under {name}:", told.strip(", ") or "nothing")
