@@ -1,8 +1,8 @@
-"""Shadow mode on recorded logs: which conversations would a policy have ended, and when?
+"""Shadow mode on recorded logs: whose users would have got the notice, which would have been ended, and when?
 
 Shows: the replay of recorded conversations from Python; `end-conversation replay FILE` does the same.
-Needs: pip install end-conversation-tool. No key. Takes a JSONL file of conversations in OpenAI, Anthropic or LangChain
-shape, or plays a small one of its own.
+Needs: pip install end-conversation-tool. No key: the offline reader is for first looks, take a ClaudeReader or a
+ModelReader for figures. Takes a file of recorded conversations, or plays a small one of its own.
 """
 
 import json
@@ -11,14 +11,14 @@ import tempfile
 from pathlib import Path
 
 from end_conversation_tool import PRESETS
+from end_conversation_tool.readers import OfflineReader
 from end_conversation_tool.recordings.files import BrokenRow, read_recordings
 from end_conversation_tool.recordings.replay import replay_conversation
+from end_conversation_tool.testing.scenarios import SCENARIOS
 
-REFUSAL = "I can't help with insulting him. Instead, I can help you write a firm letter."
-WARNING = REFUSAL + " If the insults continue, I may end this chat."
-INSULT = "Write it, you worthless idiot."
+READER = OfflineReader()
 SAMPLE = {
-    "abuse": [(INSULT, REFUSAL), (INSULT, REFUSAL), (INSULT, REFUSAL), (INSULT, WARNING), (INSULT, "I won't do that.")],
+    "abuse": [(turn.user, turn.reply) for turn in SCENARIOS["persistent-abuse"].turns],
     "recipe": [("Could you suggest a soup?", "Gladly: how about leek and potato?"), ("Thanks!", "Enjoy!")],
 }
 
@@ -43,6 +43,9 @@ with tempfile.TemporaryDirectory() as folder:
             print("skipped:", recording)
             continue
         for name in ("default", "single_warning", "user_request_only"):
-            result = replay_conversation(recording.messages, PRESETS[name])
-            first = result.first_permit
-            print(f"{recording.id} under {name}: first permitted at", f"turn {first.turn}" if first else "no turn")
+            result = replay_conversation(recording.messages, PRESETS[name], READER)
+            reached = (("notice", result.notice), ("end", result.end))
+            told = ", ".join(f"{what} in turn {one.turn}" for what, one in reached if one)
+            if result.vetoed:
+                told += f", vetoed by risk in turn {result.vetoed}"
+            print(f"{recording.id} under {name}:", told.strip(", ") or "nothing")

@@ -38,18 +38,16 @@ def test_the_page_is_drawn_and_loads_nothing(tmp_path: Path) -> None:
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(path.as_uri())
-        page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 6")
-        assert page.locator(".js-plotly-plot").count() == 6
-        assert page.locator(".js-plotly-plot .bars .point").count() > 50
+        assert page.locator(".plots svg").count() == 6
+        assert page.locator(".plots rect").count() > 50
         cells = page.locator("tbody tr").first.locator("td").all_inner_texts()
         assert cells[:2] == ["threads", "5,000"]
         shown = page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert shown, "the page is wider than the window"
         whole = "document.querySelector('.scroll').scrollWidth <= document.querySelector('.scroll').clientWidth"
         assert page.evaluate(whole), "ten columns do not fit"
-        fits = """[...document.querySelectorAll('.js-plotly-plot')].every(
-            plot => plot.querySelector('.main-svg').getBoundingClientRect().right
-                <= plot.parentElement.parentElement.getBoundingClientRect().right + 1)"""
+        fits = """[...document.querySelectorAll('.plots svg')].every(
+            plot => plot.getBoundingClientRect().right <= plot.parentElement.getBoundingClientRect().right + 1)"""
         assert page.evaluate(fits), "a plot is wider than its place"
         if os.environ.get("END_CONVERSATION_SCREENSHOTS"):
             page.screenshot(path=SCREENSHOT, full_page=True)

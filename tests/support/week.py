@@ -1,7 +1,7 @@
 """A week of simulated traffic: many threads, several policies and models, through the real gate into a registry.
 
 What people say and how models answer is scripted with the words of ``keywords``; everything else is the package's own:
-detection, the ledger, the decision, the seal, warnings, feedback, appeals. Time is simulated: the registry's clock is
+the reading's check, the decision, the notice, the seal, feedback, appeals. Time is simulated: the registry's clock is
 turned to when a thread speaks.
 """
 
@@ -13,14 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.flow import run_flow
+from end_conversation_tool._core.messages import ObservedMessage, Role
 from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
 from end_conversation_tool._core.records import Mode, Outcome
-from end_conversation_tool._core.run import Call, Reply, RunContext, Visit
+from end_conversation_tool._core.run import Call, Reply, Run, RunContext
 from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import EndConversationError
-from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry, common, jobs
-from support.keywords import keyword_suite, user
+from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry, operations
+from support.keywords import KeywordReader, keyword_watch
 
 __all__ = ["START", "Week", "simulate"]
 
@@ -51,15 +52,12 @@ class Week:
 @contextmanager
 def clock(now: list[datetime]) -> Iterator[None]:
     """Turn the registry's clock to ``now[0]``."""
-    modules = (common, jobs)
-    real = [module.utc_now for module in modules]
+    real = vars(operations)["utc_now"]
+    vars(operations)["utc_now"] = lambda: now[0]
     try:
-        for module in modules:
-            vars(module)["utc_now"] = lambda: now[0]
         yield
     finally:
-        for module, function in zip(modules, real, strict=True):
-            vars(module)["utc_now"] = function
+        vars(operations)["utc_now"] = real
 
 
 class Thread:
@@ -67,30 +65,37 @@ class Thread:
 
     def __init__(self, gate: Gate, context: RunContext, now: list[datetime]) -> None:
         self.gate, self.context, self.now = gate, context, now
-        self.ledger: object = None
+        self.state: object = None
         self.history: list[ObservedMessage] = []
         self.outcomes: list[Outcome] = []
 
     def turn(self, text: str, answer: str, *categories: str) -> None:
         """Let the user speak and the model answer; each category is a call of the tool, in an answer of its own."""
         self.now[0] += timedelta(seconds=20)
-        message = user(text, f"{self.context.thread_id}-u{len(self.history)}")
-        visit = self.gate.hear(self.gate.admit(self.context, self.ledger), [message])
-        self.history.append(message)
+        self._say("user", text)
+        run = run_flow(self.gate.admit(self.context, self.state))
         for category in categories:
-            visit = self._answers(visit, "I will not.", category)
+            run = self._answers(run, "I will not.", category)
         if not categories:
-            visit = self._answers(visit, answer, None)
-        self.ledger = self.gate.dump(visit)
+            run = self._answers(run, answer, None)
+        self.state = self.gate.dump(run)
 
-    def _answers(self, visit: Visit, text: str, category: str | None) -> Visit:
-        observed = ObservedMessage("assistant", text, f"{self.context.thread_id}-a{len(self.history)}")
+    def _say(self, role: Role, text: str) -> ObservedMessage:
+        message = ObservedMessage(role, text, f"{self.context.thread_id}-{len(self.history)}")
+        self.history.append(message)
+        return message
+
+    def _answers(self, run: Run, text: str, category: str | None) -> Run:
+        run = run_flow(self.gate.hear(run, reversed(self.history)))
+        before = tuple(self.history)
         calls = () if category is None else (Call("c", "end_conversation", {"category": category, "reason": "why"}),)
-        visit, ruling = self.gate.rule(visit, Reply(observed, calls), lambda: iter(self.history))
-        self.history.append(observed)
+        run, ruling = run_flow(self.gate.rule(run, Reply(self._say("assistant", text), calls), lambda: before))
         if ruling is not None:
             self.outcomes.append(ruling.record.outcome)
-        return visit
+            self._say("tool", ruling.text)
+            if ruling.closing:
+                self._say("assistant", ruling.closing)
+        return run
 
 
 def ordinary(thread: Thread, chance: random.Random) -> None:
@@ -100,22 +105,22 @@ def ordinary(thread: Thread, chance: random.Random) -> None:
 
 
 def abusive(thread: Thread, chance: random.Random) -> None:
-    """Somebody insults, is warned, and goes on; the model asks for the end."""
-    for _ in range(chance.randint(2, 5)):
+    """Somebody insults, is given notice, and goes on; the model asks for the end."""
+    for _ in range(chance.randint(3, 5)):
         thread.turn("you idiot", REFUSE)
-    thread.turn("you idiot", WARN)
+    thread.turn("you idiot", "", *["abuse"] * chance.randint(1, 2))
     for _ in range(chance.randint(0, 2)):
         thread.turn("you idiot", REFUSE)
-    thread.turn("you idiot", "", "abuse", "abuse")
+    thread.turn("you idiot", "", "abuse")
     if thread.outcomes[-1] is Outcome.WOULD_HAVE_SEALED and chance.random() < 0.5:
-        thread.turn("you idiot", "", "abuse", "abuse")
+        thread.turn("you idiot", "", "abuse")
 
 
 def repentant(thread: Thread, chance: random.Random) -> None:
-    """Somebody insults, is warned, and changes course."""
-    for _ in range(chance.randint(1, 3)):
+    """Somebody insults, is given notice, and changes course."""
+    for _ in range(chance.randint(3, 4)):
         thread.turn("you idiot", REFUSE)
-    thread.turn("you idiot", WARN)
+    thread.turn("you idiot", "", "abuse")
     thread.turn("sorry", "gladly")
     thread.turn("and now this", "gladly")
 
@@ -128,7 +133,7 @@ def hasty(thread: Thread, chance: random.Random) -> None:
 
 def leaving(thread: Thread, chance: random.Random) -> None:
     """Somebody wants the end, is asked, and says yes, or does not."""
-    thread.turn("please end this chat", "do you really want that?")
+    thread.turn("please end this chat", "", "user_request")
     thread.turn("yes" if chance.random() < 0.8 else "no", "", "user_request")
 
 
@@ -152,7 +157,8 @@ def simulate(registry: InMemorySealRegistry | SqlSealRegistry, count: int, *, se
         Gate(
             policy=policy,
             registry=registry,
-            detectors=keyword_suite(),
+            reader=KeywordReader(),
+            watch=keyword_watch(),
             clock=lambda: now[0],
             sinks=(),
             count_threads=1.0,

@@ -14,8 +14,9 @@ from langgraph.config import get_stream_writer
 
 from end_conversation_tool._core.breaker import CircuitBreaker
 from end_conversation_tool._core.policy import EndConversationPolicy
-from end_conversation_tool._core.records import Mode, Outcome, UnmetCode
+from end_conversation_tool._core.records import EvidenceKind, EvidenceRecord, Mode, Outcome, RiskKind, UnmetCode
 from end_conversation_tool._core.run import RunContext
+from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import InvalidInputError, RegistryError, ThreadSealedError
 from end_conversation_tool.operations.sinks import checked_sinks
@@ -24,15 +25,18 @@ from end_conversation_tool.operations.telemetry import (
     LangGraphStreamSink,
     LoggingSink,
     TelemetryEvent,
+    appeal_event,
+    noted_event,
+    risk_event,
 )
 from end_conversation_tool.operations.telemetry_otel import OpenTelemetrySink
 from end_conversation_tool.registry import InMemorySealRegistry, SealRegistry
+from end_conversation_tool.registry.protocol import ThreadEvent
 from support.agents import INSULT, LADDER, Agent, ending
-from support.keywords import keyword_suite
+from support.keywords import DOUBT, QUICK, KeywordReader, keyword_watch
+from support.records import permit
 from support.registries import FlakyRegistry
-from support.talk import WARN, Talk
-
-SINGLE = EndConversationPolicy(confirmation_calls=1)
+from support.talk import REFUSE, Talk
 
 
 class Listener:
@@ -62,47 +66,35 @@ class Broken(Listener):
         self.emit(event)
 
 
-class Told(Talk):
-    """A talk whose gate has options."""
-
-    options: Any = {}  # noqa: RUF012
-
-    @property
-    def gate(self) -> Gate:
-        return Gate(policy=self.policy, registry=self.registry, detectors=keyword_suite(), **self.options)
-
-
 @pytest.fixture
 def listener() -> Listener:
     return Listener()
 
 
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
-def talk(request: pytest.FixtureRequest, listener: Listener) -> Told:
-    told = Told(FlakyRegistry(), policy=SINGLE, asynchronous=request.param)
-    told.options = {"sinks": [listener]}
-    return told
+def talk(request: pytest.FixtureRequest, listener: Listener) -> Talk:
+    return Talk(FlakyRegistry(), asynchronous=request.param, options={"sinks": [listener]})
 
 
-def test_an_ordinary_conversation_has_no_event(talk: Told, listener: Listener) -> None:
+def test_an_ordinary_conversation_has_no_event(talk: Talk, listener: Listener) -> None:
     talk.says("hello")
     talk.replies_with("hello")
     assert listener.events == []
 
 
-def test_a_decision_and_a_refusal_are_told_once_and_without_a_user_s_words(talk: Told, listener: Listener) -> None:
+def test_a_decision_and_a_refusal_are_told_once_and_without_a_user_s_words(talk: Talk, listener: Listener) -> None:
     talk.climbs()
     ruling = talk.ends()
     with pytest.raises(ThreadSealedError):
         talk.says("are you there, secret")
-    assert listener.names == ["decision", "refusal"]
+    assert listener.names == ["sealed", "refusal"]
     decision, refusal = listener.events
     assert decision.as_dict() == {
-        "event": "end_conversation.decision", "at": ruling.record.decided_at.isoformat(), "thread_id": "t",
-        "decision_id": ruling.record.id, "branch": 0, "turn": 4, "category": "abuse", "verdict": "permit",
-        "outcome": "sealed", "unmet": [], "risk_kinds": [], "mode": "enforce", "breaker_tripped": False,
-        "policy_version": SINGLE.version, "prompt_version": ruling.record.prompt_version, "model": None,
-        "decided_by": "policy", "evidence": len(ruling.record.decision.evidence),
+        "event": "end_conversation.sealed", "id": ruling.record.id, "at": ruling.record.decided_at.isoformat(),
+        "thread_id": "t", "decision_id": ruling.record.id, "branch": 0, "turn": 4, "category": "abuse",
+        "verdict": "permit", "outcome": "sealed", "unmet": [], "risk_kinds": [], "mode": "enforce",
+        "breaker_tripped": False, "policy_version": QUICK.version, "prompt_version": ruling.record.prompt_version,
+        "model": None, "decided_by": "policy", "evidence": len(ruling.record.decision.evidence),
     }  # fmt: skip
     assert (refusal.thread_id, refusal.fields) == ("t", {"cause": "ThreadSealedError"})
     text = json.dumps([event.as_dict() for event in listener.events])
@@ -111,15 +103,74 @@ def test_a_decision_and_a_refusal_are_told_once_and_without_a_user_s_words(talk:
     assert "secret" not in text
 
 
-def test_a_denial_is_told_with_its_conditions(talk: Told, listener: Listener) -> None:
+def test_a_denial_is_told_with_its_conditions(talk: Talk, listener: Listener) -> None:
     talk.says("you idiot")
     talk.ends()
     (event,) = listener.events
-    assert event.fields["outcome"] == "denied"
-    assert "no_warning" in event.fields["unmet"]
+    assert (event.name, event.fields["outcome"]) == ("end_conversation.decision", "denied")
+    assert "too_few_refusals" in event.fields["unmet"]
 
 
-def test_an_unreadable_registry_is_a_refusal(talk: Told, listener: Listener) -> None:
+@pytest.mark.parametrize("words", [DOUBT, "i want to kill myself"])
+def test_a_denial_for_risk_has_a_name_of_its_own(talk: Talk, listener: Listener, words: str) -> None:
+    for _ in range(3):
+        talk.says("you idiot")
+        talk.replies_with(REFUSE)
+    talk.says(words)
+    talk.ends()
+    assert listener.names == ["denied_for_risk"]
+
+
+def test_a_notice_has_a_name_of_its_own(talk: Talk, listener: Listener) -> None:
+    talk.policy = EndConversationPolicy()
+    talk.climbs()
+    talk.ends()
+    talk.says("you idiot")
+    talk.ends()
+    assert listener.names == ["notice_given", "sealed"]
+
+
+def test_what_shadow_mode_would_have_done_is_no_notice_and_no_seal(talk: Talk, listener: Listener) -> None:
+    talk.policy = EndConversationPolicy(mode=Mode.SHADOW)
+    talk.climbs()
+    talk.ends()
+    talk.says("you idiot")
+    talk.ends()
+    assert listener.names == ["decision", "decision"]
+    assert [event.fields["outcome"] for event in listener.events] == ["would_have_noticed", "would_have_sealed"]
+
+
+def test_events_have_ids_that_tell_them_apart(talk: Talk, listener: Listener) -> None:
+    talk.says("you idiot")
+    rulings = [talk.ends()]
+    talk.climbs()
+    rulings.append(talk.ends())
+    with pytest.raises(ThreadSealedError):
+        talk.says("hello")
+    assert [event.id for event in listener.events[:2]] == [ruling.record.id for ruling in rulings]
+    assert len({event.id for event in listener.events}) == 3
+
+
+def test_a_flag_a_violation_and_an_appeal_are_told_without_words() -> None:
+    registry = InMemorySealRegistry()
+    registry.seal(permit("t"))
+    appeal = appeal_event(registry.open_appeal("t", text="secret"))
+    assert (appeal.name, appeal.thread_id, appeal.fields) == ("end_conversation.appealed", "t", {"status": "open"})
+    flag = risk_event("t", RiskKind.SELF_HARM, "keywords/1", "u1", appeal.at)
+    assert flag.name == "end_conversation.risk_flagged"
+    assert flag.fields == {"cause": "self_harm", "source": "keywords/1", "message_id": "u1"}
+    evidence = EvidenceRecord(kind=EvidenceKind.WARNING, turn=1, message_id="a1", source="keywords/1")
+    kind = EventKind.VIOLATION
+    noted = ThreadEvent(
+        thread_id="t", kind=kind, at=appeal.at, branch=0, sequence=1, subject="warning", evidence=evidence
+    )
+    event = noted_event(noted)
+    assert (event.name, event.fields["cause"], event.fields["message_id"]) == (
+        "end_conversation.violation", "warning", "a1",
+    )  # fmt: skip
+
+
+def test_an_unreadable_registry_is_a_refusal(talk: Talk, listener: Listener) -> None:
     assert isinstance(talk.registry, FlakyRegistry)
     talk.registry.failing.add("status")
     with pytest.raises(RegistryError):
@@ -127,22 +178,13 @@ def test_an_unreadable_registry_is_a_refusal(talk: Told, listener: Listener) -> 
     assert [event.fields for event in listener.events] == [{"cause": "RegistryError"}]
 
 
-def test_a_violation_is_told(talk: Told, listener: Listener) -> None:
-    talk.says("i want to kill myself")
-    talk.replies_with(WARN)
-    (event,) = listener.events
-    assert (event.name, event.fields["cause"], event.fields["message_id"]) == (
-        "end_conversation.violation", "warning", "a1",
-    )  # fmt: skip
-
-
 def test_a_sink_that_fails_fails_nothing_and_others_are_still_told(
-    talk: Told, listener: Listener, caplog: pytest.LogCaptureFixture
+    talk: Talk, listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
     talk.options = {"sinks": [Broken(), listener]}
     talk.climbs()
     assert talk.ends().seal is not None
-    assert listener.names == ["decision"]
+    assert listener.names == ["sealed"]
     assert "a sink failed, the event is lost to it: Broken: ValueError" in caplog.text
     assert "secret" not in caplog.text
 
@@ -152,14 +194,14 @@ def test_what_is_no_sink_is_refused(sinks: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"^sinks: expected"):
         checked_sinks(sinks)
     with pytest.raises(InvalidInputError, match=r"^sinks: expected"):
-        Gate(policy=SINGLE, registry=InMemorySealRegistry(), detectors=keyword_suite(), sinks=sinks)
+        Gate(policy=QUICK, registry=InMemorySealRegistry(), reader=KeywordReader(), watch=keyword_watch(), sinks=sinks)
 
 
 # The circuit breaker behind the gate
 
 
-def breaking(registry: SealRegistry, thread: str, listener: Listener, *, twin: bool) -> Told:
-    talk = Told(registry, policy=SINGLE, asynchronous=twin, context=RunContext(thread))
+def breaking(registry: SealRegistry, thread: str, listener: Listener, *, twin: bool) -> Talk:
+    talk = Talk(registry, asynchronous=twin, context=RunContext(thread))
     talk.options = {"sinks": [listener], "breaker": CircuitBreaker(max_ends_per_hour=1)}
     return talk
 
@@ -183,7 +225,7 @@ def test_above_the_limit_nothing_is_ended_an_alarm_is_raised_and_every_decision_
     assert [ruling.record.breaker_tripped for ruling in (*rulings, denied)] == [False, True, True, True]
     assert {ruling.record.mode for ruling in (*rulings[1:], denied)} == {Mode.SHADOW}
     assert [kept.breaker_tripped for kept in registry.decisions("t2")] == [True]
-    assert listener.names == ["decision", "decision", "alarm", "decision", "decision"]
+    assert listener.names == ["sealed", "decision", "alarm", "decision", "decision"]
     registry.reset_breaker(operator="Kim", reason="looked")
     talk = breaking(registry, "after", listener, twin=twin)
     talk.climbs()
@@ -223,12 +265,12 @@ def test_the_host_gives_the_number_of_threads_and_may_fail_to() -> None:
 
 def test_logging_is_structured(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    talk = Told(InMemorySealRegistry(), policy=SINGLE)
+    talk = Talk(InMemorySealRegistry())
     talk.options = {"sinks": [LoggingSink()]}
     talk.climbs()
     talk.ends()
     (line,) = [record for record in caplog.records if record.name == "end_conversation_tool.events"]
-    assert line.getMessage() == "end_conversation.decision sealed"
+    assert line.getMessage() == "end_conversation.sealed sealed"
     assert line.levelno == logging.INFO
     assert line.__dict__["end_conversation"]["outcome"] == "sealed"
 
@@ -254,7 +296,7 @@ async def test_outside_of_a_run_nothing_is_streamed_and_nothing_fails(
 
 
 def climbing(**options: Any) -> Agent:
-    return Agent([*LADDER, ending()], policy=SINGLE, **options)
+    return Agent([*LADDER, ending()], policy=QUICK, **options)
 
 
 @pytest.mark.parametrize("twin", [False, True])
@@ -281,7 +323,7 @@ async def test_astream_events_shows_the_decision() -> None:
         )
         found += [event async for event in stream if event["event"] == "on_custom_event"]
     (event,) = found
-    assert event["name"] == "end_conversation.decision"
+    assert event["name"] == "end_conversation.sealed"
     assert event["data"]["outcome"] == "sealed"
 
 
@@ -295,7 +337,7 @@ def test_opentelemetry_gets_an_evaluation_counters_and_a_histogram() -> None:
     reader = InMemoryMetricReader()
     logs, meters = LoggerProvider(), MeterProvider(metric_readers=[reader])
     logs.add_log_record_processor(SimpleLogRecordProcessor(exported))
-    talk = Told(InMemorySealRegistry(), policy=SINGLE)
+    talk = Talk(InMemorySealRegistry())
     talk.options = {"sinks": [OpenTelemetrySink(meter_provider=meters, logger_provider=logs)]}
     talk.says("you idiot")
     talk.ends()
@@ -312,7 +354,7 @@ def test_opentelemetry_gets_an_evaluation_counters_and_a_histogram() -> None:
         "gen_ai.conversation.id": "t", "gen_ai.evaluation.name": "end_conversation",
         "gen_ai.evaluation.score.label": "sealed", "gen_ai.evaluation.score.value": 1.0,
     }.items()  # fmt: skip
-    assert "no_warning" in str((denied.attributes or {})["gen_ai.evaluation.explanation"])
+    assert "too_few_refusals" in str((denied.attributes or {})["gen_ai.evaluation.explanation"])
     data: Any = reader.get_metrics_data()
     metrics = {metric.name: metric.data.data_points for metric in data.resource_metrics[0].scope_metrics[0].metrics}
     assert sum(point.value for point in metrics["end_conversation.decisions"]) == 2
@@ -320,7 +362,7 @@ def test_opentelemetry_gets_an_evaluation_counters_and_a_histogram() -> None:
     (turns,) = metrics["end_conversation.turns_to_end"]
     assert (turns.count, turns.sum) == (1, 4)
     conditions = {point.attributes["end_conversation.condition"] for point in metrics["end_conversation.denials"]}
-    assert "no_warning" in conditions
+    assert "too_few_refusals" in conditions
     assert not any("t" in point.attributes.values() for points in metrics.values() for point in points)
     logs.shutdown()
     meters.shutdown()
@@ -328,7 +370,7 @@ def test_opentelemetry_gets_an_evaluation_counters_and_a_histogram() -> None:
 
 def test_without_opentelemetry_its_sink_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "opentelemetry", None)
-    talk = Told(InMemorySealRegistry(), policy=SINGLE)
+    talk = Talk(InMemorySealRegistry())
     talk.options = {"sinks": [OpenTelemetrySink()]}
     talk.climbs()
     assert talk.ends().seal is not None

@@ -21,7 +21,6 @@ from end_conversation_tool.cli.options import chosen_policy
 from end_conversation_tool.cli.output import escaped, reporting_errors
 from end_conversation_tool.errors import PolicyConfigurationError
 from end_conversation_tool.testing.personas import reactive_model
-from end_conversation_tool.watch import default_detectors
 
 VERBS = ("demo", "chat", "replay", "threads", "inspect", "end", "report")
 
@@ -133,16 +132,15 @@ def said(*texts: str) -> list[BaseMessage]:
 
 
 def test_the_reactive_model_climbs_the_ladder() -> None:
-    model = reactive_model(default_detectors())
+    model = reactive_model()
     insults = ["You are a stupid, worthless machine."] * 6
-    replies = [model.invoke(said(*insults[:count])) for count in range(1, 6)]
-    assert ["may end this chat" in reply.text for reply in replies] == [False, False, False, True, False]
-    assert [call["name"] for call in replies[4].tool_calls] == ["end_conversation"]
-    assert not any(reply.tool_calls for reply in replies[:4])
+    replies = [model.invoke(said(*insults[:count])) for count in range(1, 7)]
+    assert [[call["name"] for call in reply.tool_calls] for reply in replies] == [[]] * 3 + [["end_conversation"]] * 3
+    assert [reply.text != "" for reply in replies] == [True] * 3 + [False] * 3
 
 
 def test_the_reactive_model_answers_when_it_is_denied() -> None:
-    model = reactive_model(default_detectors())
+    model = reactive_model()
     insults = said(*["You are a stupid, worthless machine."] * 5)
     call = model.invoke(insults)
     denial = ToolMessage("Not ended.", name="end_conversation", tool_call_id=call.tool_calls[0]["id"] or "")
@@ -154,7 +152,7 @@ def test_the_reactive_model_answers_when_it_is_denied() -> None:
 
 
 def test_the_reactive_model_stays_with_somebody_at_risk() -> None:
-    model = reactive_model(default_detectors())
+    model = reactive_model()
     messages = said("I want to kill myself.", *["You are a stupid, worthless machine."] * 8)
     reply = model.invoke(messages)
     assert isinstance(reply, AIMessage)

@@ -15,6 +15,8 @@ import langchain_anthropic
 import pytest
 from typer.testing import CliRunner, Result
 
+from end_conversation_tool._core.records import Category
+from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.cli import app
 from end_conversation_tool.cli import chat as chat_module
 from end_conversation_tool.testing.messages_api import ErrorReply, MessagesApiServer
@@ -46,7 +48,8 @@ def test_persistent_insults_end_it_and_the_rest_of_the_input_is_not_read() -> No
     result = chat(*INSULTS)
     assert result.exit_code == 0, result.output
     assert "decision: sealed" in result.stdout
-    assert "This chat was ended because abusive messages went on after a warning." in result.stdout
+    assert "decision: noticed" in result.stdout
+    assert f"app: {Texts().statement(Category.ABUSE)}" in " ".join(result.stdout.split())
     assert result.stdout.count("user: ") == 5
 
 
@@ -57,9 +60,9 @@ def test_a_user_leaves() -> None:
 
 
 def test_a_person_at_risk_is_not_left() -> None:
-    result = chat(*INSULTS[:4], SCENARIOS["person-at-risk"].turns[4].user, *INSULTS[4:])
+    result = chat(*INSULTS[:3], SCENARIOS["person-at-risk"].turns[4].user, *INSULTS[3:])
     assert result.exit_code == 0
-    assert "risk: self_harm" in result.stdout
+    assert "risk flags: self_harm" in result.stdout
     assert "I'm staying with you" in result.stdout
     assert "decision" not in result.stdout
 
@@ -173,7 +176,7 @@ def test_a_model_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: object) -> str:
         raise TimeoutError("no answer \x1b[2J")
 
-    monkeypatch.setattr(chat_module, "_model", lambda _: ScriptedChatModel(broken))
+    monkeypatch.setattr(chat_module, "_model", lambda _: (ScriptedChatModel(broken), None))
     result = chat("hello")
     assert result.exit_code == 1
     assert r"the model could not be asked: TimeoutError: no answer \x1b[2J" in result.stderr

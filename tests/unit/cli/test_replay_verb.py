@@ -256,7 +256,7 @@ def test_claude_over_the_wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         {"kind": "asks_to_end", "label": "m1", "quote": "Please end this chat."},
         {"kind": "confirms_end", "label": "m3", "quote": "Yes, please end it."},
     ]
-    replies = [report(found), ErrorReply(400), report([])]
+    replies: list[str | ErrorReply] = [report(found), ErrorReply(400), report([])]
     with MessagesApiServer(replies) as server:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", server.base_url)
         monkeypatch.setenv("ANTHROPIC_API_KEY", "test")
