@@ -243,15 +243,15 @@ intervals.
 """.splitlines()
 _RECORDED = f"""\
 The reader is a large language model that was given this package's own instructions (prompt `{PROMPT_DIGEST}`) and the
-transcripts, without sight of the labels; its 500 answers are replayed through the real client, the check of every quote,
-the decision and the seal. It was shown about a hundred transcripts one after the other, and not each in a call of its
+transcripts, without sight of the labels; its 500 answers are replayed through the real client, the check of every
+quote, the decision and the seal. It was shown about a hundred transcripts one after the other, and not each in a call of its
 own. One model, one run: another one may read better or worse. Not measured: other models, real users."""
 _ALONE = """\
 Somebody at risk whom the watch does not see depends on the reader alone: this is how well it does that."""
 _WATCH = """\
-Single messages. What is a flag was settled on the development rows, after the shares of flags on the first set and on the
-conversations (no text of them) had been seen; the second set was written and frozen after that, and looked at once. The
-watch is an alarm: most of what it cannot tell is a doubt, which the reader resolves."""
+Single messages. What is a flag was settled on the development rows, after the shares of flags on the first set and on
+the conversations (no text of them) had been seen; the second set was written and frozen after that, and looked at once.
+The watch is an alarm: most of what it cannot tell is a doubt, which the reader resolves."""
 _OFFLINE = """\
 No language model at all: phrases and small linear models, English first. It is for demonstrations, tests and first
 looks; enforcing with it alone logs a warning."""

@@ -1,8 +1,8 @@
 """Let an AI agent leave a conversation, safely: the tool and the enforcement.
 
-The model *requests* an end by calling ``end_conversation``; a reader reads the transcript and quotes what it finds; code
-checks every quote; a pure function *decides*; the user is given notice and one more turn; then one gate *seals* the
-thread durably, and every door into it asks "sealed?" before it opens.
+The model *requests* an end by calling ``end_conversation``; a reader reads the transcript and quotes what it finds;
+code checks every quote; a pure function *decides*; the user is given notice and one more turn; then one gate *seals*
+the thread durably, and every door into it asks "sealed?" before it opens.
 
 Names are loaded when they are first used, so that an ordinary program does not pay for what it does not use.
 """

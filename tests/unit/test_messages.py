@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from end_conversation_tool._core.ledger import Ledger, text_digest
 from langchain_core.messages import (
     AIMessage,
     AnyMessage,
@@ -16,7 +17,6 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.tool import invalid_tool_call
 
-from end_conversation_tool._core.ledger import Ledger, text_digest
 from end_conversation_tool._core.records import Outcome, Seal, utc_now
 from end_conversation_tool._core.run import Ruling
 from end_conversation_tool._doors.langgraph.messages import (

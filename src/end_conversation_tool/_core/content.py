@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["has_media", "without_reasoning"]
+__all__ = ["has_media", "has_unread", "without_reasoning"]
 
 _NO_MEDIA = frozenset(
     {
@@ -33,6 +33,13 @@ def has_media(content: Any) -> bool:
     if not isinstance(content, list | tuple):
         return False
     return any(not isinstance(part, str) and _is_unreadable(part) for part in content)
+
+
+def has_unread(content: Any) -> bool:
+    """Whether what a person may have said has parts besides plain text, whatever they are: nobody reads those."""
+    if not isinstance(content, list | tuple):
+        return False
+    return any(not isinstance(part, str) and (_type_of(part) not in _TEXTS or _is_unreadable(part)) for part in content)
 
 
 def _is_unreadable(part: Any) -> bool:

@@ -81,7 +81,8 @@ def check_reading(reading: Reading, case: ReadingCase, cleared: Collection[str] 
     records: dict[tuple[EvidenceKind, str], EvidenceRecord] = {}
     risky: list[Line] = []
     dropped = 0
-    for finding in reading.findings:
+    findings = tuple(dict.fromkeys(reading.findings))  # what is said twice makes the rest no sounder
+    for finding in findings:
         line = by_label.get(finding.label)
         if line is None or not _stands_in(finding, line):
             dropped += 1
@@ -97,7 +98,7 @@ def check_reading(reading: Reading, case: ReadingCase, cleared: Collection[str] 
         risk_messages=tuple(
             line.message_id for line in risky if line.role == "user" and line.message_id not in cleared
         ),
-        found=len(reading.findings),
+        found=len(findings),
         dropped=dropped,
     )
 

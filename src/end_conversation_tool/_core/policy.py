@@ -266,7 +266,8 @@ class _Case:
     @cached_property
     def notices(self) -> list[Notice]:
         """The notices for this very ground that count."""
-        oldest = self.facts.turn - self.policy.window_turns
+        # A yes is one to the question that was asked last.
+        oldest = self.facts.turn - (self.policy.window_turns if self.about_conduct else 2)
         return [
             notice
             for notice in self.facts.notices

@@ -38,9 +38,12 @@ MAX_PENDING = 64
 
 _FORMAT = 2
 
-TURN, MORE, OWN, REFUSED, TOOL, NOTICE, OURS, OTHER = "UuartNnx"
-"""Begins a user turn; goes on with one; this graph's model; the same, refused by its provider; a tool; our notice;
-another text of ours; anybody else."""
+TURN, MORE, OWN, REFUSED, TOOL, OURS, OTHER = "Uuartnx"
+"""Begins a user turn; goes on with one; this graph's model; the same, refused by its provider; a tool; a text of ours
+that is no notice; anybody else."""
+
+NOTICES = {Category.ABUSE: "A", Category.HARMFUL_REQUESTS: "H", Category.USER_REQUEST: "Q"}
+"""Our notice, by the ground that it names."""
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 """Spells JSON in one way only; ``json.dumps`` would make such an encoder anew each time."""
@@ -85,14 +88,14 @@ class Provenance:
     last_message: str = ""
 
     def made(self, mark: str, message: ObservedMessage, key: bytes) -> Provenance:
-        """Note a message of this run: ``OWN`` or ``REFUSED`` of its model, ``NOTICE`` or ``OURS`` of this package."""
+        """Note a message of this run: ``OWN`` or ``REFUSED`` of its model, ``NOTICES`` or ``OURS`` of this package."""
         return replace(self, pending=(*self.pending, (mark, digest_of(message, key)))[-MAX_PENDING:])
 
-    def shows_notice(self, turn: int) -> bool:
-        """Whether the notice of a turn stands on this very line of the thread, and not only in the registry."""
+    def shows_notice(self, turn: int, category: Category) -> bool:
+        """Whether the notice of a turn, for this ground, stands on this very line of the thread."""
         here = self.turn
         for mark in reversed(self.marks):
-            if mark == NOTICE and here == turn:
+            if mark == NOTICES[category] and here == turn:
                 return True
             here -= mark == TURN
         return False
@@ -220,11 +223,11 @@ def transcript_of(
     turns = _turns_of(heard, len(messages)) if whole else [(OTHER, 0)] * len(messages)
     lines: list[Line] = []
     for message, (mark, turn) in zip(messages, turns, strict=True):
-        if mark in (NOTICE, OURS) or not message.text.strip():
+        if mark in (*NOTICES.values(), OURS) or not message.text.strip():
             continue
         counts = mark in (TURN, MORE, OWN, REFUSED) and turn > heard.floor
         label = f"m{len(lines) + 1}"
-        lines.append(Line(label, message.role, message.text, message.message_id, turn if counts else 0))
+        lines.append(Line(label, message.role, message.text, message.message_id or label, turn if counts else 0))
     return tuple(lines), heard, whole
 
 

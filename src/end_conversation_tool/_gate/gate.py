@@ -290,7 +290,12 @@ class Gate:
     ) -> Flow[tuple[Run, Ruling]]:
         """Rule on a request; ``settled`` is the user's answer to the app, where it has asked them."""
         key = self.registry.signing_key
-        known = self._known(run, reply, tuple(history()), reader or self.reader, settled=settled)
+        said = tuple(history())
+        known = self._known(run, reply, said, reader or self.reader, settled=settled)
+        if UnmetCode.TRANSCRIPT_INCOMPLETE in known.codes:  # what was rewritten in place was heard by nobody
+            users = [one for one in said if one.role == "user"]
+            if users:
+                run = yield from self._look(run, users)
         found = yield from self._read(run, known)
         if found.report is not None:
             run = run.knowing(replace(run.provenance, read_turn=known.facts.turn))
@@ -340,13 +345,15 @@ class Gate:
             flagged=tuple(sorted(flagged)),
             denials=run.provenance.denials,
             notices=tuple(
-                one for one in notices if one.turn > heard.floor and (one.shadow or heard.shows_notice(one.turn))
+                one
+                for one in notices
+                if one.turn > heard.floor and (one.shadow or heard.shows_notice(one.turn, one.category))
             ),
             refused_turns=heard.refused_turns(),
             confirmed=settled is True,
             shadow=self.policy.mode is Mode.SHADOW,
         )
-        unread = any(one.media for one in said if one.role == "user") and not self.watch.reads_media
+        unread = any(one.media for one in said if one.role != "assistant") and not self.watch.reads_media
         found = {
             UnmetCode.RISK_UNCERTAIN: unread,
             UnmetCode.NO_READER: reader is None,
@@ -366,13 +373,15 @@ class Gate:
             return _Read(hopeful)
         case = ReadingCase(known.lines)
         reading = yield from read_by(known.reader, case)
-        parts = reading.parts or (reading,)
+        parts = _leaves(reading)
         cleared = _cleared(run.status)
         evidence = [check_reading(part, case, cleared) for part in parts]
         failure = reading.failure
         if failure is None and any(is_unsound(one) for one in evidence):
             failure = UnmetCode.READING_UNSOUND
         codes = known.codes if failure is None else known.codes | {failure}
+        if reading.parts and any(one.risk is not RiskGrade.NONE for one in _all_of(reading)):
+            codes |= {UnmetCode.RISK_UNCERTAIN}
         decision = decide(*asked, evidence, ruled_out=codes, model=model)
         if failure is not None:
             # What could not be read well is no finding, and what is missing in it no condition that does not hold.
@@ -448,6 +457,16 @@ def _lacks_only_a_yes(record: DecisionRecord) -> bool:
 def _cleared(status: ThreadStatus | None) -> frozenset[str]:
     flags = status.risk_flags if status else ()
     return frozenset(flag.message_id for flag in flags if not flag.active and flag.message_id)
+
+
+def _all_of(reading: Reading) -> list[Reading]:
+    """Return a reading and all that it is made of, however deep."""
+    return [reading, *(one for part in reading.parts for one in _all_of(part))]
+
+
+def _leaves(reading: Reading) -> list[Reading]:
+    """Return the readings that one is made of: each must find enough by itself."""
+    return [one for one in _all_of(reading) if not one.parts]
 
 
 def _doubts(evidence: Sequence[Evidence]) -> set[UnmetCode]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from end_conversation_tool._core.evidence import Evidence
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.prompts import PROMPT_VERSION, denial_text, ended_text, noticed_text, shadow_text
-from end_conversation_tool._core.provenance import NOTICE, OURS
+from end_conversation_tool._core.provenance import NOTICES, OURS
 from end_conversation_tool._core.reading import Reading
 from end_conversation_tool._core.records import (
     Category,
@@ -164,7 +164,7 @@ def conclude(
     if seal is not None:
         text, closing = ended_text(), seal.record.statement or texts.statement(record.category or Category.ABUSE)
     elif record.outcome is Outcome.NOTICED and record.category is not None:
-        text, closing, mark = noticed_text(), texts.notice(record.category), NOTICE
+        text, closing, mark = noticed_text(), texts.notice(record.category), NOTICES[record.category]
     else:
         cut_off = denials >= max_denials
         denials += 1

@@ -11,11 +11,12 @@ from langchain_core.messages import (
     AnyMessage,
     BaseMessage,
     ChatMessage,
+    FunctionMessage,
     HumanMessage,
     ToolMessage,
 )
 
-from end_conversation_tool._core.content import has_media, without_reasoning
+from end_conversation_tool._core.content import has_unread, without_reasoning
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.prompts import asked_first_text, not_run_text
 from end_conversation_tool._core.provenance import Provenance
@@ -83,8 +84,12 @@ def said_messages(messages: Iterable[BaseMessage]) -> Iterator[ObservedMessage]:
             yield _observed(message)
         elif isinstance(message, AIMessage):
             yield reply_of(message).message
-        elif isinstance(message, ToolMessage):
-            yield ObservedMessage("tool", text_of(message.content), _evidence_id(message.id or ""), message)
+        elif (
+            isinstance(message, ToolMessage)
+            or isinstance(message, FunctionMessage)
+            or (isinstance(message, ChatMessage) and message.role.lower() in ("tool", "function"))
+        ):
+            yield _result(message)
 
 
 def newest_first(messages: Sequence[BaseMessage]) -> Iterator[ObservedMessage]:
@@ -227,8 +232,14 @@ def _is_user(message: BaseMessage) -> bool:
 def _observed(message: BaseMessage) -> ObservedMessage:
     text, summary = _user_text(message.content), message.additional_kwargs.get("lc_source") == _SUMMARY
     return ObservedMessage(
-        "user", text, _evidence_id(message.id or ""), message, media=has_media(message.content), summary=summary
+        "user", text, _evidence_id(message.id or ""), message, media=has_unread(message.content), summary=summary
     )
+
+
+def _result(message: BaseMessage) -> ObservedMessage:
+    """Return what a tool returned: a person may have typed it, so that none of it is taken for hidden reasoning."""
+    text, media = _user_text(message.content), has_unread(message.content)
+    return ObservedMessage("tool", text, _evidence_id(message.id or ""), message, media=media)
 
 
 def _user_text(content: Any) -> str:
