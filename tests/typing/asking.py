@@ -7,7 +7,7 @@ itself (``warn_unused_ignores``), so that checking the tests proves it.
 
 from __future__ import annotations
 
-from typing_extensions import assert_type
+from typing import assert_type
 
 from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 

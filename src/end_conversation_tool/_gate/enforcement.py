@@ -1,4 +1,4 @@
-"""What the gate writes to the registry: risk flags, decisions, notices and seals, the seals within a breaker's limits."""
+"""What the gate writes to the registry: flags, decisions, notices and seals, the seals within a breaker's limits."""
 
 from __future__ import annotations
 

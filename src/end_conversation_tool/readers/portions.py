@@ -160,7 +160,8 @@ def _warn_once(source: str, failure: UnmetCode, detail: str) -> None:
     """Say in the log, once for each kind of failure, what an operator can do about it."""
     cure = {
         UnmetCode.MODEL_CANNOT_READ: (
-            "this model gives no structured answers: hand over another, reader=ModelReader(...), or OfflineReader() for first looks"
+            "this model gives no structured answers: hand over another, reader=ModelReader(...), or "
+            "OfflineReader() for first looks"
         ),
         UnmetCode.READING_BUDGET_USED_UP: "raise the budget, or wait for the next day",
     }.get(failure, "see the provider's status and limits; the same is not logged again")
