@@ -318,7 +318,7 @@ def test_nobody_is_asked_for_an_end_for_conduct_or_in_shadow_mode(talk: Talk) ->
 def test_the_same_request_with_the_same_answer_comes_to_the_same_in_another_process() -> None:
     """A run that is resumed elsewhere knows only what the state holds."""
     talk = Talk(FlakyRegistry())
-    ruling = settle(talk, True)
+    ruling = settle(talk, answer=True)
     assert isinstance(talk.reader, KeywordReader)
     assert len(talk.reader.asked) == 2, "read again with what stands there now"
     assert ruling.record.turn == 1

@@ -330,9 +330,7 @@ class _Case:
 
     @property
     def fewest_turns(self) -> int:
-        """How many user turns there must have been, whatever a reader finds in them."""
-        if not self.about_conduct:
-            return 1
+        """How many user turns an end for conduct needs, whatever a reader finds in them."""
         return max(self.policy.min_refusals, self.policy.min_redirections, self.policy.min_misconduct_turns)
 
 

@@ -12,6 +12,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableLambda
+from pydantic import Field
 
 from end_conversation_tool._core.reading import Line, Reading, ReadingCase, Usage
 from end_conversation_tool._core.vocabulary import RiskGrade, UnmetCode
@@ -47,15 +48,15 @@ class FakeModel(BaseChatModel):
     takes: tuple[str, ...] = ("", "json_schema")
     refuses: Any = None
     delay: float = 0.0
-    asked: list[Any] = []
-    methods: list[str] = []
-    configs: list[Any] = []
+    asked: list[Any] = Field(default_factory=list)
+    methods: list[str] = Field(default_factory=list)
+    configs: list[Any] = Field(default_factory=list)
 
     @property
     def _llm_type(self) -> str:
         return "fake"
 
-    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+    def _generate(self, *_args: Any, **_kwargs: Any) -> Any:
         raise AssertionError("the reader asks for structured output")
 
     def with_structured_output(self, schema: Any, *, include_raw: bool = False, **kwargs: Any) -> Any:
@@ -119,7 +120,8 @@ def test_a_model_reads_and_what_it_cost_is_counted(read: Any) -> None:
 
 def test_the_side_call_is_seen_by_no_user_and_by_tracing(read: Any) -> None:
     class Handler(BaseCallbackHandler):
-        tags: list[Any] = []
+        def __init__(self) -> None:
+            self.tags: list[Any] = []
 
         def on_chain_start(self, *_: Any, **kwargs: Any) -> None:
             self.tags.append((kwargs.get("tags"), (kwargs.get("metadata") or {}).get("lc_source"), kwargs.get("name")))

@@ -228,13 +228,11 @@ def test_dollars_need_a_price_and_a_price_is_not_negative() -> None:
 def test_an_unusable_time_limit_is_named(timeout: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"^timeout: expected more than 0 and at most 600 seconds"):
         module.check_timeout(timeout)
+
+
+def test_an_unusable_budget_is_named() -> None:
     with pytest.raises(InvalidInputError, match=r"^budget: expected None or a ReadingBudget, got int"):
-
-        class _Unusable(Fixed):
-            def __init__(self) -> None:
-                PortionReader.__init__(self, "x/1", timeout=1.0, budget=5)  # type: ignore[arg-type]
-
-        _Unusable()
+        Fixed(GOOD, budget=5)  # type: ignore[arg-type]
 
 
 # Several readers
