@@ -14,7 +14,7 @@ they write is no evidence. LangGraph streams every channel of a graph: ``hide_pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Unpack
@@ -174,7 +174,7 @@ class _ModelNode(_Node):
         keep_from_streams(said)
         return joined(answer, {"messages": changed})
 
-    def _speak(self, state: Any, said: list[AnyMessage], run: Run, config: RunnableConfig) -> Flow[Any]:
+    def _speak(self, state: Any, said: Sequence[AnyMessage], run: Run, config: RunnableConfig) -> Flow[Any]:
         """Let the model speak, and rule on what it asks for."""
         made = NodeUpdate((yield from self._call(state, config)))
         if made.reply is None:

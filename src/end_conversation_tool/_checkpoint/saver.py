@@ -62,8 +62,9 @@ class SealedSaver(BaseCheckpointSaver[Any]):
 
     def __new__(cls, inner: Any = None, *_: Any, **__: Any) -> Self:
         """Make a saver that can what the inner one can: others look at its class for that."""
-        kind: Any = cls
-        return super().__new__(kind if inner is None else _kind_over(kind, type(inner)))
+        kind_over: Any = _kind_over  # a class is hashable, which its type does not say
+        made: Self = super().__new__(cls if inner is None else kind_over(cls, type(inner)))
+        return made
 
     def __init__(
         self,

@@ -314,20 +314,20 @@ class Gate:
             tripped=tripped,
             keep_words=self._keep_reasons,
         )
-        said = self._noted(run, reply) if settled is None else run
+        after = self._noted(run, reply) if settled is None else run
         if self._asks and settled is None and _lacks_only_a_yes(record):
-            asking = replace(said.provenance, asking=Category.USER_REQUEST)
-            return said.knowing(asking), Ruling(record, "", asks=True)
+            asking = replace(after.provenance, asking=Category.USER_REQUEST)
+            return after.knowing(asking), Ruling(record, "", asks=True)
         try:
             written = yield from self._enforcement.commit(run.context, record)
         except EndConversationError as error:
             _log.error("the registry could not be written, the end is denied: %s", type(error).__name__)
             record, written = denied(record, UnmetCode.REGISTRY_UNAVAILABLE), None
-        said, ruling = conclude(
-            said, reply, record, written, max_denials=self.policy.max_denials, texts=self.texts, key=key
+        after, ruling = conclude(
+            after, reply, record, written, max_denials=self.policy.max_denials, texts=self.texts, key=key
         )
         yield from self._tell(run, ruling, written)
-        return said, ruling
+        return after, ruling
 
     def _known(
         self, run: Run, reply: Reply, said: Sequence[ObservedMessage], reader: Reader | None, *, settled: bool | None

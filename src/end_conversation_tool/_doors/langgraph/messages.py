@@ -89,7 +89,7 @@ def said_messages(messages: Iterable[BaseMessage]) -> Iterator[ObservedMessage]:
             or isinstance(message, FunctionMessage)
             or (isinstance(message, ChatMessage) and message.role.lower() in ("tool", "function"))
         ):
-            yield _result(message)
+            yield _returned(message)
 
 
 def newest_first(messages: Sequence[BaseMessage]) -> Iterator[ObservedMessage]:
@@ -236,7 +236,13 @@ def _observed(message: BaseMessage) -> ObservedMessage:
     )
 
 
-def _result(message: BaseMessage) -> ObservedMessage:
+def _is_result(message: BaseMessage) -> bool:
+    if isinstance(message, ToolMessage | FunctionMessage):
+        return True
+    return isinstance(message, ChatMessage) and message.role.lower() in ("tool", "function")
+
+
+def _returned(message: BaseMessage) -> ObservedMessage:
     """Return what a tool returned: a person may have typed it, so that none of it is taken for hidden reasoning."""
     text, media = _user_text(message.content), has_unread(message.content)
     return ObservedMessage("tool", text, _evidence_id(message.id or ""), message, media=media)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -96,12 +96,12 @@ def joined(output: Any, changes: dict[str, Any] | None) -> Any:
     return [Command(update=changes), *parts]
 
 
-def with_messages(state: Any, messages: list[Any]) -> Any:
+def with_messages(state: Any, messages: Sequence[Any]) -> Any:
     """Return a copy of a state of any type with other messages."""
     if isinstance(state, Mapping):
-        return {**state, "messages": messages}
+        return {**state, "messages": list(messages)}
     changed = copy(state)
-    changed.messages = messages
+    changed.messages = list(messages)
     return changed
 
 
