@@ -89,7 +89,6 @@ class Run:
         branch: The branch that it continues.
         provenance: What was said on the branch, as digests.
         flagged: Kinds of risk that this run has raised flags for.
-        doubtful: Whether the watch could not tell what the user's new messages show.
     """
 
     context: RunContext
@@ -97,7 +96,6 @@ class Run:
     branch: int
     provenance: Provenance
     flagged: tuple[RiskKind, ...] = ()
-    doubtful: bool = False
 
     def knowing(self, provenance: Provenance) -> Run:
         """Return the run with what is known by now."""

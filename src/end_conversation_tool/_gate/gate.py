@@ -221,13 +221,12 @@ class Gate:
 
     def _look(self, run: Run, fresh: Sequence[ObservedMessage], known: Sequence[FlagRaised] = ()) -> Flow[Run]:
         """Look for risk at what a user has said in a row: a clear sign is a flag, anything less is for the reader."""
-        seen = self.watch.look([message.text for message in fresh], media=any(message.media for message in fresh))
+        seen = self.watch.alarm([message.text for message in fresh])
         flags = [
             FlagRaised(kind, seen.source, fresh[-1].message_id, seen.score)
             for kind in (seen.kinds or (RiskKind.OTHER,))
             if seen.grade is RiskGrade.CLEAR
         ]
-        run = run if seen.grade is RiskGrade.NONE else replace(run, doubtful=True)
         return (yield from self._enforcement.raise_flags(run, (*known, *flags)))
 
     # 3

@@ -50,5 +50,9 @@ class RiskWatcher(Protocol):
     version: str
 
     def look(self, text: str) -> Sighting:
-        """Return what is seen in ``text``, in time linear in its length."""
+        """Return what is seen in ``text``, in time linear in its length.
+
+        A watcher may bring ``may_alarm(text) -> bool`` too, a cheaper look for an ordinary turn: false only where
+        ``look`` would see no clear sign in that text.
+        """
         ...

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from end_conversation_tool._core.vocabulary import RiskGrade, RiskKind
 from end_conversation_tool.watch.language import read_language
@@ -38,6 +39,24 @@ _CLEAR: Mapping[RiskKind, float] = {RiskKind.SELF_HARM: 0.5, RiskKind.VIOLENCE: 
 _RISKS = frozenset({RiskKind.SELF_HARM, RiskKind.VIOLENCE})
 _CLAUSE = "\x00"
 _CLAUSE_END = re.compile(r"[,;:()\n.!?\N{EM DASH}\N{EN DASH}\N{IDEOGRAPHIC FULL STOP}\N{FULLWIDTH COMMA}]+")
+
+
+class _Named(NamedTuple):
+    """What the phrases name in a text.
+
+    Attributes:
+        words: Its words.
+        ends: Where each clause ends.
+        views: Its lines: as it stands, as it is meant, without its insults.
+        found: The phrases.
+        whole: Whether all of it was read.
+    """
+
+    words: list[str]
+    ends: list[int]
+    views: tuple[str, ...]
+    found: set[Rule]
+    whole: bool
 
 
 class TextWatcher:
@@ -72,21 +91,29 @@ class TextWatcher:
         source = f"{self.name}/{self.version}"
         return Sighting(grade, kinds, source, "" if grade is RiskGrade.CLEAR else why, score)
 
-    def _grade(self, text: str) -> tuple[dict[RiskKind, RiskGrade], float, str]:
-        """Return the grade of each kind that is seen, the highest score of any model, and why something is unread."""
-        prepared = plain(text)
+    def may_alarm(self, text: str) -> bool:
+        """Whether ``look`` could see a clear sign in ``text``: a phrase must name one, and that is cheap to tell."""
+        return bool(self._named(plain(bounded(text)[0])).found)
+
+    def _named(self, prepared: str) -> _Named:
+        """Look for the phrases in a text, as it stands, as it is meant, and without its insults."""
         words, ends = units_and_clauses(prepared)
         line = _line(words)
-        views = dict.fromkeys((line, as_meant(line), self._phrases.without(line, "abuse")))
+        views = tuple(dict.fromkeys((line, as_meant(line), self._phrases.without(line, "abuse"))))
         found, whole = self._search(views, compact(prepared) if has_cjk(prepared) else "")
+        return _Named(words, ends, views, found, whole)
+
+    def _grade(self, text: str) -> tuple[dict[RiskKind, RiskGrade], float, str]:
+        """Return the grade of each kind that is seen, the highest score of any model, and why something is unread."""
+        words, ends, views, found, whole = self._named(plain(text))
         grades: dict[RiskKind, RiskGrade] = {}
-        if not found and len(text) <= MAX_YES_CHARS and self._phrases.is_yes(line):
+        if not found and len(text) <= MAX_YES_CHARS and self._phrases.is_yes(views[0]):
             return grades, 0.0, ""
         covered, _ = read_language(text, words)
         windows = windows_of(len(words))
         scores = self._models.scores(words, [*windows, *zip([0, *ends], ends, strict=False)])
         anywhere = scores.max(axis=0)
-        for view in list(views)[1:]:
+        for view in views[1:]:
             kept = view.split()
             anywhere = anywhere.clip(min=self._models.scores(kept, windows_of(len(kept))).max(axis=0))
         highest = 0.0

@@ -73,8 +73,21 @@ class RiskWatch:
             looked.append(Sighting(RiskGrade.POSSIBLE, source="watch/unread", why=unread))
         if pieces and not self.watchers:
             looked.append(Sighting(RiskGrade.POSSIBLE, source="watch/nobody", why="failed"))
-        views = dict.fromkeys([*pieces, *_in_one_piece(pieces)])
+        views = _views(pieces)
         return surest([*looked, *(_ask(watcher, view) for watcher in self.watchers for view in views)])
+
+    def alarm(self, texts: Sequence[str]) -> Sighting:
+        """Return the same as far as it is a clear sign: in an ordinary turn, where any doubt can wait for a reader.
+
+        Watchers that can tell at little cost that they would not raise an alarm are not asked any further.
+
+        Args:
+            texts: As for ``look``.
+        """
+        views = _views(_newest(texts)[0])
+        asked = ((watcher, view) for watcher in self.watchers for view in views if _may_alarm(watcher, view))
+        seen = surest(_ask(watcher, view) for watcher, view in asked)
+        return seen if seen.grade is RiskGrade.CLEAR else Sighting(RiskGrade.NONE)
 
 
 @cache
@@ -108,6 +121,11 @@ def _newest(texts: Sequence[object]) -> tuple[list[str], str]:
     return pieces[::-1], ""
 
 
+def _views(pieces: Sequence[str]) -> list[str]:
+    """Return what is looked at: each piece, and the newest of them as one."""
+    return list(dict.fromkeys([*pieces, *_in_one_piece(pieces)]))
+
+
 def _in_one_piece(pieces: Sequence[str]) -> Iterator[str]:
     """Yield the newest of what was said with nothing but a space for each break, where there are any breaks."""
     joined = " ".join(piece[-_IN_A_ROW:] for piece in pieces)[-_IN_A_ROW:]
@@ -118,6 +136,18 @@ def _in_one_piece(pieces: Sequence[str]) -> Iterator[str]:
 
 def _source(watcher: RiskWatcher) -> str:
     return f"{watcher.name}/{watcher.version}"
+
+
+def _may_alarm(watcher: RiskWatcher, text: str) -> bool:
+    """Whether a watcher is to be asked; one that cannot tell, or fails in telling, is."""
+    ask: object = getattr(watcher, "may_alarm", None)
+    if not callable(ask):
+        return True
+    try:
+        return bool(ask(text))
+    except Exception as error:  # noqa: BLE001 - whatever broke in it, it is asked in full
+        _log.warning("watcher %s raised %s: asked in full", _source(watcher), type(error).__name__)
+        return True
 
 
 def _ask(watcher: RiskWatcher, text: str) -> Sighting:

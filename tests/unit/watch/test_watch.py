@@ -6,6 +6,8 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.watch import RiskGrade, RiskKind, RiskWatch, RiskWatcher, Sighting, default_watch, surest
@@ -159,3 +161,52 @@ def test_an_ordinary_message_is_nothing(text: str) -> None:
 
 def test_a_manner_of_speaking_is_no_flag() -> None:
     assert grade("Another meeting that could have been an email, kill me now.") is not CLEAR
+
+
+ALARMING = [
+    "I want to kill myself tonight.",
+    "i am going to kill him tonight, i have a knife",
+    "You idiot. I want 2 die.",
+    "I want to\nkill myself",
+]
+
+
+@pytest.mark.parametrize("text", ALARMING)
+def test_an_alarm_is_the_clear_sign_that_a_full_look_sees(text: str) -> None:
+    watch = default_watch()
+    full = watch.look([text])
+    assert watch.alarm([text]) == (full if full.grade is RiskGrade.CLEAR else Sighting(RiskGrade.NONE))
+
+
+@given(
+    st.lists(st.sampled_from(["I", "want", "to", "die", "kill", "myself", "you", "idiot", ".", "2", "not", "tonight"]))
+)
+def test_whatever_is_a_clear_sign_is_an_alarm(words: list[str]) -> None:
+    text, watch = " ".join(words), default_watch()
+    assert (watch.look([text]).grade is RiskGrade.CLEAR) == (watch.alarm([text]).grade is RiskGrade.CLEAR)
+
+
+def test_the_alarm_of_a_watcher_that_only_looks_is_its_look() -> None:
+    class Looking:
+        name, version = "looking", "1"
+
+        def look(self, text: str) -> Sighting:
+            return Sighting(RiskGrade.CLEAR if "help" in text else RiskGrade.POSSIBLE, (), "looking/1")
+
+    watch = RiskWatch([Looking()])
+    assert watch.alarm(["help"]).grade is RiskGrade.CLEAR
+    assert watch.alarm(["hello"]).grade is RiskGrade.NONE
+
+
+def test_a_watcher_that_fails_to_tell_whether_it_would_is_asked_in_full() -> None:
+    class Failing:
+        name, version = "failing", "1"
+
+        def may_alarm(self, text: str) -> bool:
+            raise RuntimeError(text)
+
+        def look(self, text: str) -> Sighting:
+            assert text == "x"
+            return Sighting(RiskGrade.CLEAR, (), "failing/1")
+
+    assert RiskWatch([Failing()]).alarm(["x"]).grade is RiskGrade.CLEAR

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from end_conversation_tool._core.fence import new_fence
@@ -13,7 +14,7 @@ from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.prompts import PROMPT_SECTION
 from end_conversation_tool._core.provenance import Provenance, begins_with
-from end_conversation_tool._core.records import validate_thread_id
+from end_conversation_tool._core.records import RiskGrade, validate_thread_id
 from end_conversation_tool._core.run import Ruling, Run, RunContext
 from end_conversation_tool._doors.anthropic.turn import TurnOutcome, outcome_of
 from end_conversation_tool._doors.anthropic.wire import Response, check_messages, read_response, said_in, with_section
@@ -207,13 +208,11 @@ class Conversation:
         if run.status is not None and context.fence is None:
             run = replace(run, context=replace(context, fence=new_fence(run.status, run.branch)))
         if not begins_with(said, before, gate.registry.signing_key):
-            run = run.knowing(
-                replace(before, last=_NOWHERE)
-            )  # all of a changed history is listened to, wherever it was
+            # All of a changed history is listened to, wherever it was.
+            run = run.knowing(replace(before, last=_NOWHERE))
         run = yield from gate.hear(run, reversed(said))
         if run.provenance.turn == before.turn:  # the turn goes on: what was known before it is what was known before
             before = gate.provenance_of(saved.get("before"), context.thread_id or "").at(run.status, run.branch)
-        before = replace(before, broken=before.broken or run.doubtful)
         return Turn(self, run, said, before, stored.version if stored else 0)
 
     def _carry_over(self) -> Flow[None]:
@@ -234,10 +233,18 @@ class Conversation:
         )
         if response.reply.refused:
             # The refused turn leaves the history, and so must leave what is known of it; flags and doubts in it stay.
-            run = run.knowing(replace(turn.before, unrecorded=run.provenance.unrecorded))
+            broken = turn.before.broken or self._doubts(turn.said)
+            run = run.knowing(replace(turn.before, broken=broken, unrecorded=run.provenance.unrecorded))
         if ruling is None or ruling.seal is None:
             yield from self._save(replace(turn, run=run), response, ruling)
         return outcome_of(response, ruling)
+
+    def _doubts(self, said: Sequence[ObservedMessage]) -> bool:
+        """Whether what the user said last may be a sign of risk: no reader will see it once it has left the history."""
+        trailing = takewhile(lambda message: message.role != "assistant", reversed(said))
+        users = [message for message in trailing if message.role == "user"][::-1]
+        seen = self._gate.watch.look([one.text for one in users], media=any(one.media for one in users))
+        return seen.grade is not RiskGrade.NONE
 
     def _admit_again(self, run: Run, response: Response) -> Flow[Run]:
         context = replace(run.context, model=response.model)
