@@ -84,11 +84,7 @@ def said_messages(messages: Iterable[BaseMessage]) -> Iterator[ObservedMessage]:
             yield _observed(message)
         elif isinstance(message, AIMessage):
             yield reply_of(message).message
-        elif (
-            isinstance(message, ToolMessage)
-            or isinstance(message, FunctionMessage)
-            or (isinstance(message, ChatMessage) and message.role.lower() in ("tool", "function"))
-        ):
+        elif _is_result(message):
             yield _returned(message)
 
 
