@@ -244,8 +244,8 @@ intervals.
 _RECORDED = f"""\
 The reader is a large language model that was given this package's own instructions (prompt `{PROMPT_DIGEST}`) and the
 transcripts, without sight of the labels; its 500 answers are replayed through the real client, the check of every
-quote, the decision and the seal. It was shown about a hundred transcripts one after the other, and not each in a call of its
-own. One model, one run: another one may read better or worse. Not measured: other models, real users."""
+quote, the decision and the seal. It was shown about a hundred transcripts one after the other, and not each in a call
+of its own. One model, one run: another one may read better or worse. Not measured: other models, real users."""
 _ALONE = """\
 Somebody at risk whom the watch does not see depends on the reader alone: this is how well it does that."""
 _WATCH = """\

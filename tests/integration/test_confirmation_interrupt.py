@@ -286,14 +286,7 @@ def test_a_yes_on_a_thread_that_was_sealed_meanwhile(door: str) -> None:
     assert len(chat.model.calls) == 1
 
 
-@pytest.mark.parametrize(
-    "door",
-    [
-        "middleware",
-        "wrapped",
-        pytest.param("parts", marks=pytest.mark.xfail(strict=True, reason="the model's node reads the state itself")),
-    ],
-)
+@doors
 @both
 def test_a_new_message_in_place_of_an_answer(asynchronous: bool, door: str) -> None:  # noqa: FBT001 - both ways
     """The user types on, and leaves the dialogue alone: the call gets its result, and the chat goes on."""

@@ -49,7 +49,7 @@ TURNS = ["!both", "hello", "!ask", "idiot !ask", "!both and !ask", "bye"]
 class Picking(ScriptedChatModel):
     """Selects no tool at all."""
 
-    def with_structured_output(self, _schema: Any, **_: Any) -> Any:
+    def with_structured_output(self, schema: Any, **_: Any) -> Any:  # noqa: ARG002 - the name is LangChain's
         return RunnableLambda(lambda _: {"tools": []})
 
 
@@ -70,7 +70,9 @@ STOCK: dict[str, Any] = {
     "model retry": lambda: ModelRetryMiddleware(max_retries=1, initial_delay=0.0),
     "tool retry": lambda: ToolRetryMiddleware(max_retries=1, initial_delay=0.0),
     "fallback": lambda: ModelFallbackMiddleware(ScriptedChatModel(lambda _: "from the fallback")),
-    "selector": lambda: LLMToolSelectorMiddleware(model=Picking([]), always_include=["end_conversation", "search"]),
+    "selector": lambda: LLMToolSelectorMiddleware(
+        model=Picking(replies=[]), always_include=["end_conversation", "search"]
+    ),
 }
 
 

@@ -162,9 +162,8 @@ def test_whoever_is_at_risk_after_the_notice_is_not_ended(risk: str) -> None:
 @both
 def test_two_requests_in_one_turn_are_never_notice_and_end(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     """After the notice the turn is over, so the model is not even asked again."""
-    agent, _ = noticed(asynchronous=asynchronous)
+    agent, _ = noticed(ending(), "on we go", asynchronous=asynchronous)
     assert len(agent.model.calls) == 4
-    agent.model.replies = [*agent.model.replies, ending(), "on we go"]
     agent.invoke({"messages": []})  # the same turn goes on
     assert not agent.registry.status("t").sealed
     assert UnmetCode.NOTICE_NOT_ANSWERED in agent.registry.decisions("t")[-1].decision.unmet

@@ -26,13 +26,13 @@ both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "asyn
 
 def reading_agent(*replies: Any, **options: Any) -> Agent:
     """Return an agent on the default reader, with the default policy."""
-    return Agent(ReadingChatModel(replies), reader=None, policy=None, **options)
+    return Agent(ReadingChatModel(replies=replies), reader=None, policy=None, **options)
 
 
 @both
 def test_three_lines_of_set_up(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     """What a newcomer writes: a registry, the middleware, a guarded checkpointer; the package's own watch listens."""
-    model = ReadingChatModel([*HARD, ending(), ending()])
+    model = ReadingChatModel(replies=[*HARD, ending(), ending()])
     registry = InMemorySealRegistry()
     guard = EndConversationMiddleware(registry=registry)
     agent: Any = create_agent(model, middleware=[guard], checkpointer=SealedSaver(InMemorySaver(), registry))
@@ -92,7 +92,7 @@ def test_it_reads_with_the_model_of_this_very_call(asynchronous: bool) -> None: 
     """A dynamic model that is chosen outside of the middleware is the one that reads."""
     from langchain.agents.middleware import AgentMiddleware  # noqa: PLC0415
 
-    chosen = ReadingChatModel([*HARD, ending()], model_name="chosen")
+    chosen = ReadingChatModel(replies=[*HARD, ending()], model_name="chosen")
 
     class Choosing(AgentMiddleware[Any, Any, Any]):
         def wrap_model_call(self, request: Any, handler: Any) -> Any:
@@ -119,7 +119,7 @@ def test_a_model_that_cannot_read_is_denied_and_warned_of_once(
         def with_structured_output(self, *_: Any, **__: Any) -> Any:
             raise NotImplementedError
 
-    model = Mute([*HARD, ending(), "on we go", ending(), "and on"], model_name=f"mute-{asynchronous}")
+    model = Mute(replies=[*HARD, ending(), "on we go", ending(), "and on"], model_name=f"mute-{asynchronous}")
     agent = Agent(model, reader=None, policy=None, asynchronous=asynchronous).climb()
     caplog.set_level(logging.WARNING)
     assert agent.say(INSULT)["messages"][-1].text == "on we go"
@@ -134,12 +134,14 @@ def test_a_model_that_cannot_read_is_denied_and_warned_of_once(
 @both
 def test_a_reader_that_fails_denies_and_the_chat_goes_on(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     class Failing(ReadingChatModel):
-        def with_structured_output(self, _schema: Any, **_options: Any) -> Any:
+        def with_structured_output(self, schema: Any, **_: Any) -> Any:  # noqa: ARG002 - the name is LangChain's
             def fail(_: Any) -> Any:
                 raise ConnectionError("no network")
 
             return ScriptedChatModel(fail)
 
-    agent = Agent(Failing([*HARD, ending(), "on we go"]), reader=None, policy=None, asynchronous=asynchronous).climb()
+    agent = Agent(
+        Failing(replies=[*HARD, ending(), "on we go"]), reader=None, policy=None, asynchronous=asynchronous
+    ).climb()
     assert agent.say(INSULT)["messages"][-1].text == "on we go"
     assert agent.registry.decisions("t")[0].decision.unmet == (UnmetCode.READING_FAILED,)

@@ -312,21 +312,11 @@ class Outer(KeywordReader):
         return Reading("outer/1", (Finding(EvidenceKind.RISK, "m1", "you idiot"),), RiskGrade.CLEAR, parts=(part,))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_gate/gate._read looks at the parts of a reading only: the risk that the whole reports is lost. "
-    "The parts should be checked beside the whole, or risk of the whole count as a doubt.",
-)
 def test_the_risk_of_a_reading_that_has_parts() -> None:
     one = talk(reader=Outer()).climbs()
     assert_open(one, UnmetCode.RISK_UNCERTAIN, ruling=one.ends())
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="readers/several: an AllReaders within an AllReaders keeps its findings in parts of parts, which nobody "
-    "looks at: it can never permit, and the clear risk that it sees is no flag. Flatten the parts.",
-)
 def test_the_risk_that_a_nested_reader_can_show_is_a_flag() -> None:
     one = talk(reader=AllReaders(AllReaders(recorded(DISGUISED), KeywordReader()), KeywordReader()))
     one.says(f"you idiot, {DISGUISED}")
@@ -378,11 +368,6 @@ HIDDEN_IN = [
 
 
 @pytest.mark.parametrize("part", HIDDEN_IN, ids=lambda part: str(part["type"]))
-@pytest.mark.xfail(
-    strict=True,
-    reason="_core/content.has_media takes these kinds for text, and _doors/langgraph/messages reads none of it: in a "
-    "message of the user they are neither read nor a doubt. Of a user, every part but text should be unread.",
-)
 def test_a_part_of_a_users_message_that_is_no_text_is_a_doubt(part: dict[str, Any]) -> None:
     reader = recorded(DISGUISED)
     assert not sealed_with(HumanMessage([{"type": "text", "text": "well"}, part]), replies=["hm"], reader=reader)
@@ -408,11 +393,6 @@ def test_a_tool_that_asked_the_user_is_read() -> None:
     ],
     ids=["think", "reasoning", "image", "non-standard"],
 )
-@pytest.mark.xfail(
-    strict=True,
-    reason="_doors/langgraph/messages.said_messages: what a tool returns is cut like a model's own text (a person may "
-    "have typed the marks), and its media are not told. It should be read as a user's words are.",
-)
 def test_a_tool_whose_result_hides_what_a_person_answered(content: Any) -> None:
     assert not sealed_with(*_tool_said(content), replies=["hm"], reader=recorded(DISGUISED))
 
@@ -421,11 +401,6 @@ def test_a_tool_whose_result_hides_what_a_person_answered(content: Any) -> None:
     "message",
     [FunctionMessage(name="ask", content=DISGUISED), ChatMessage(role="tool", content=DISGUISED)],
     ids=["function", "chat"],
-)
-@pytest.mark.xfail(
-    strict=True,
-    reason="_doors/langgraph/messages.said_messages leaves out results of tools in LangChain's older classes: a reader "
-    "sees nothing of them. They should be yielded with the role tool.",
 )
 def test_results_of_tools_in_older_classes_are_read(message: Any) -> None:
     assert not sealed_with(HumanMessage("hello"), message, replies=["hm"], reader=recorded(DISGUISED))
@@ -533,11 +508,6 @@ def test_a_provenance_of_the_branch_that_was_left_from_after_the_fork() -> None:
     assert_open(again, UnmetCode.TOO_FEW_REFUSALS, ruling=again.ends())
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_core/provenance marks that a notice was given in a turn, and not for which ground: a notice for another "
-    "ground on another line of the same branch counts for this one. There should be one mark for each ground.",
-)
 def test_the_notice_of_another_line_for_another_ground() -> None:
     registry = InMemorySealRegistry()
     one = talk(registry, DEFAULT).climbs()
@@ -630,11 +600,6 @@ def test_an_old_message_that_comes_again_rewritten() -> None:
     assert_open(one, UnmetCode.TRANSCRIPT_INCOMPLETE, ruling=ruling)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_gate/gate tells the newest message by its id: where a graph gives none, one message of a turn stands for "
-    "another. The label, or the place, should tell.",
-)
 def test_an_apology_in_a_graph_that_gives_no_ids() -> None:
     one = talk().climbs()
     one.replies_with(REFUSE)
@@ -642,11 +607,6 @@ def test_an_apology_in_a_graph_that_gives_no_ids() -> None:
     assert_open(one, ruling=one.ends())
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_core/policy: for user_request any later yes will do, turns after the question. It should be in the turn "
-    "right after the notice; a later request asks again.",
-)
 def test_a_yes_to_another_question_turns_later() -> None:
     one = talk(policy=DEFAULT)
     one.says("please end this chat")
@@ -728,11 +688,6 @@ def test_one_finding_many_times_is_one() -> None:
     assert len(checked(*again).records) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_core/evidence counts what a reader repeats: one true finding, said often, makes a reading sound that is "
-    "invented in most parts. Distinct findings should be counted.",
-)
 def test_repeating_what_is_true_makes_the_rest_no_sounder() -> None:
     true = [Finding(EvidenceKind.REFUSAL, "m2", "I will not")] * 9
     false = [Finding(EvidenceKind.ABUSE, "m3", f"invented {number}") for number in range(4)]

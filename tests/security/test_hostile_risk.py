@@ -38,11 +38,6 @@ def test_without_any_risk_these_conversations_end() -> None:
     assert Agent([*LADDER, *ENDS]).climb().say(INSULT)["conversation_end"]["ended"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="an older message that is rewritten in place is heard by nobody: no end, and no flag; the gate should "
-    "have the watch look at all that users said when a transcript turns out not to be whole",
-)
 @both
 def test_new_words_in_a_message_that_was_cleared_are_a_flag(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
     agent = Agent(["hello", *LADDER, *ENDS], asynchronous=asynchronous)

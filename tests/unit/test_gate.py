@@ -42,9 +42,9 @@ def test_persistent_abuse_gets_notice_and_ends_when_it_goes_on(talk: Talk, regis
     assert (first.record.outcome, first.text) == (Outcome.NOTICED, noticed_text())
     assert (first.closing, first.seal, first.ends_run) == (Texts().notice(Category.ABUSE), None, True)
     assert unmet(first) == (UnmetCode.NOTICE_REQUIRED,)
-    assert talk.known.shows_notice(4) is False, "it is heard with what comes next"
+    assert not talk.known.shows_notice(4, Category.ABUSE), "it is heard with what comes next"
     talk.says("you idiot")
-    assert talk.known.shows_notice(4)
+    assert [one for one in Category if talk.known.shows_notice(4, one)] == [Category.ABUSE]
     second = talk.ends()
     assert (second.record.outcome, second.text) == (Outcome.SEALED, ended_text())
     assert second.closing == Texts().statement(Category.ABUSE)

@@ -311,7 +311,8 @@ def test_two_readers_of_which_one_sees_risk_or_fails(talk: Talk) -> None:
 
 
 def test_a_failed_reading_of_nothing_is_no_evidence() -> None:
-    assert failed_reading("r/1", UnmetCode.READING_FAILED).findings == Evidence().records == ()
+    assert failed_reading("r/1", UnmetCode.READING_FAILED).findings == ()
+    assert Evidence().records == ()
 
 
 # A watch that fails

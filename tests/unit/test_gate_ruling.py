@@ -246,14 +246,19 @@ def test_a_count_that_cannot_be_kept_turns_nobody_away(
 # Asking by an interrupt
 
 
-def settle(talk: Talk, answer: object) -> Ruling:
-    """Let the user ask for the end, have the app ask them, and resume with their answer."""
+def ask_app(talk: Talk) -> None:
+    """Let the user ask for the end, and have the app ask them."""
     talk.options, talk.policy = {"asks": True}, DEFAULT
     talk.says("please end this chat")
     asking = talk.ends("user_request", "")
     assert (asking.asks, asking.text, asking.closing) == (True, "", "")
     assert talk.known.asking is Category.USER_REQUEST
     assert talk.registry.decisions("t") == ()
+
+
+def settle(talk: Talk, answer: object) -> Ruling:
+    """Let the user ask for the end, have the app ask them, and resume with their answer."""
+    ask_app(talk)
     reply = Reply(assistant("", "a1"), (call("user_request"),))
     run = talk._do(talk.gate.admit(talk.context, talk.state))
     history = talk.history[:2]

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, cast
 
 import pytest
-from end_conversation_tool._core.ledger import Ledger, text_digest
 from langchain_core.messages import (
     AIMessage,
     AnyMessage,
+    BaseMessage,
     ChatMessage,
+    FunctionMessage,
     HumanMessage,
     HumanMessageChunk,
+    RemoveMessage,
     SystemMessage,
     ToolMessage,
 )
 from langchain_core.messages.tool import invalid_tool_call
 
+from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.provenance import Provenance
 from end_conversation_tool._core.records import Outcome, Seal, utc_now
 from end_conversation_tool._core.run import Ruling
 from end_conversation_tool._doors.langgraph.messages import (
-    new_user_messages,
+    arrived_after,
+    awaiting_results,
+    mended,
+    newest_first,
     reply_of,
+    said_messages,
     text_of,
     tool_results,
-    user_messages,
     with_id,
 )
 from end_conversation_tool.testing import end_call, in_one_message, refusal, tool_call
@@ -61,91 +71,96 @@ def test_text_of_every_shape_of_content(content: Any, text: str) -> None:
     assert text_of(content) == text
 
 
-def test_user_messages_are_all_that_users_say() -> None:
-    messages: list[AnyMessage] = [
-        SystemMessage("s"),
-        HumanMessage("one", id="1"),
-        AIMessage("a"),
-        ToolMessage("t", tool_call_id="c"),
-        HumanMessageChunk(content="two", id="2"),
-        ChatMessage(content="three", role="user", id="3"),
-        ChatMessage(content="four", role="Human", id="4"),
-        ChatMessage(content="five", role="speaker", id="5"),
-        *(
-            ChatMessage(content="x", role=role)
-            for role in ("assistant", "ai", "system", "developer", "tool", "function")
-        ),
-        HumanMessage("six"),
-    ]
-    seen = [(message.role, message.text, message.message_id) for message in user_messages(messages)]
-    assert seen == [
-        ("user", "one", "1"),
-        ("user", "two", "2"),
-        ("user", "three", "3"),
-        ("user", "four", "4"),
-        ("user", "five", "5"),
-        ("user", "six", ""),
-    ]
-
-
-def ledger_that_saw(message_id: str, text: str) -> Ledger:
-    return Ledger().begin_turn(message_id, text_digest(text))
-
-
-THREAD: list[AnyMessage] = [
+SAID: list[BaseMessage] = [
+    SystemMessage("s"),
     HumanMessage("one", id="1"),
     AIMessage("a", id="a"),
-    HumanMessage("two", id="2"),
-    HumanMessage("three", id="3"),
-    AIMessage("b", id="b"),
+    ToolMessage("t", tool_call_id="c", id="t"),
+    HumanMessageChunk(content="two", id="2"),
+    ChatMessage(content="three", role="user", id="3"),
+    ChatMessage(content="four", role="Human", id="4"),
+    ChatMessage(content="five", role="speaker", id="5"),
+    ChatMessage(content="found", role="Tool", id="r1"),
+    ChatMessage(content="found", role="function", id="r2"),
+    FunctionMessage(content="found", name="f", id="r3"),
+    *(ChatMessage(content="x", role=role) for role in ("assistant", "ai", "system", "developer")),
+    RemoveMessage(id="1"),
+    HumanMessage("six"),
+]
+HEARD = [
+    ("user", "one", "1"),
+    ("assistant", "a", "a"),
+    ("tool", "t", "t"),
+    ("user", "two", "2"),
+    ("user", "three", "3"),
+    ("user", "four", "4"),
+    ("user", "five", "5"),
+    ("tool", "found", "r1"),
+    ("tool", "found", "r2"),
+    ("tool", "found", "r3"),
+    ("user", "six", ""),
 ]
 
 
-LAST: list[AnyMessage] = [*THREAD, HumanMessage("four", id="4"), HumanMessage("five", id="5")]
+def spoken(messages: Iterable[ObservedMessage]) -> list[tuple[str, str, str]]:
+    return [(message.role, message.text, message.message_id) for message in messages]
+
+
+def test_what_users_assistant_and_tools_say_is_heard_and_nothing_else() -> None:
+    assert spoken(said_messages(SAID)) == HEARD
+    assert [message.raw for message in said_messages(SAID)] == [SAID[at] for at in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, -1)]
+
+
+def test_the_newest_comes_first_and_no_more_is_looked_at_than_is_asked_for() -> None:
+    assert spoken(newest_first(SAID)) == HEARD[::-1]
+    broken = cast("BaseMessage", object())  # whoever looks at it fails
+    lazily = newest_first([broken, *SAID])
+    assert spoken(islice(lazily, len(HEARD))) == HEARD[::-1]
+    assert list(newest_first([])) == []
+
+
+def test_a_summary_is_told_from_the_users_own_words() -> None:
+    summary = HumanMessage("a summary", id="s", additional_kwargs={"lc_source": "summarization"})
+    other = HumanMessage("mine", id="o", additional_kwargs={"lc_source": "app"})
+    assert [message.summary for message in said_messages([summary, other])] == [True, False]
+
+
+@pytest.mark.parametrize("kind", [HumanMessage, ToolMessage])
+def test_words_between_think_marks_are_hidden_reasoning_of_the_assistant_alone(kind: type[BaseMessage]) -> None:
+    text, more = "<think>I will kill myself</think>hello", {"tool_call_id": "c"} if kind is ToolMessage else {}
+    (heard,) = said_messages([kind(text, **more)])
+    assert heard.text == text
+    (heard,) = said_messages([kind([{"type": "text", "text": text}], **more)])
+    assert heard.text == text
+    (heard,) = said_messages([AIMessage(text)])
+    assert heard.text == "hello"
 
 
 @pytest.mark.parametrize(
-    ("messages", "ledger", "ids", "evidence"),
+    ("content", "media"),
     [
-        (LAST, ledger_that_saw("3", "three"), "45", "45"),
-        (LAST, ledger_that_saw("4", "four"), "5", "5"),
-        (LAST, ledger_that_saw("5", "five"), "", ""),
-        (LAST, ledger_that_saw("5", "edited"), "12345", "45"),  # the newest one was edited in place
-        (THREAD, ledger_that_saw("3", "edited"), "123", "3"),
-        (LAST, ledger_that_saw("gone", "gone"), "12345", "45"),  # the one that was seen is no longer there
-        (THREAD, ledger_that_saw("gone", "gone"), "123", ""),
-        (LAST, Ledger(), "12345", "45"),  # what was said before this package was there
-        (THREAD, ledger_that_saw("1", "one"), "23", ""),  # answered without us
+        ("hello", False),
+        ([{"type": "text", "text": "hello"}], False),
+        ([{"type": "text", "text": "hello"}, {"type": "image_url", "image_url": {"url": "data:"}}], True),
     ],
 )
-def test_new_user_messages(messages: list[AnyMessage], ledger: Ledger, ids: str, evidence: str) -> None:
-    found = new_user_messages(messages, ledger)
-    assert "".join(message.message_id for message in found) == ids
-    assert "".join(message.message_id for message in found if message.evidence) == evidence
+def test_parts_that_nobody_here_can_read_are_told_of(content: Any, media: bool) -> None:  # noqa: FBT001 - a table
+    heard = list(said_messages([HumanMessage(content), ToolMessage(content, tool_call_id="c")]))
+    assert [(message.role, message.text, message.media) for message in heard] == [
+        ("user", "hello", media),
+        ("tool", "hello", media),
+    ]
 
 
-def test_instructions_after_the_users_words_change_nothing() -> None:
-    found = new_user_messages([*LAST, SystemMessage("context")], ledger_that_saw("3", "three"))
-    assert [(message.message_id, message.evidence) for message in found] == [("4", True), ("5", True)]
-
-
-def test_a_summary_is_looked_at_for_risk_only() -> None:
-    summary = HumanMessage("a summary", id="s", additional_kwargs={"lc_source": "summarization"})
-    found = new_user_messages([summary, HumanMessage("new", id="9")], ledger_that_saw("3", "three"))
-    assert [(message.message_id, message.evidence) for message in found] == [("s", False), ("9", True)]
-
-
-def test_a_wiped_history_holds_only_what_is_left() -> None:
-    assert new_user_messages([], ledger_that_saw("3", "three")) == []
-    (left,) = new_user_messages([HumanMessage("new", id="9")], ledger_that_saw("3", "three"))
-    assert (left.message_id, left.evidence) == ("9", True)
-
-
-def test_messages_without_an_id_are_new_unless_seen() -> None:
-    answered: list[AnyMessage] = [HumanMessage("a"), HumanMessage("b"), AIMessage("hi", id="x")]
-    assert new_user_messages(answered, ledger_that_saw("", "b")) == []
-    assert len(new_user_messages([HumanMessage("a"), HumanMessage("c")], ledger_that_saw("", "b"))) == 2
-    assert len(new_user_messages([HumanMessage("")], Ledger())) == 1
+@pytest.mark.parametrize("given", ["x" * 129, "\ud800", "a\x00b"])
+def test_an_id_that_cannot_be_kept_is_a_digest_and_tells_messages_apart_still(given: str) -> None:
+    same, again, other = said_messages(
+        [HumanMessage("a", id=given), AIMessage("b", id=given), AIMessage("b", id="y" + given)]
+    )
+    assert same.message_id == again.message_id != other.message_id
+    assert re.fullmatch("digest:[0-9a-f]{32}", same.message_id)
+    (kept,) = said_messages([HumanMessage("a", id="x" * 128)])
+    assert kept.message_id == "x" * 128
 
 
 def test_a_reply_without_calls() -> None:
@@ -178,13 +193,13 @@ def test_a_reply_gets_an_id_once() -> None:
 
 def sealed() -> Ruling:
     record = permit()
-    return Ruling(record, "ended", Seal(thread_id="t", sequence=1, sealed_at=utc_now(), record=record))
+    return Ruling(record, "ended", Seal(thread_id="t", sequence=1, sealed_at=utc_now(), record=record), "bye")
 
 
-def not_sealed(*, cut_off: bool = False) -> Ruling:
+def not_sealed(*, closing: str = "") -> Ruling:
     record = denial()
     assert record.outcome is Outcome.DENIED
-    return Ruling(record, "denied", cut_off=cut_off)
+    return Ruling(record, "denied", closing=closing)
 
 
 MIXED = in_one_message(
@@ -195,8 +210,8 @@ MIXED = in_one_message(
 )
 
 
-def answered(ruling: Ruling, message: AIMessage = MIXED) -> dict[str, tuple[str, str]]:
-    results = tool_results(message, ruling)
+def answered(ruling: Ruling, message: AIMessage = MIXED, *done: str) -> dict[str, tuple[str, str]]:
+    results = tool_results(message, ruling, done)
     assert len({result.id for result in results}) == len(results)
     return {result.tool_call_id: (result.status, result.text) for result in results}
 
@@ -213,7 +228,7 @@ def test_after_a_denied_call_only_its_own_calls_have_a_result() -> None:
 
 
 def test_after_the_last_attempt_no_call_is_left_without_a_result() -> None:
-    results = answered(not_sealed(cut_off=True))
+    results = answered(not_sealed(closing="still here"))
     assert list(results) == ["s1", "e1", "e2", "x1"]
     assert results["e1"] == ("error", "denied")
     assert results["s1"][0] == "error"
@@ -226,9 +241,100 @@ def test_malformed_calls_have_a_result_too() -> None:
     assert answered(sealed(), message) == {"i1": ("error", "the tool was not run: the conversation has ended.")}
 
 
-def test_a_text_without_an_id_that_nobody_has_answered_is_said_anew() -> None:
-    """Deep agents give users' messages no id. A repeated text must hide nothing that was said just before it."""
-    heard: list[AnyMessage] = [HumanMessage("hello"), AIMessage("hi", id="x")]
-    again = [*heard, HumanMessage("I will kill myself"), HumanMessage("hello")]
-    found = new_user_messages(again, ledger_that_saw("", "hello"))
-    assert [(message.text, message.evidence) for message in found] == [("I will kill myself", True), ("hello", True)]
+@pytest.mark.parametrize("ruling", [sealed(), not_sealed(), not_sealed(closing="still here")])
+def test_a_call_that_has_a_result_gets_no_second_one(ruling: Ruling) -> None:
+    everything = answered(ruling)
+    assert answered(ruling, MIXED, "s1", "e2") == {
+        call: result for call, result in everything.items() if call not in ("s1", "e2")
+    }
+    assert answered(ruling, MIXED, *everything) == {}
+
+
+def test_a_reply_that_waits_for_the_users_yes_leaves_one_request_open() -> None:
+    results = awaiting_results(MIXED)
+    assert [(result.tool_call_id, result.status) for result in results] == [
+        ("s1", "error"),
+        ("e2", "error"),
+        ("x1", "error"),
+    ]
+    assert [result.tool_call_id for result in awaiting_results(MIXED, ["x1"])] == ["s1", "e2"]
+    assert all("has ended" not in result.text for result in results)
+
+
+# Histories that every provider takes
+
+
+ASKED = end_call(call_id="e1")
+
+
+def result_of(call_id: str, text: str = "a result") -> ToolMessage:
+    return ToolMessage(text, tool_call_id=call_id)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        [HumanMessage("hi")],
+        [HumanMessage("hi"), ASKED, result_of("e1")],
+        [HumanMessage("hi"), MIXED, result_of("e1"), result_of("e2")],  # the others are not ours to answer
+        [HumanMessage("hi"), tool_call("search", {}, call_id="s1"), HumanMessage("well?")],
+        [HumanMessage("hi"), ASKED, AIMessage("bye"), HumanMessage("one"), AIMessage("a"), HumanMessage("two")],
+    ],
+)
+def test_messages_in_which_nothing_is_amiss_are_left_as_they_are(messages: list[AnyMessage]) -> None:
+    assert mended(messages) is messages
+
+
+def test_an_open_call_gets_one_result_right_after_it() -> None:
+    messages: list[AnyMessage] = [HumanMessage("hi"), ASKED, HumanMessage("never mind"), HumanMessage("well?")]
+    whole = mended(messages)
+    assert [whole[0], whole[1], *whole[3:]] == messages
+    result = whole[2]
+    assert isinstance(result, ToolMessage)
+    assert (result.tool_call_id, result.name, result.status) == ("e1", "end_conversation", "error")
+    assert "has ended" not in result.text
+    assert mended(whole) is whole
+
+
+def test_every_open_call_of_ours_and_every_malformed_one_gets_a_result() -> None:
+    reply = in_one_message(end_call(call_id="e1"), tool_call("search", {}, call_id="s1"), end_call(call_id="e2"))
+    reply.invalid_tool_calls = [invalid_tool_call(name="search", args="{", id="i1")]
+    whole = mended([HumanMessage("hi"), reply, result_of("s1"), HumanMessage("well?")])
+    assert [one.tool_call_id for one in whole if isinstance(one, ToolMessage)] == ["e1", "e2", "i1", "s1"]
+
+
+def test_a_result_that_the_model_is_to_see_already_is_taken_over() -> None:
+    put_in = result_of("e1", "somebody else's result")
+    messages: list[AnyMessage] = [HumanMessage("hi"), ASKED, HumanMessage("well?")]
+    assert mended(messages, [*messages[:2], put_in, messages[2]]) == [*messages[:2], put_in, messages[2]]
+
+
+def test_of_two_results_the_last_one_counts() -> None:
+    first, last = result_of("e1", "limit reached"), result_of("e1", "Not ended.")
+    messages: list[AnyMessage] = [HumanMessage("hi"), ASKED, first, last, AIMessage("on we go")]
+    assert mended(messages) == [*messages[:2], last, messages[4]]
+
+
+# What came in after the end
+
+
+LEFT: list[AnyMessage] = [HumanMessage("one", id="1"), AIMessage("bye", id="2")]
+LATE: list[AnyMessage] = [HumanMessage("three", id="3"), AIMessage("a", id="4"), HumanMessage("five", id="5")]
+
+
+@pytest.mark.parametrize(
+    ("messages", "last", "arrived"),
+    [
+        (LEFT, "2", []),
+        ([*LEFT, *LATE], "2", ["3", "4", "5"]),
+        ([*LEFT, HumanMessage("no id"), *LATE], "2", ["3", "4", "5"]),
+        ([*LEFT, *LATE], "gone", ["5"]),
+        ([*LEFT, *LATE, HumanMessage("six", id="6")], "", ["5", "6"]),
+        ([*LEFT, ChatMessage(content="c", role="speaker", id="c")], "", ["c"]),
+        (LEFT, "", []),
+        ([], "2", []),
+    ],
+)
+def test_what_arrived_after_the_end(messages: list[AnyMessage], last: str, arrived: list[str]) -> None:
+    assert arrived_after(messages, Provenance(last_message=last)) == arrived

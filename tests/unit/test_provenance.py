@@ -12,10 +12,14 @@ from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.provenance import (
     MAX_MARKS,
     MAX_PENDING,
-    NOTICE,
+    MORE,
+    NOTICES,
+    OTHER,
     OURS,
     OWN,
     REFUSED,
+    TOOL,
+    TURN,
     Provenance,
     catch_up,
     digest_of,
@@ -177,10 +181,10 @@ def test_what_the_run_says_it_made_has_to_be_there_to_count() -> None:
     assert thread.known.pending == ()
 
 
-def test_texts_of_ours_are_no_part_of_the_transcript() -> None:
-    thread = (
-        Thread().says("one").makes(OURS, tool("Not ended.")).makes(NOTICE, assistant("the notice", "n")).says("two")
-    )
+@pytest.mark.parametrize("category", Category)
+def test_texts_of_ours_are_no_part_of_the_transcript(category: Category) -> None:
+    thread = Thread().says("one").makes(OURS, tool("Not ended."))
+    thread.makes(NOTICES[category], assistant("the notice", "n")).says("two")
     lines, _, whole = transcript_of(thread.known, thread.messages, KEY)
     assert whole
     assert [(line.label, line.text, line.turn) for line in lines] == [("m1", "one", 1), ("m2", "two", 2)]
@@ -204,11 +208,19 @@ def test_a_refusal_that_the_provider_reported_is_evidence_too() -> None:
     assert Thread().says("one").answers("I cannot", REFUSED).says("two").turns() == [1, 1, 2]
 
 
-def test_whether_a_notice_stands_on_this_line_of_the_thread() -> None:
-    thread = Thread().says("one").answers("no").says("two").makes(NOTICE, assistant("the notice", "n"))
+@pytest.mark.parametrize("category", Category)
+def test_whether_a_notice_of_this_ground_stands_on_this_line_of_the_thread(category: Category) -> None:
+    thread = Thread().says("one").answers("no").says("two").makes(NOTICES[category], assistant("the notice", "n"))
     thread.says("three").answers("yes").says("four")
-    assert [thread.known.shows_notice(turn) for turn in range(6)] == [False, False, True, False, False, False]
-    assert not Provenance().shows_notice(0)
+    shown = [(turn, one) for turn in range(6) for one in Category if thread.known.shows_notice(turn, one)]
+    assert shown == [(2, category)]
+    assert not Provenance().shows_notice(0, category)
+
+
+def test_each_kind_of_message_has_a_mark_of_its_own() -> None:
+    marks = [TURN, MORE, OWN, REFUSED, TOOL, OURS, OTHER, *(NOTICES[category] for category in Category)]
+    assert [len(mark) for mark in marks] == [1] * len(marks)
+    assert len(set(marks)) == len(marks)
 
 
 def test_no_more_can_wait_than_a_run_can_make() -> None:

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from end_conversation_tool._core.messages import ObservedMessage, Role
 from end_conversation_tool._core.provenance import (
-    NOTICE,
+    NOTICES,
     OURS,
     OWN,
     REFUSED,
@@ -81,7 +81,7 @@ class Thread(RuleBasedStateMachine):
             self._new("tool", "found", turn=self.turn, mark="foreign")
         self._hear()
 
-    @rule(mark=st.sampled_from([NOTICE, OURS]))
+    @rule(mark=st.sampled_from([*NOTICES.values(), OURS]))
     def we_speak(self, mark: str) -> None:
         self.known = self.known.made(mark, self._new("assistant", "ours", turn=self.turn, mark=mark), KEY)
         self._hear()
@@ -149,7 +149,7 @@ class Thread(RuleBasedStateMachine):
         by_id = {line.message_id: line for line in lines}
         for one in self.said:
             line = by_id.get(one.message.message_id)
-            if one.mark in (NOTICE, OURS) or not one.message.text.strip():
+            if one.mark in (*NOTICES.values(), OURS) or not one.message.text.strip():
                 assert line is None
                 continue
             assert line is not None
@@ -158,7 +158,9 @@ class Thread(RuleBasedStateMachine):
         refused = {one.turn for one in self.said if one.mark == REFUSED and one.turn > self.floor}
         assert self.known.refused_turns() == sorted(refused)
         for turn in range(1, self.turn + 1):
-            assert self.known.shows_notice(turn) == any(one.mark == NOTICE and one.turn == turn for one in self.said)
+            marks = {one.mark for one in self.said if one.turn == turn}
+            for category, mark in NOTICES.items():
+                assert self.known.shows_notice(turn, category) == (mark in marks)
 
 
 TestThread = Thread.TestCase

@@ -36,7 +36,7 @@ def ask(request: pytest.FixtureRequest) -> Any:
 
     def ask(replies: Sequence[Any], **options: Any) -> tuple[Reading, MessagesApiServer]:
         with MessagesApiServer(replies) as server:
-            where = {"base_url": server.base_url, "api_key": "test"}
+            where: dict[str, Any] = {"base_url": server.base_url, "api_key": "test"}
             if request.param:
 
                 async def read() -> Reading:

@@ -130,7 +130,7 @@ def test_the_side_call_is_seen_by_no_user_and_by_tracing(read: Any) -> None:
     reader = ModelReader(chat)
     outer = RunnableLambda(lambda _: reader.read(CASE), lambda _: reader.aread(CASE))
     asyncio.run(outer.ainvoke("x", {"callbacks": [handler]}))
-    outer2 = RunnableLambda(lambda _: ModelReader(model()).read(CASE))
+    outer2: RunnableLambda[Any, Any] = RunnableLambda(lambda _: ModelReader(model()).read(CASE))
     outer2.invoke("x", {"callbacks": [handler]})
     ours = [seen for seen in handler.tags if seen[1] == "end_conversation_reader"]
     assert ours == [(["nostream"], "end_conversation_reader", "end_conversation_reader")] * 2

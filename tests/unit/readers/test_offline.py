@@ -14,7 +14,9 @@ from end_conversation_tool._core.vocabulary import EvidenceKind, RiskGrade, Unme
 from end_conversation_tool.readers.base import Reader
 from end_conversation_tool.readers.offline import MISS_RATE, OfflineReader
 
-USER, ASSISTANT = "user", "assistant"
+USER: Role = "user"
+ASSISTANT: Role = "assistant"
+SIDES: list[Role] = [USER, ASSISTANT, "tool"]
 
 
 def read(*said: tuple[Role, str]) -> Reading:
@@ -61,7 +63,7 @@ def test_the_ladder_is_found_and_quoted_word_for_word() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([USER, ASSISTANT, "tool"]), st.text(st.characters(codec=None))), max_size=4))
+@given(st.lists(st.tuples(st.sampled_from(SIDES), st.text(st.characters(codec=None))), max_size=4))
 def test_any_transcript_is_read_and_every_quote_stands_in_it(said: list[tuple[Role, str]]) -> None:
     reading = read(*said, (USER, 'He said "no". You stupid \ud800 bot!\x00'))
     texts = {f"m{number}": text for number, (_, text) in enumerate(said, 1)}

@@ -61,7 +61,9 @@ def test_the_kinds_of_all_that_are_as_sure_are_told() -> None:
     "answer",
     [
         RuntimeError("broken"), TimeoutError(), RecursionError(), MemoryError(), None, (), 5, "none", RiskGrade.NONE,
-        Sighting("none"), Sighting(NONE, score=float("nan")), Sighting(NONE, score=1.5), Sighting(NONE, ("violence",)),
+        Sighting("none"),  # type: ignore[arg-type]
+        Sighting(NONE, ("violence",)),  # type: ignore[arg-type]
+        Sighting(NONE, score=float("nan")), Sighting(NONE, score=1.5),
     ],
     ids=repr,
 )  # fmt: skip
