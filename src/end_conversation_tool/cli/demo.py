@@ -88,6 +88,7 @@ def run_demo(
     if only is not None and only not in SCENARIOS:
         raise InvalidInputError(f"scenario: expected one of {', '.join(SCENARIOS)}, got {only[:80]!r}")
     chosen = [scenario for scenario in SCENARIOS.values() if only in (None, scenario.name)]
+    reader = reader or OfflineReader()
     played: list[Played] = []
     with TemporaryDirectory() as folder, sqlite_storage(Path(folder) / "demo.db") as (registry, saver):
         for scenario in chosen:
