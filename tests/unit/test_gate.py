@@ -378,10 +378,10 @@ def test_what_the_host_knows_is_flagged_with_what_is_heard(
     assert [(flag.kind, flag.source) for flag in registry.status("t").risk_flags] == [(RiskKind.CRISIS, "upstream/1")]
 
 
-def test_a_doubt_of_the_watch_is_no_flag_and_is_known_to_the_run(talk: Talk, registry: FlakyRegistry) -> None:
-    assert talk.says("I am so tired").doubtful
+def test_a_doubt_of_the_watch_is_no_flag(talk: Talk, registry: FlakyRegistry) -> None:
+    assert talk.watch.look(["I am so tired"]).grade is RiskGrade.POSSIBLE
+    talk.says("I am so tired")
     assert registry.status("t").risk_flags == ()
-    assert not talk.says("hello").doubtful
 
 
 # What an ordinary turn costs

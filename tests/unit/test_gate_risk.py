@@ -322,7 +322,8 @@ def test_a_broken_watch_is_a_doubt_that_the_reader_settles(talk: Talk, registry:
     talk.watch = RiskWatch([BreakableWatcher("")])
     talk.climbs()
     assert talk.run is not None
-    assert talk.says("you idiot").doubtful
+    talk.says("you idiot")
+    assert talk.watch.look(["you idiot"]).grade is RiskGrade.POSSIBLE
     assert registry.status("t").risk_flags == ()
     assert talk.ends().seal is not None
 
