@@ -101,15 +101,15 @@ async def send(text: str, thread: str) -> AsyncIterator[list[Any]]:
     if not text.strip():
         yield await look(thread, "Please write a message first.")
         return
-    window, *rest = await look(thread, value="")
+    window, box, _, *rest = await look(thread, value="")
     window += [{"role": "user", "content": text}, {"role": "assistant", "content": ""}]
-    yield [window, *rest]
+    yield [window, box, gr.update(interactive=False), *rest]  # the box stays open: the next message can be written
     config, words, note = {"configurable": {"thread_id": thread}}, {"messages": [("user", text)]}, ""
     try:
         async for chunk, _ in agent.astream(words, config, stream_mode="messages"):
             if isinstance(chunk, AIMessageChunk) and chunk.text:
                 window[-1]["content"] += chunk.text
-                yield [window, *[gr.skip()] * len(rest)]
+                yield [window, gr.skip(), gr.skip(), *[gr.skip()] * len(rest)]
     except ThreadSealedError as error:  # ended elsewhere, such as in another window
         note = error.statement
     except EndConversationError as error:

@@ -137,16 +137,16 @@ def wait_for_status(page: Any, panel: int, text: str) -> None:
     panel_of(page, panel).get_by_role("status").get_by_text(text).wait_for()
 
 
-def focused(page: Any) -> str:
-    """Return what has the focus, by its name, or by its role where it has none."""
-    name: str = page.evaluate(
-        """() => {
-            const at = document.activeElement;
-            return at.labels?.[0]?.innerText.trim() || at.getAttribute('aria-label') || at.getAttribute('role')
-                || at.innerText.trim();
-        }"""
-    )
-    return name
+FOCUSED = """() => {
+    const at = document.activeElement;
+    return at.labels?.[0]?.innerText.trim() || at.getAttribute('aria-label') || at.getAttribute('role')
+        || at.innerText.trim();
+}"""
+"""What has the focus, by its name, or by its role where it has none."""
+
+
+def wait_for_focus(page: Any, name: str) -> None:
+    page.wait_for_function(f"name => ({FOCUSED})() === name", arg=name)
 
 
 def tab_to(page: Any, name: str) -> None:
@@ -154,7 +154,7 @@ def tab_to(page: Any, name: str) -> None:
     seen = []
     for _ in range(40):
         page.keyboard.press("Tab")
-        seen.append(focused(page))
+        seen.append(page.evaluate(FOCUSED))
         if seen[-1] == name:
             return
     pytest.fail(f"{name!r} is not reached by Tab: {seen}")
@@ -169,14 +169,12 @@ def say(page: Any, panel: int, text: str) -> None:
         """([panel, turn]) => {
             const root = document.querySelector(`#panel-${panel}`);
             const users = root.querySelectorAll('.user.message, .message.user').length;
-            const words = [...root.querySelectorAll('.bot.message, .message.bot')].map(one => one.innerText.trim());
-            const card = root.querySelector('.prose.card').innerText.trim();
-            return users > turn && root.querySelector('.say textarea').value === ''
-                && (card !== '' || words.filter(one => one !== '').length > turn);
+            const box = root.querySelector('.say textarea');
+            const send = [...root.querySelectorAll('button')].find(button => button.innerText.trim() === 'Send');
+            return users > turn && box.value === '' && (box.disabled || !send.disabled);
         }""",
         arg=[panel, turn],
     )
-    page.wait_for_timeout(600)  # the last words of a stream, and the focus, come a moment later
 
 
 def insult_until(page: Any, panel: int, text: str) -> None:
@@ -195,11 +193,11 @@ def test_a_conversation_ends_by_keyboard_and_the_others_go_on(visit: Callable[..
     box_of(page, 1).focus()
     for turn in range(1, 4):
         say(page, 1, INSULT)
-        assert focused(page) == "Your message in conversation 1", f"the focus is lost after message {turn}"
+        assert page.evaluate(FOCUSED) == "Your message in conversation 1", f"the focus is lost after message {turn}"
         assert statuses(page, 1) == []
     say(page, 1, INSULT)
     wait_for_status(page, 1, NOTICE.split("\n")[0])
-    assert focused(page) == "Your message in conversation 1"
+    assert page.evaluate(FOCUSED) == "Your message in conversation 1"
     assert statuses(page, 1) == [f"Notice\n{NOTICE}"]
     assert NOTICE[:40] not in panel_of(page, 1).get_by_role("log").inner_text(), "the notice is no speech of the model"
 
@@ -209,8 +207,7 @@ def test_a_conversation_ends_by_keyboard_and_the_others_go_on(visit: Callable[..
     assert f"Notice: {NOTICE[:40]}" in panel_of(page, 1).get_by_role("log").inner_text(), "it stays to be read"
     assert box_of(page, 1).is_disabled()
     assert panel_of(page, 1).get_by_role("button", name="Send", exact=True).is_disabled()
-    page.wait_for_timeout(500)
-    assert focused(page) == "status", "the focus is at the card, which says why the box is closed"
+    wait_for_focus(page, "status")  # the card, which says why the box is closed
 
     for panel in (2, 3):
         box_of(page, panel).focus()
@@ -263,9 +260,8 @@ def test_what_a_user_can_do_after_an_end_by_keyboard_and_after_a_reload(
     tab_to(page, "Edit and retry")
     page.keyboard.press("Enter")
     page.wait_for_function("() => !document.querySelector('#panel-1 .say textarea').disabled")
-    page.wait_for_timeout(500)
+    wait_for_focus(page, "Your message in conversation 1")
     assert statuses(page, 1) == []
-    assert focused(page) == "Your message in conversation 1"
     said = panel_of(page, 1).get_by_role("log").inner_text()
     assert said.count(INSULT) == 4
     assert "Sorry. Could you help me" in said
@@ -292,17 +288,16 @@ def test_a_new_chat_starts_at_any_time(visit: Callable[..., Any], address: str) 
     tab_to(page, "New chat")
     page.keyboard.press("Enter")
     wait_for_status(page, 3, "A new chat.")
-    page.wait_for_timeout(500)
-    assert focused(page) == "Your message in conversation 3"
+    wait_for_focus(page, "Your message in conversation 3")
     assert "Try “Hello!”" in panel_of(page, 3).get_by_role("log").inner_text()
+    say(page, 3, "A second chat.")
     go(page, address)
-    page.wait_for_timeout(1000)
-    assert "Try “Hello!”" in panel_of(page, 3).get_by_role("log").inner_text(), "the new chat is the one kept"
+    panel_of(page, 3).get_by_role("log").get_by_text("A second chat.").wait_for()
+    assert "Hello!" not in panel_of(page, 3).get_by_role("log").inner_text(), "the new chat is the one that is kept"
     insult_until(page, 3, STATEMENT)
     tab_to(page, "New chat")
     page.keyboard.press("Enter")
-    page.wait_for_function("() => !document.querySelector('#panel-3 .say textarea').disabled")
-    page.wait_for_timeout(500)
+    wait_for_focus(page, "Your message in conversation 3")
     say(page, 3, "Hello again!")
     assert STATEMENT not in " ".join(statuses(page, 3))
 
@@ -313,14 +308,13 @@ def test_an_empty_message_is_answered_in_plain_words(visit: Callable[..., Any]) 
     page.keyboard.type("  ")
     page.keyboard.press("Enter")
     wait_for_status(page, 1, "Please write a message first.")
-    page.wait_for_timeout(500)
-    assert focused(page) == "Your message in conversation 1"
+    wait_for_focus(page, "Your message in conversation 1")
     assert "Try “Hello!”" in panel_of(page, 1).get_by_role("log").inner_text()
     page.keyboard.type("Hello!")
     tab_to(page, "Send")
     page.keyboard.press("Enter")
     panel_of(page, 1).get_by_role("log").get_by_text(SMALL_TALK).wait_for()
-    page.wait_for_timeout(1000)
+    wait_for_focus(page, "Your message in conversation 1")
     assert statuses(page, 1) == []
 
 
