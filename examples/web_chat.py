@@ -171,9 +171,10 @@ def add_panel(page: gr.Blocks, number: int) -> None:
         thread = gr.BrowserState("", storage_key=f"conversation-{number}")
         window = gr.Chatbot(height=340, show_label=False, placeholder=HINT, buttons=[])
         card = gr.HTML(elem_classes="card")
-        box = gr.Textbox(label=f"Your message in conversation {number}", show_label=False, elem_classes="say")
+        label = f"Your message in conversation {number}"
+        box = gr.Textbox(label=label, show_label=False, elem_classes="say", interactive=False)  # until it is restored
         with gr.Row():
-            go = gr.Button("Send", variant="primary", min_width=80)
+            go = gr.Button("Send", variant="primary", min_width=80, interactive=False)
             again = gr.Button("New chat", min_width=80)
         with gr.Column(visible=False) as choices:
             with gr.Column() as editing:
@@ -192,7 +193,8 @@ def add_panel(page: gr.Blocks, number: int) -> None:
     sent = gr.on([box.submit, go.click], send, [box, thread], panel, **quiet)
     sent.then(None, js=focus)
     edit.click(retry, [edited, thread], panel, **quiet).then(None, js=focus)
-    again.click(new_chat, None, [thread, *panel], cancels=sent, **quiet).then(None, js=focus)
+    stopped = again.click(None, cancels=sent)
+    stopped.then(new_chat, None, [thread, *panel], **quiet).then(None, js=focus)
     feedback.click(send_feedback, [rating, comment, thread], note, **quiet)
     ask.click(appeal, [why, thread], note, **quiet)
     page.load(restore, thread, [thread, *panel], **quiet)

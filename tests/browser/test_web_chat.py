@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,26 +43,42 @@ START_SECONDS = 120
 PATIENCE_MS = 60_000
 
 
-def start(port: int, log: Path) -> subprocess.Popen[bytes]:
+SLOW = """
+import asyncio, runpy, sys
+from end_conversation_tool.testing import ScriptedChatModel, personas
+
+class Slow(ScriptedChatModel):
+    async def _astream(self, *args, **kwargs):
+        async for piece in super()._astream(*args, **kwargs):
+            await asyncio.sleep(0.5)
+            yield piece
+
+personas.reactive_model = lambda: Slow(lambda messages: " ".join(["word"] * 40))
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+"""The same program, with a model that takes its time."""
+
+
+def start(port: int, log: Path, *before: str) -> subprocess.Popen[bytes]:
     known = {"PATH": os.environ["PATH"], "HOME": str(log.parent), "PYTHONPATH": str(ROOT / "src"), "PORT": str(port)}
     with log.open("wb") as out:
         return subprocess.Popen(
-            [sys.executable, str(ROOT / "examples" / "web_chat.py")],
+            [sys.executable, *before, str(ROOT / "examples" / "web_chat.py")],
             env=known | {"HF_HUB_OFFLINE": "1"},
             stdout=out,
             stderr=out,
         )
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@contextmanager
+def web_chat(folder: Path, *before: str) -> Iterator[str]:
     """Start the web chat on a free port, without a key, and read from what it prints where it is."""
     pytest.importorskip("gradio")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("web") / "log"
-    process = start(port, log)
+    log = folder / "log"
+    process = start(port, log, *before)
     try:
         deadline = time.monotonic() + START_SECONDS
         while not (told := re.search(r"Open (http://\S+)", log.read_text())):
@@ -72,6 +89,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with web_chat(tmp_path_factory.mktemp("web")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -88,35 +111,33 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def visit(address: str, browser: Any) -> Iterator[Callable[..., Any]]:
     """A new visitor's page: nothing is kept from another one. What it asks for, and its errors, are looked at."""
-    contexts, asked, problems = [], [], []
+    contexts, asked, problems, places = [], [], [], []
 
-    def opened(**options: Any) -> Any:
-        context = (
-            browser.new_context(viewport=DESKTOP, **options)
-            if "viewport" not in options
-            else (browser.new_context(**options))
-        )
+    def opened(at: str = address, **options: Any) -> Any:
+        places.append(at)
+        context = browser.new_context(**{"viewport": DESKTOP, **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: problems.append(str(error)))
-        go(page, address)
+        go(page, at)
         return page
 
     yield opened
     for context in contexts:
         context.close()
     assert problems == []
-    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    assert [url for url in asked if not url.startswith((*places, "data:", "blob:"))] == []
 
 
 def go(page: Any, address: str) -> None:
     """Open the page, and wait until its conversations are there."""
     page.goto(address)
     for panel in (1, 2, 3):
-        page.wait_for_function("key => localStorage.getItem(key)", arg=f"conversation-{panel}")
-    page.wait_for_selector("#panel-3 .say textarea")
+        page.wait_for_function(
+            "panel => document.querySelector(`#panel-${panel} .say textarea`)?.placeholder", arg=panel
+        )
 
 
 def panel_of(page: Any, panel: int) -> Any:
@@ -300,6 +321,26 @@ def test_a_new_chat_starts_at_any_time(visit: Callable[..., Any], address: str) 
     wait_for_focus(page, "Your message in conversation 3")
     say(page, 3, "Hello again!")
     assert STATEMENT not in " ".join(statuses(page, 3))
+
+
+def test_a_new_chat_starts_while_the_model_speaks(visit: Callable[..., Any], tmp_path: Path) -> None:
+    with web_chat(tmp_path, "-c", SLOW) as url:
+        page = visit(url)
+        box_of(page, 1).focus()
+        page.keyboard.type("Hello!")
+        page.keyboard.press("Enter")
+        panel_of(page, 1).get_by_role("log").get_by_text("word word word").wait_for()
+        page.keyboard.type("Wait")
+        assert box_of(page, 1).input_value() == "Wait", "the next message can be written meanwhile"
+        tab_to(page, "New chat")  # past Send, which is closed while an answer comes
+        page.keyboard.press("Enter")
+        wait_for_status(page, 1, "A new chat.")
+        wait_for_focus(page, "Your message in conversation 1")
+        page.wait_for_timeout(2000)  # four more words would have come by now
+        log = panel_of(page, 1).get_by_role("log").inner_text()
+        assert "Try “Hello!”" in log
+        assert "word" not in log
+        assert panel_of(page, 1).get_by_role("button", name="Send", exact=True).is_enabled()
 
 
 def test_an_empty_message_is_answered_in_plain_words(visit: Callable[..., Any]) -> None:
