@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from end_conversation_tool._core.records import Category
+from end_conversation_tool._core.texts import Texts
+from end_conversation_tool.registry import SqlSealRegistry
 from end_conversation_tool.testing import MessagesApiServer
+from support.langgraph_server import LangGraphServer, running_server
+from support.node import run_node
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").glob("*.*"))
 MAX_LINES = 90
+MAX_LINES_OF_THE_WEB_CHAT = 230
 
 SAYS = {
     "quickstart.py": [
@@ -31,6 +39,8 @@ SAYS = {
     "custom_policy_and_watch.py": ["0800 000000", "flagged by: ['brakes/1']", "with the flag: risk_flagged"],
     "shadow_on_logs.py": [
         "abuse under default: notice in turn 4, end in turn 5",
+        "abuse under single_warning: notice in turn 2, end in turn 3",
+        "abuse under user_request_only: nothing",
         "recipe under default: nothing",
     ],
     "postgres_workers.py": [
@@ -49,6 +59,21 @@ SAYS = {
     "fastapi_423.py": ["423 This chat was ended because abusive messages went on"],
 }
 """What each keyless example must print."""
+
+TRIED_ELSEWHERE = {"raw_anthropic_loop.py", "web_chat.py"}
+"""Examples with a test of their own in tests/: one against the wire, one in a browser."""
+
+NOTICE, STATEMENT = Texts().notice(Category.ABUSE), Texts().statement(Category.ABUSE)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LangGraphServer]:
+    """What `make serve` starts, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("served")
+    config = json.loads((ROOT / "langgraph.json").read_text("utf-8").replace("./", f"{ROOT}/"))
+    config["graphs"] = {"agent": config["graphs"]["agent"]}
+    with running_server(folder, config, END_CONVERSATION_REGISTRY=f"sqlite:///{folder}/threads.db") as server:
+        yield server
 
 
 def run(name: str, folder: Path, *, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -73,11 +98,12 @@ def run(name: str, folder: Path, *, given: str = "", **environment: str) -> subp
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_is_short_and_says_what_it_shows_and_needs(path: Path) -> None:
     text = path.read_text("utf-8")
-    assert text.startswith('"""')
-    header = text.split('"""')[1]
+    header = text.split('"""' if path.suffix == ".py" else "*/")[path.suffix == ".py"]
+    assert text.startswith(('"""', "/**"))
     assert "Shows:" in header
     assert "Needs:" in header
-    assert path.name == "web_chat.py" or len(text.splitlines()) <= MAX_LINES
+    most = MAX_LINES_OF_THE_WEB_CHAT if path.name == "web_chat.py" else MAX_LINES
+    assert len(text.splitlines()) <= most
 
 
 @pytest.mark.parametrize("name", SAYS)
@@ -108,7 +134,64 @@ def test_the_claude_example_says_that_it_needs_a_key(tmp_path: Path) -> None:
     assert "set ANTHROPIC_API_KEY" in done.stderr
 
 
+def test_the_server_example_ends_a_chat_and_is_refused(served: LangGraphServer, tmp_path: Path) -> None:
+    done = run("langgraph_server_client.py", tmp_path, LANGGRAPH_URL=served.url)
+    assert done.returncode == 0, done.stderr
+    assert f"said: {NOTICE}\nended: {STATEMENT}\nrefused with 423\nafter an edit: I am a scripted model" in done.stdout
+    assert branches_of_newest_thread(served) == [True, False]
+
+
+def test_the_javascript_example_ends_a_chat_and_is_refused(served: LangGraphServer, sdk: Path) -> None:
+    program = (ROOT / "examples" / "langgraph_client.mjs").read_text("utf-8")
+    done = run_node(sdk, program, LANGGRAPH_URL=served.url)
+    assert done.returncode == 0, done.stderr
+    *said, notice, ended, options, reloaded, refused, retried = done.stdout.splitlines()
+    assert len(said) == 3
+    assert notice == f"said: {NOTICE.splitlines()[0]}"
+    assert ended == f"ended: {STATEMENT}"
+    assert options == "options: new_chat, edit_and_retry, feedback, appeal"
+    assert reloaded == "after a reload: abuse"
+    assert refused == f"refused with 423: {STATEMENT}"
+    assert retried.startswith("after an edit: I am a scripted model")
+    assert branches_of_newest_thread(served) == [True, False]
+
+
+def branches_of_newest_thread(served: LangGraphServer) -> list[bool]:
+    """Return which branches of the newest thread are sealed, by the server's registry."""
+    (thread,) = served.client.threads.search(limit=1)
+    with SqlSealRegistry(f"sqlite:///{served.folder}/threads.db", create=False) as registry:
+        return [branch.seal is not None for branch in registry.status(thread["thread_id"]).branches]
+
+
+NOBODY = "Nobody answers at http://127.0.0.1:9. `make serve` starts a server and prints its address"
+
+
 def test_the_server_example_says_that_it_needs_a_server(tmp_path: Path) -> None:
     done = run("langgraph_server_client.py", tmp_path, LANGGRAPH_URL="http://127.0.0.1:9")
     assert done.returncode == 1
-    assert "make serve" in done.stderr
+    assert done.stderr.startswith(NOBODY)
+
+
+def test_the_javascript_example_says_that_it_needs_a_server(sdk: Path) -> None:
+    done = run_node(
+        sdk, (ROOT / "examples" / "langgraph_client.mjs").read_text("utf-8"), LANGGRAPH_URL="http://127.0.0.1:9"
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(NOBODY)
+
+
+def test_the_clients_say_when_something_else_has_the_port(tmp_path: Path, sdk: Path) -> None:
+    """A port in use: `langgraph dev` takes another one, and whoever has this one is no LangGraph server."""
+    with MessagesApiServer([]) as other:
+        in_python = run("langgraph_server_client.py", tmp_path, LANGGRAPH_URL=other.base_url)
+        program = (ROOT / "examples" / "langgraph_client.mjs").read_text("utf-8")
+        in_javascript = run_node(sdk, program, LANGGRAPH_URL=other.base_url)
+    for done in (in_python, in_javascript):
+        assert done.returncode == 1
+        assert done.stderr.startswith("Something else than an open LangGraph server")
+        assert "another port if that one is in use" in done.stderr
+
+
+def test_no_example_is_left_out() -> None:
+    here = {*SAYS, "create_agent_claude.py", "langgraph_server_client.py", "langgraph_client.mjs"}
+    assert {path.name for path in EXAMPLES} == here | TRIED_ELSEWHERE

@@ -15,10 +15,12 @@ from end_conversation_tool._core.records import Category
 from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.registry import SqlSealRegistry
 from support.langgraph_server import LangGraphServer, running_server
+from support.node import run_node
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guide-langgraph-server.md").read_text("utf-8")
 AGENT, CHECKPOINTER, CHECKPOINTER_WITH_TYPES, AUTH, CLIENT = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+(IN_JAVASCRIPT,) = re.findall(r"```js\n(.*?)```", GUIDE, re.DOTALL)
 (CONFIG,) = re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)
 
 
@@ -50,6 +52,22 @@ def test_the_client_of_the_guide(served: LangGraphServer, tmp_path: Path) -> Non
     assert [branch.seal is not None for branch in branches] == [True, False]
 
 
+def test_the_client_of_the_guide_in_javascript(served: LangGraphServer, sdk: Path) -> None:
+    code = IN_JAVASCRIPT.replace("http://127.0.0.1:2024", served.url)
+    assert code != IN_JAVASCRIPT
+    done = run_node(sdk, code)
+    assert done.returncode == 0, done.stderr
+    texts, category = Texts(), Category.USER_REQUEST
+    *ended, retried = done.stdout.splitlines()
+    assert ended == [
+        texts.notice(category),
+        texts.statement(category),
+        str(category),
+        f"423 {texts.statement(category)}",
+    ]
+    assert retried.startswith("I am a scripted model")
+
+
 def as_user(name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer token-of-{name}"}
 
@@ -68,4 +86,4 @@ def test_the_short_checkpointer_is_the_one_that_this_repository_serves() -> None
 
 
 def test_the_guide_has_no_block_that_is_not_tested() -> None:
-    assert GUIDE.count("```") == 2 * 6
+    assert GUIDE.count("```") == 2 * 7
