@@ -48,6 +48,12 @@ class LabelledTurn:
         grades = [grade for label, grade in _RISK.items() if label in self.user_labels]
         return grades[0] if grades else RiskGrade.NONE
 
+    def dump(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        labels = {"user": sorted(self.user_labels), "assistant": sorted(self.assistant_labels)}
+        said = {"user": self.user, "assistant": self.assistant, "asks": self.asks, "labels": labels}
+        return {**said, "reads": self.reads} if self.reads else said
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledConversation:
@@ -85,6 +91,12 @@ class LabelledConversation:
     def all_turns(self) -> tuple[LabelledTurn, ...]:
         """Everything that the person may say."""
         return (*self.turns, *self.after_notice)
+
+    def dump(self) -> dict[str, Any]:
+        """Return it as plain JSON, which ``conversation_of`` reads."""
+        told = {name: getattr(self, name) for name in ("id", "lang", "kind", "subkind", "why")}
+        turns = {name: [turn.dump() for turn in getattr(self, name)] for name in ("turns", "after_notice")}
+        return {**told, "category": str(self.category), **turns, "pages": dict(self.pages)}
 
     def turn_at(self, said: Sequence[str]) -> LabelledTurn:
         """Return the turn that a conversation has come to.
