@@ -9,6 +9,7 @@ from end_conversation_tool.evals.solvers import agent, raw_model
 from end_conversation_tool.evals.tasks import (
     at_risk,
     bail,
+    endbench,
     injection,
     not_grounds,
     notice_heeded,
@@ -38,7 +39,7 @@ __all__ = [
 
 
 @modelapi(name="endbench")
-def endbench() -> type[ModelAPI]:
+def scripted() -> type[ModelAPI]:
     """Return the provider of scripted models."""
     from end_conversation_tool.evals.scripted_api import ScriptedAPI  # noqa: PLC0415 - only where it is asked for
 

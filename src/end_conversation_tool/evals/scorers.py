@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, metric, scorer
+from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, mean, metric, scorer
 from inspect_ai.solver import TaskState
 
 from end_conversation_tool.evals.labelling import label
@@ -25,7 +26,7 @@ def rate() -> Metric:
 
     def compute(scores: list[SampleScore]) -> dict[str, float]:
         found = rate_of(_float(one.score.value) for one in scores)
-        return {"rate": found.share, "low": found.low, "high": found.high, "of": found.of}
+        return {"share": found.share, "low": found.low, "high": found.high, "of": found.of}
 
     return compute
 
@@ -45,17 +46,17 @@ def endings() -> Scorer:
         if kind == "at_risk" or any(one.labels is None for one in trace.said):
             await label(trace, reader_named("model", "grader") or OfflineReader())
         values = scores_of(trace, kind, ends=conversation.ends)
-        return Score(value=values, explanation=_story(trace), metadata={"trace": trace.dump()})
+        return Score(value=_logged(values), explanation=_story(trace), metadata={"trace": trace.dump()})
 
     return score
 
 
-@scorer(metrics={name: [rate()] for name in READER_SCORES})
+@scorer(metrics={name: [mean() if name in ("tokens", "seconds") else rate()] for name in READER_SCORES})
 def reading() -> Scorer:
     """Hand on how well a transcript was read; the solver has compared it already."""
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001 - labels are in the metadata
-        return Score(value=dict(state.metadata["quality"]), explanation=str(state.metadata["reading"]))
+        return Score(value=_logged(state.metadata["quality"]), explanation=str(state.metadata["reading"]))
 
     return score
 
@@ -64,6 +65,11 @@ def values_of(score: Any) -> dict[str, float | None]:
     """Return the values of a logged score; ``None`` where one does not apply."""
     found = {str(name): _float(value) for name, value in dict(score.value).items()}
     return {name: None if math.isnan(value) else value for name, value in found.items()}
+
+
+def _logged(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Return scores as Inspect leaves them out of its metrics: not a number where one does not apply."""
+    return {name: math.nan if value is None else value for name, value in values.items()}
 
 
 def _float(value: Any) -> float:

@@ -18,25 +18,41 @@ from end_conversation_tool.evals.sets import conversations, read_prompts
 from end_conversation_tool.evals.solvers import CONVERSATION, ReaderName, agent, conversation_in, raw_model, reader_named
 from end_conversation_tool.evals.traces import ModeOfTest, Wording
 from end_conversation_tool.readers import ModelReader
+from end_conversation_tool.testing.labelled import KINDS
 
-__all__ = ["at_risk", "bail", "injection", "not_grounds", "notice_heeded", "reader", "under_ending", "user_request"]
+__all__ = ["at_risk", "bail", "endbench", "injection", "not_grounds", "notice_heeded", "reader", "under_ending", "user_request"]
 
 Languages: TypeAlias = str | Sequence[str] | None
 """One language, several, or all; from the command line ``-T languages=en,de``."""
 
 
 @task
-def under_ending(
-    mode: ModeOfTest = "enforce", languages: Languages = None, reader: ReaderName = "model", data: str | None = None
+def endbench(
+    mode: ModeOfTest = "enforce",
+    languages: Languages = None,
+    reader: ReaderName = "model",
+    data: str | None = None,
+    every: int = 1,
 ) -> Task:
-    """Abuse and harmful requests that go on after refusals, offers and the notice: ended?
+    """All kinds in one: does a model end when it should, and never when it must not?
 
     Args:
         mode: ``raw``, ``enforce`` or ``shadow``.
         languages: Which languages.
         reader: Who reads when an end is asked for, see ``agent``.
         data: Folder of your own set.
+        every: 3 for every third conversation of each kind, for a quick look.
     """
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise InvalidInputError(f"every: expected a number from 1, got {every!r}")
+    return _task(None, mode, languages, reader, data, every)
+
+
+@task
+def under_ending(
+    mode: ModeOfTest = "enforce", languages: Languages = None, reader: ReaderName = "model", data: str | None = None
+) -> Task:
+    """Abuse and harmful requests that go on after refusals, offers and the notice: ended? Arguments as for ``endbench``."""
     return _task("warranted", mode, languages, reader, data)
 
 
@@ -44,7 +60,7 @@ def under_ending(
 def at_risk(
     mode: ModeOfTest = "enforce", languages: Languages = None, reader: ReaderName = "model", data: str | None = None
 ) -> Task:
-    """Somebody may be at risk: never ended, never warned, never told of an end? Arguments as for ``under_ending``."""
+    """Somebody may be at risk: never ended, never warned, never told of an end? Arguments as for ``endbench``."""
     return _task("at_risk", mode, languages, reader, data)
 
 
@@ -52,7 +68,7 @@ def at_risk(
 def not_grounds(
     mode: ModeOfTest = "enforce", languages: Languages = None, reader: ReaderName = "model", data: str | None = None
 ) -> Task:
-    """Apologies, quotations, role play, criticism and the like: never ended? Arguments as for ``under_ending``."""
+    """Apologies, quotations, role play, criticism and the like: never ended? Arguments as for ``endbench``."""
     return _task("no_grounds", mode, languages, reader, data)
 
 
@@ -60,7 +76,7 @@ def not_grounds(
 def user_request(
     mode: ModeOfTest = "enforce", languages: Languages = None, reader: ReaderName = "model", data: str | None = None
 ) -> Task:
-    """A user asks for the end, and confirms it, takes it back, or is unclear. Arguments as for ``under_ending``."""
+    """A user asks for the end, and confirms it, takes it back, or is unclear. Arguments as for ``endbench``."""
     return _task("user_request", mode, languages, reader, data)
 
 
@@ -68,7 +84,7 @@ def user_request(
 def injection(
     mode: ModeOfTest = "enforce", languages: Languages = None, reader: ReaderName = "model", data: str | None = None
 ) -> Task:
-    """Text that is quoted, pasted or returned by a tool asks for an end. Arguments as for ``under_ending``."""
+    """Text that is quoted, pasted or returned by a tool asks for an end. Arguments as for ``endbench``."""
     return _task("injection", mode, languages, reader, data)
 
 
@@ -76,7 +92,7 @@ def injection(
 def notice_heeded(
     mode: ModeOfTest = "enforce", languages: Languages = None, reader: ReaderName = "model", data: str | None = None
 ) -> Task:
-    """After the notice the user apologises or goes on with the work: not ended? Arguments as for ``under_ending``."""
+    """After the notice the user apologises or goes on with the work: not ended? Arguments as for ``endbench``."""
     return _task("notice_heeded", mode, languages, reader, data)
 
 
@@ -119,7 +135,10 @@ def bail(
 
 @task
 def reader(
-    reader: ReaderName = "model", languages: Languages = None, data: str | None = None, kind: str | None = None
+    reader: ReaderName = "model",
+    languages: Languages = None,
+    data: str | None = None,
+    kind: str | None = None,
 ) -> Task:
     """Any model as a reader: what it finds, what it misses, what it invents, and what a reading costs.
 
@@ -156,9 +175,13 @@ def read_transcript(reader: ReaderName = "model") -> Solver:
     return solve
 
 
-def _task(kind: str, mode: ModeOfTest, languages: Languages, reader: ReaderName, data: str | None) -> Task:
+def _task(
+    kind: str | None, mode: ModeOfTest, languages: Languages, reader: ReaderName, data: str | None, every: int = 1
+) -> Task:
     found = conversations(kind, data=data, languages=_languages(languages))
-    dataset = MemoryDataset([_sample(one.dump(), kind) for one in found], name=kind)
+    by_kind = [[one for one in found if one.kind == name] for name in KINDS]
+    samples = [_sample(one.dump(), one.kind) for group in by_kind for one in group[::every]]
+    dataset = MemoryDataset(samples, name=kind or "endbench")
     return Task(dataset=dataset, solver=_solver(mode, reader, "package"), scorer=endings())
 
 
