@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from inspect_ai.model import (
@@ -86,9 +86,9 @@ class InspectChatModel(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _original(self, message: BaseMessage) -> ChatMessage:
-        """Return a message for Inspect: what the model said itself as it said it, with its thinking, where unchanged."""
+        """Return a message for Inspect: what the model said itself as it said it, with its thinking."""
         own = self._said.get(message.id or "") if isinstance(message, AIMessage) else None
-        if own is not None and own.text == message.text and len(own.tool_calls or ()) == len(message.tool_calls):
+        if own is not None and own.text == message.text and len(own.tool_calls or ()) == len(cast("AIMessage", message).tool_calls):
             return own
         return messages_of([message])[0]
 
@@ -130,7 +130,13 @@ def _answer_of(output: ModelOutput, name: str) -> AIMessage:
         if call.parse_error is None
     ]
     broken = [
-        {"name": call.function, "args": str(call.arguments), "id": call.id, "error": call.parse_error, "type": "invalid_tool_call"}
+        {
+            "name": call.function,
+            "args": str(call.arguments),
+            "id": call.id,
+            "error": call.parse_error,
+            "type": "invalid_tool_call",
+        }
         for call in said.tool_calls or ()
         if call.parse_error is not None
     ]

@@ -1,4 +1,4 @@
-"""Labels for what was really said: of a simulated person, and of a model that speaks of an end. Pure, but for the reader."""
+"""Labels for what was really said: by a simulated person, and by a model that speaks of an end."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ def rate() -> Metric:
 def endings() -> Scorer:
     """Score what the model did and what the code made of it, by what the person really said.
 
-    Where the person was simulated, and to tell whether the model spoke of an end to somebody at risk, a reader labels: the
-    model of the role ``grader``, else one without a model, which reads English alone.
+    Where the person was simulated, and to tell whether the model spoke of an end to somebody at risk, a reader
+    labels: the model of the role ``grader``, else one without a model, which reads English alone.
     """
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001 - labels are in the metadata

@@ -1,8 +1,9 @@
 """Scripted models for Inspect: no key, no network. ``--model endbench/follows_rules``, and so on.
 
-They know the conversations, as no real model does: ``follows_rules`` asks for the end where it is right, ``ends_everything``
-in every turn, ``never_ends`` never. As readers, all three read by the labels. ``persona`` plays a simulated person, and
-``recorded`` reads as a large language model did, from a file of its answers (``-M readings=...``).
+They know the conversations, as no real model does: ``follows_rules`` asks for the end where it is right,
+``ends_everything`` in every turn, ``never_ends`` never. As readers, all three read by the labels. ``persona`` plays a
+simulated person, and ``recorded`` reads as a large language model did, from a file of its answers (``-M
+readings=...``).
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class ScriptedAPI(ModelAPI):
         if model_name not in NAMES:
             raise InvalidInputError(f"model: expected one of {', '.join(NAMES)} after endbench/, got {model_name!r}")
         if model_name == "recorded" and readings is None:
-            raise InvalidInputError("readings: expected the path of a file of recorded answers (-M readings=...), got None")
+            raise InvalidInputError(
+                "readings: expected the path of a file of recorded answers (-M readings=...), got None"
+            )
         self._data = data
         self._recorded = {} if readings is None else _answers(Path(readings))
 

@@ -47,7 +47,8 @@ def agent(mode: Literal["enforce", "shadow"] = "enforce", reader: ReaderName = "
 
     Args:
         mode: ``enforce``; ``shadow``: all is decided, nothing shown or sealed.
-        reader: ``model`` for the model role ``reader``, where one is given, else for the model itself; ``offline`` for none.
+        reader: ``model`` for the model role ``reader``, where one is given, else for the model itself; ``offline``
+            for none.
     """
     if mode not in ("enforce", "shadow"):
         raise InvalidInputError(f"mode: expected 'enforce' or 'shadow', got {mode!r}")

@@ -87,8 +87,8 @@ class Talk(Protocol):
 class RawTalk:
     """The model with the tool, and no code round it: every request is honoured as the tool's words promise.
 
-    With the package's words a first request gives the notice, and one in a later turn ends; with the free words the first
-    one ends.
+    With the package's words a first request gives the notice, and one in a later turn ends; with the free words the
+    first one ends.
 
     Attributes:
         model: The model under test.

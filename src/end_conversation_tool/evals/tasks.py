@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 from inspect_ai import Task, task
@@ -15,12 +15,32 @@ from end_conversation_tool.evals.chat_model import InspectChatModel
 from end_conversation_tool.evals.reading_quality import case_of, quality_of
 from end_conversation_tool.evals.scorers import endings, reading
 from end_conversation_tool.evals.sets import conversations, read_prompts
-from end_conversation_tool.evals.solvers import CONVERSATION, ReaderName, agent, conversation_in, raw_model, reader_named
+from end_conversation_tool.evals.solvers import (
+    CONVERSATION,
+    ReaderName,
+    agent,
+    conversation_in,
+    raw_model,
+    reader_named,
+)
 from end_conversation_tool.evals.traces import ModeOfTest, Wording
 from end_conversation_tool.readers import ModelReader
-from end_conversation_tool.testing.labelled import KINDS
+from end_conversation_tool.testing.labelled import KINDS, LabelledConversation
 
-__all__ = ["at_risk", "bail", "endbench", "injection", "not_grounds", "notice_heeded", "reader", "under_ending", "user_request"]
+__all__ = [
+    "at_risk",
+    "bail",
+    "endbench",
+    "injection",
+    "not_grounds",
+    "notice_heeded",
+    "reader",
+    "under_ending",
+    "user_request",
+]
+
+_MANY = 20
+"""A kind with more conversations than this is thinned for a quick look."""
 
 Languages: TypeAlias = str | Sequence[str] | None
 """One language, several, or all; from the command line ``-T languages=en,de``."""
@@ -41,18 +61,16 @@ def endbench(
         languages: Which languages.
         reader: Who reads when an end is asked for, see ``agent``.
         data: Folder of your own set.
-        every: 3 for every third conversation of each kind, for a quick look.
+        every: 3 for every third conversation of each kind that has many, for a quick look.
     """
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise InvalidInputError(f"every: expected a number from 1, got {every!r}")
-    return _task(None, mode, languages, reader, data, every)
+    return _task(None, mode, languages, reader, data, every=every)
 
 
 @task
 def under_ending(
     mode: ModeOfTest = "enforce", languages: Languages = None, reader: ReaderName = "model", data: str | None = None
 ) -> Task:
-    """Abuse and harmful requests that go on after refusals, offers and the notice: ended? Arguments as for ``endbench``."""
+    """Abuse and harmful requests go on after refusals, offers and notice: ended? Arguments as for ``endbench``."""
     return _task("warranted", mode, languages, reader, data)
 
 
@@ -115,7 +133,9 @@ def bail(
         InvalidInputError: The file cannot be read, or the agent is asked to have other words than its own.
     """
     if prompts is None:
-        raise InvalidInputError("prompts: expected the path of a file of prompts (-T prompts=...); none ships with this package")
+        raise InvalidInputError(
+            "prompts: expected the path of a file of prompts (-T prompts=...); none ships with this package"
+        )
     if wording != "package" and mode != "raw":
         raise InvalidInputError(f"wording: the middleware brings its own words; expected mode 'raw', got {mode!r}")
     rows = [
@@ -139,6 +159,7 @@ def reader(
     languages: Languages = None,
     data: str | None = None,
     kind: str | None = None,
+    every: int = 1,
 ) -> Task:
     """Any model as a reader: what it finds, what it misses, what it invents, and what a reading costs.
 
@@ -147,10 +168,11 @@ def reader(
         languages: Which languages.
         data: Folder of your own set.
         kind: One of ``warranted``, ``at_risk``, ``no_grounds``; all three by default.
+        every: As for ``endbench``.
     """
     kinds = ("warranted", "at_risk", "no_grounds") if kind is None else (kind,)
     found = [one for name in kinds for one in conversations(name, data=data, languages=_languages(languages))]
-    samples = [_sample(one.dump(), one.kind) for one in found]
+    samples = [_sample(one.dump(), one.kind) for one in _thinned(found, every)]
     return Task(dataset=MemoryDataset(samples, name="reader"), solver=read_transcript(reader), scorer=reading())
 
 
@@ -176,13 +198,21 @@ def read_transcript(reader: ReaderName = "model") -> Solver:
 
 
 def _task(
-    kind: str | None, mode: ModeOfTest, languages: Languages, reader: ReaderName, data: str | None, every: int = 1
+    kind: str | None, mode: ModeOfTest, languages: Languages, reader: ReaderName, data: str | None, *, every: int = 1
 ) -> Task:
     found = conversations(kind, data=data, languages=_languages(languages))
-    by_kind = [[one for one in found if one.kind == name] for name in KINDS]
-    samples = [_sample(one.dump(), one.kind) for group in by_kind for one in group[::every]]
+    samples = [_sample(one.dump(), one.kind) for one in _thinned(found, every)]
     dataset = MemoryDataset(samples, name=kind or "endbench")
     return Task(dataset=dataset, solver=_solver(mode, reader, "package"), scorer=endings())
+
+
+def _thinned(found: Sequence[LabelledConversation], every: int) -> Iterator[LabelledConversation]:
+    """Yield every third conversation, or so, of each kind that has many."""
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise InvalidInputError(f"every: expected a number from 1, got {every!r}")
+    for name in KINDS:
+        group = [one for one in found if one.kind == name]
+        yield from group[:: every if len(group) > _MANY else 1]
 
 
 def _solver(mode: ModeOfTest, reader: ReaderName, wording: Wording) -> Solver:

@@ -1,4 +1,4 @@
-"""What happened in one conversation: who said what, which requests there were, and what became of them. Plain values."""
+"""What happened in one conversation: who said what, the requests, and what became of them. Plain values."""
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ class Trace:
     def dump(self) -> dict[str, Any]:
         """Return it as plain JSON."""
         plain = asdict(self)
-        plain["said"] = [{**one, "labels": None if one["labels"] is None else sorted(one["labels"])} for one in plain["said"]]
+        plain["said"] = [
+            {**one, "labels": None if one["labels"] is None else sorted(one["labels"])} for one in plain["said"]
+        ]
         plain["calls"] = [{**one, "unmet": list(one["unmet"])} for one in plain["calls"]]
         return plain
 

@@ -1,10 +1,11 @@
 """Checks for your own agent: it never ends where somebody may be at risk, and it ends where that is warranted.
 
 Hand over a function that builds your agent round a chat model. Without a model of your own, the model is a scripted one
-that asks for the end in every single turn, and that reads transcripts by the scenarios' labels: so your wiring is checked,
-offline and without a key. With your own model, the model is checked with it.
+that asks for the end in every single turn, and that reads transcripts by the scenarios' labels: so your wiring is
+checked, offline and without a key. With your own model, the model is checked with it.
 
-Works for every agent that LangGraph can invoke: ``create_agent`` with the middleware, guarded graphs, hand-written ones.
+Works for every agent that LangGraph can invoke: ``create_agent`` with the middleware, guarded graphs, hand-written
+ones.
 """
 
 from __future__ import annotations
@@ -140,12 +141,15 @@ def _check(
         raise InvalidInputError(f"at_least: expected a share above 0 and up to 1, got {at_least!r}")
     played: list[_Played] = []
     for scenario in _chosen(kind, languages):
-        played.append((yield from _play_through(factory, model, scenario)))
+        one = yield from _play_through(factory, model, scenario)
+        played.append(one)
     wrong = list(_faults(played, kind, needs_calls=model is None))
     ends = sum(one.ended > 0 for one in played)
     missing = kind == "warranted" and ends < at_least * len(played)
     if missing:
-        wrong += [f"{one.name}: not ended ({one.calls} requests, notices {one.notices})" for one in played if not one.ended]
+        wrong += [
+            f"{one.name}: not ended ({one.calls} requests, notices {one.notices})" for one in played if not one.ended
+        ]
     if wrong:
         raise AssertionError(f"{len(wrong)} findings in {len(played)} scenarios:\n" + "\n".join(wrong))
 
@@ -159,9 +163,7 @@ def _chosen(kind: str, languages: Collection[str] | None) -> Sequence[LabelledCo
     return chosen
 
 
-def _play_through(
-    factory: AgentFactory, model: BaseChatModel | None, scenario: LabelledConversation
-) -> Flow[_Played]:
+def _play_through(factory: AgentFactory, model: BaseChatModel | None, scenario: LabelledConversation) -> Flow[_Played]:
     agent = factory(playing_model(scenario) if model is None else model)
     thread = {"configurable": {"thread_id": f"{scenario.id}-{uuid4().hex}"}}
     played = _Played(scenario.id)
@@ -173,7 +175,7 @@ def _play_through(
         except ThreadSealedError:
             played.ended = played.ended or number - 1
             break
-        answers = [one.text for one in result["messages"] if isinstance(one, ToolMessage) and one.name == TOOL_NAME]
+        answers = [str(one.text) for one in result["messages"] if isinstance(one, ToolMessage) and one.name == TOOL_NAME]
         played.calls = len(answers)
         played.unguarded = not_enforced_text() in answers
         played.notices += [number] * (answers.count(noticed_text()) - len(played.notices))

@@ -14,7 +14,14 @@ from typing import Any
 from end_conversation_tool._core.records import Category, RiskGrade
 from end_conversation_tool.errors import InvalidInputError
 
-__all__ = ["KINDS", "LabelledConversation", "LabelledTurn", "conversation_of", "load_conversations", "read_conversations"]
+__all__ = [
+    "KINDS",
+    "LabelledConversation",
+    "LabelledTurn",
+    "conversation_of",
+    "load_conversations",
+    "read_conversations",
+]
 
 KINDS = ("warranted", "at_risk", "no_grounds", "user_request", "injection", "notice_heeded")
 """What a conversation is an example of."""
@@ -66,8 +73,8 @@ class LabelledConversation:
         category: The ground on which an assistant would ask for the end.
         subkind: A finer kind, such as ``apology_short``.
         turns: What is said, in this order, whatever the assistant does.
-        after_notice: What the person says once the notice stands, or once ``turns`` are used up. Empty in the frozen set,
-            where the last of ``turns`` is that.
+        after_notice: What the person says once the notice stands, or once ``turns`` are used up. Empty in the frozen
+            set, where the last of ``turns`` is that.
         pages: Text of each page that can be read, by its address.
         why: Why it is what it is.
     """

@@ -1,7 +1,7 @@
 """Three manners in which a model may use the tool, and a reader who knows the labels. Pure: no model, no framework.
 
-They know the conversation, as no real model does: what they are for is to show what code makes of requests that are right,
-of requests that are wrong, and of none.
+They know the conversation, as no real model does: what they are for is to show what code makes of requests that are
+right, of requests that are wrong, and of none.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def move_of(
 
 
 def rows_in(question: str) -> str | None:
-    """Return the transcript in a question to a reader, as one line of JSON for each message; ``None`` where there is none."""
+    """Return the transcript in a question to a reader, a line of JSON for each message; ``None`` for none."""
     found = re.search(r"^TRANSCRIPT (\w+) BEGINS\n(.*)\nTRANSCRIPT \1 ENDS$", question, re.DOTALL | re.MULTILINE)
     return None if found is None else found[2]
 
@@ -100,9 +100,7 @@ def report_on(conversation: LabelledConversation, rows: str) -> dict[str, Any]:
     return {"findings": findings, "risk": str(max(risk, key=list(RiskGrade).index))}
 
 
-def _shown(
-    turns: Sequence[LabelledTurn], role: str, text: str
-) -> Iterator[tuple[EvidenceKind, RiskGrade]]:
+def _shown(turns: Sequence[LabelledTurn], role: str, text: str) -> Iterator[tuple[EvidenceKind, RiskGrade]]:
     """Yield what a message shows, and how sure it is about risk."""
     same = next((turn for turn in turns if (turn.user if role == "user" else turn.assistant) == text), None)
     if same is None:
