@@ -71,7 +71,7 @@ $(EVALS): $(READY)
 	@touch $@
 
 evals: $(EVALS) ## EndBench with three scripted models: offline, no key; writes docs/evaluation/endbench.md
-	$(BIN)/python -m end_conversation_tool.evals --every 6 --write docs/evaluation/endbench.md
+	$(BIN)/python -m end_conversation_tool.evals --every 8 --write docs/evaluation/endbench.md
 
 # The next two need labelled data, in $END_CONVERSATION_DATA or ../shared/data; without it they say so and stop.
 train: $(TRAINED) ## fit the models of the watch and write the weights that ship

@@ -88,7 +88,8 @@ class InspectChatModel(BaseChatModel):
     def _original(self, message: BaseMessage) -> ChatMessage:
         """Return a message for Inspect: what the model said itself as it said it, with its thinking."""
         own = self._said.get(message.id or "") if isinstance(message, AIMessage) else None
-        if own is not None and own.text == message.text and len(own.tool_calls or ()) == len(cast("AIMessage", message).tool_calls):
+        same_calls = own is not None and len(own.tool_calls or ()) == len(cast("AIMessage", message).tool_calls)
+        if own is not None and same_calls and own.text == message.text:
             return own
         return messages_of([message])[0]
 

@@ -60,6 +60,7 @@ def page_of(rows: Sequence[Scored], readers: Sequence[Scored], example: str, eve
     kinds = len({(row.kind) for row in rows})
     lines = [
         *_HEAD.format(languages=languages, kinds=kinds, earlier=EARLIER_TURNS, every=_share_played(every)).splitlines(),
+        "",
         "## What the models did",
         "",
         *table(enforced, list(_MODEL), _model_of, list(_MODEL.values())),
