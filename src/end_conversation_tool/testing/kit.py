@@ -175,7 +175,8 @@ def _play_through(factory: AgentFactory, model: BaseChatModel | None, scenario: 
         except ThreadSealedError:
             played.ended = played.ended or number - 1
             break
-        answers = [str(one.text) for one in result["messages"] if isinstance(one, ToolMessage) and one.name == TOOL_NAME]
+        results = (one for one in result["messages"] if isinstance(one, ToolMessage) and one.name == TOOL_NAME)
+        answers = [str(one.text) for one in results]
         played.calls = len(answers)
         played.unguarded = not_enforced_text() in answers
         played.notices += [number] * (answers.count(noticed_text()) - len(played.notices))
