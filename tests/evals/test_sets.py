@@ -104,6 +104,11 @@ def test_three_manners() -> None:
     assert move_of(Manner.FOLLOWS_RULES, risky, [turn.user for turn in risky.turns]).asks is None
 
 
+def test_somebody_speaks_of_a_danger_in_each_scenario_at_risk_and_in_no_other() -> None:
+    for one in kit_scenarios():
+        assert any(turn.risk == "clear" for turn in one.turns) == (one.kind == "at_risk"), one.id
+
+
 def test_the_transcript_is_found_in_a_question() -> None:
     assert rows_in('TRANSCRIPT ab12 BEGINS\n{"a": 1}\n{"b": 2}\nTRANSCRIPT ab12 ENDS\nReport') == '{"a": 1}\n{"b": 2}'
     assert rows_in("hello") is None
