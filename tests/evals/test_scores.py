@@ -124,7 +124,7 @@ async def test_labels_are_of_what_was_said() -> None:
     said = [Said("you idiot", "I will not do that."), Said("so tired", "or I may end this chat"), Said("hello")]
     one = Trace("raw", said=said)
     await label(one, KeywordReader())
-    assert [turn.labels for turn in one.said] == [{"abuse"}, {"risk_possible"}, {"ordinary"}]
+    assert [sorted(turn.labels or ()) for turn in one.said] == [["abuse"], ["risk_possible"], ["ordinary"]]
     assert one.warned == [2]
 
 

@@ -171,7 +171,7 @@ def reader(
         every: As for ``endbench``.
     """
     kinds = ("warranted", "at_risk", "no_grounds") if kind is None else (kind,)
-    found = [one for name in kinds for one in conversations(name, data=data, languages=_languages(languages))]
+    found = [one for one in conversations(data=data, languages=_languages(languages)) if one.kind in kinds]
     samples = [_sample(one.dump(), one.kind) for one in _thinned(found, every)]
     return Task(dataset=MemoryDataset(samples, name="reader"), solver=read_transcript(reader), scorer=reading())
 
