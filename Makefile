@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo serve test test-browser test-floor lint format clean train eval-watch evaluate bench bench-registry bench-peers
+.PHONY: demo serve test test-browser test-floor lint format clean train eval-watch evaluate evals bench bench-registry bench-peers
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -63,6 +63,15 @@ bench-peers: ## guardrails of NeMo and of OpenAI Agents, in an environment of th
 
 evaluate: $(READY) ## play the frozen set through the real middleware, with recorded answers of a language model; writes docs/evaluation/
 	$(BIN)/python evaluation/run.py --write
+
+EVALS := $(VENV)/.evals
+
+$(EVALS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[evals,test]'
+	@touch $@
+
+evals: $(EVALS) ## EndBench with three scripted models: offline, no key; writes docs/evaluation/endbench.md
+	$(BIN)/python -m end_conversation_tool.evals --every 8 --write docs/evaluation/endbench.md
 
 # The next two need labelled data, in $END_CONVERSATION_DATA or ../shared/data; without it they say so and stop.
 train: $(TRAINED) ## fit the models of the watch and write the weights that ship

@@ -10,6 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from end_conversation_tool.testing.kit import (
+        aassert_ends_when_warranted,
+        aassert_never_ends_at_risk,
+        assert_ends_when_warranted,
+        assert_never_ends_at_risk,
+        kit_scenarios,
+        playing_model,
+    )
+    from end_conversation_tool.testing.labelled import LabelledConversation, LabelledTurn, load_conversations
+    from end_conversation_tool.testing.manners import Manner
     from end_conversation_tool.testing.messages_api import (
         ErrorReply,
         MessageReply,
@@ -30,6 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ErrorReply",
+    "LabelledConversation",
+    "LabelledTurn",
+    "Manner",
     "MessageReply",
     "MessagesApiServer",
     "RawReply",
@@ -38,21 +51,42 @@ __all__ = [
     "ScriptExhaustedError",
     "ScriptedChatModel",
     "ServerReply",
+    "aassert_ends_when_warranted",
+    "aassert_never_ends_at_risk",
+    "assert_ends_when_warranted",
+    "assert_never_ends_at_risk",
     "end_call",
     "in_one_message",
+    "kit_scenarios",
+    "load_conversations",
+    "playing_model",
     "refusal",
     "tool_call",
 ]
 
-_SERVER_NAMES = {"ErrorReply", "MessageReply", "MessagesApiServer", "RawReply", "RecordedRequest", "ServerReply"}
+_KIT = (
+    "aassert_ends_when_warranted",
+    "aassert_never_ends_at_risk",
+    "assert_ends_when_warranted",
+    "assert_never_ends_at_risk",
+    "kit_scenarios",
+    "playing_model",
+)
+_SERVER = ("ErrorReply", "MessageReply", "MessagesApiServer", "RawReply", "RecordedRequest", "ServerReply")
+_HOMES = {
+    **dict.fromkeys(_KIT, "kit"),
+    **dict.fromkeys(("LabelledConversation", "LabelledTurn", "load_conversations"), "labelled"),
+    "Manner": "manners",
+    **dict.fromkeys(_SERVER, "messages_api"),
+}
+"""In which module a name lives; all others are in ``scripted``."""
 
 
 def __getattr__(name: str) -> object:
     """Import a public name on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "messages_api" if name in _SERVER_NAMES else "scripted"
-    return getattr(import_module(f"{__name__}.{module}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'scripted')}"), name)
 
 
 def __dir__() -> list[str]:
