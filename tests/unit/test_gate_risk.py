@@ -365,7 +365,6 @@ def test_a_warning_to_somebody_at_risk_is_noted(talk: Talk, registry: FlakyRegis
     talk.climbs()
     registry.flag_risk("t", kind="crisis", source="desk")
     registry.clear_risk("t", operator="desk", reason="spoke")
-    registry.before["note_mention"] = lambda: InMemorySealRegistry.flag_risk(registry, "t", kind="crisis", source="d")
     talk.says("I am so tired, idiot")
     assert unmet(talk.ends()) == (UnmetCode.RISK_UNCERTAIN,)
     noted = [event for event in registry.history("t") if event.kind is EventKind.VIOLATION]
@@ -377,13 +376,13 @@ def test_a_warning_to_somebody_at_risk_is_noted(talk: Talk, registry: FlakyRegis
 
 def test_a_warning_without_any_risk_is_no_violation(talk: Talk, registry: FlakyRegistry) -> None:
     talk.climbs().ends()
-    assert "note_mention" not in registry.called
+    assert "note_violation" not in registry.called
 
 
 def test_a_violation_that_cannot_be_noted_denies_all_the_same(
     talk: Talk, registry: FlakyRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    registry.failing = {"note_mention"}
+    registry.failing = {"note_violation"}
     talk.says("I am so tired")
     talk.replies_with("rest")
     assert unmet(talk.climbs().ends()) == (UnmetCode.RISK_UNCERTAIN,)
