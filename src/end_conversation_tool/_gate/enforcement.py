@@ -72,7 +72,8 @@ class Enforcement:
             new = flag.kind not in told if written is None else written.raised_at >= began
             if new and number >= len(waited):
                 told |= {flag.kind} if written is None else set()
-                event = risk_event(run.context.thread_id, flag.kind, flag.source, flag.message_id, began)
+                message = flag.message_id if written is None else written.message_id or ""
+                event = risk_event(run.context.thread_id, flag.kind, flag.source, message, began)
                 yield from tell(self._sinks, event)
         kept = tuple((flag.kind, flag.source, flag.message_id) for flag in waiting.values())
         # Those that waited count for this run as well: it has read the thread's state before they were written.
