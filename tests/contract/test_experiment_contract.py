@@ -43,47 +43,31 @@ def test_it_is_such_a_registry(calls: Calls) -> None:
     assert isinstance(calls.registry, ExperimentRegistry)
 
 
-# Warnings
+# Violations
 
 
-async def test_a_warning_is_recorded_once_with_its_evidence(calls: Calls) -> None:
-    noted = await calls.note_mention("thread", evidence=seen(), branch=0, policy="policy-1", model="model-1")
-    again = await calls.note_mention("thread", evidence=seen(), branch=0, policy="policy-1", model="model-1")
-    (event,) = await calls.history("thread")
+@pytest.mark.parametrize("flagged", [False, True])
+async def test_a_violation_is_recorded_once_with_its_evidence_whether_or_not_a_flag_stands(
+    calls: Calls, *, flagged: bool
+) -> None:
+    if flagged:
+        await calls.flag_risk("thread", kind="crisis", source="test")
+    noted = await calls.note_violation("thread", evidence=seen(), branch=0, policy="policy-1", model="model-1")
+    again = await calls.note_violation("thread", evidence=seen(), branch=0, policy="policy-1", model="model-1")
+    event = (await calls.history("thread"))[-1]
     assert (noted, again) == ((event,), ())
-    assert (event.kind, event.evidence) == (EventKind.WARNING_GIVEN, seen())
+    assert (event.kind, event.evidence, event.subject) == (EventKind.VIOLATION, seen(), "warning")
     assert (event.policy_version, event.model) == ("policy-1", "model-1")
     assert not (await calls.status("thread")).sealed
+    await calls.note_violation("thread", evidence=seen(message="m4"))
+    raised = [EventKind.RISK_RAISED] if flagged else []
+    assert await happened(calls) == [*raised, EventKind.VIOLATION, EventKind.VIOLATION]
 
 
-async def test_a_warning_to_somebody_at_risk_is_a_violation_too(calls: Calls) -> None:
-    await calls.flag_risk("thread", kind="crisis", source="test")
-    await calls.note_mention("thread", evidence=seen())
-    await calls.note_mention("thread", evidence=seen(EvidenceKind.END_QUESTION, "m4"))
-    found = await happened(calls)
-    assert found == [EventKind.RISK_RAISED, EventKind.WARNING_GIVEN, EventKind.VIOLATION, EventKind.VIOLATION]
-
-
-async def test_a_mention_of_ending_without_risk_is_nothing(calls: Calls) -> None:
-    assert await calls.note_mention("thread", evidence=seen(EvidenceKind.END_QUESTION)) == ()
-    await calls.flag_risk("thread", kind="crisis", source="test")
-    await calls.clear_risk("thread", operator="Kim", reason="looked")
-    assert await calls.note_mention("thread", evidence=seen(EvidenceKind.END_QUESTION)) == ()
-
-
-async def test_a_heeded_warning_is_recorded_once(calls: Calls) -> None:
-    for _ in range(2):
-        await calls.note_heeded("thread", evidence=seen())
-    assert await happened(calls) == [EventKind.WARNING_HEEDED]
-
-
-@pytest.mark.parametrize(
-    ("method", "evidence"),
-    [("note_mention", seen(EvidenceKind.ABUSE)), ("note_heeded", seen(EvidenceKind.ABUSE)), ("note_mention", "secret")],
-)
-async def test_other_evidence_is_refused(calls: Calls, method: str, evidence: Any) -> None:
+@pytest.mark.parametrize("evidence", [*(seen(kind) for kind in EvidenceKind if kind != "warning"), "secret", None])
+async def test_other_evidence_than_a_warning_is_refused(calls: Calls, evidence: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"^evidence") as caught:
-        await getattr(calls, method)("thread", evidence=evidence)
+        await calls.note_violation("thread", evidence=evidence)
     assert "secret" not in str(caught.value)
     assert await happened(calls) == []
 

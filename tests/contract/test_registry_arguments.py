@@ -230,7 +230,7 @@ async def test_an_id_in_evidence_never_makes_a_record_fail(calls: Calls, odd: st
     for attempt in (
         calls.record_decision(denial("denied").model_copy(update={"decision": decision})),
         calls.give_notice(notice("noticed").model_copy(update={"decision": decision})),
-        calls.note_mention("mentioned", evidence=evidence.model_copy(update={"kind": EvidenceKind.WARNING})),
+        calls.note_violation("mentioned", evidence=evidence.model_copy(update={"kind": EvidenceKind.WARNING})),
         calls.seal(record, run_token="\ud800"),  # noqa: S106
     ):
         await attempt

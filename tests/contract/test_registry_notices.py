@@ -196,7 +196,7 @@ async def test_erasure_takes_the_quotes(calls: Calls) -> None:
     await calls.seal(permit(**quoting))
     await calls.record_decision(denial(**quoting))
     said = words.model_copy(update={"kind": EvidenceKind.WARNING})
-    await calls.note_mention("thread", evidence=said)
+    await calls.note_violation("thread", evidence=said)
     await calls.erase("thread", operator="Lee", reason="asked")
     status = await calls.status("thread")
     left = [status, *await calls.decisions("thread"), *await calls.history("thread")]

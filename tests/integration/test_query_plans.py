@@ -18,9 +18,10 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool.registry import SqlSealRegistry
+from end_conversation_tool.registry.listing import ThreadKind
 from support.agents import Agent, config
 from support.multitude import Multitude, fill_postgres, fill_sqlite
-from support.plans import Said, SequentialScans, listening, scanned
+from support.plans import Said, SequentialScans, listening, plan, scanned
 from support.postgres import fresh_database
 from support.workload import Action, Draw, everyday, reports, turns
 
@@ -128,6 +129,32 @@ def test_a_missing_index_is_found(filled: Filled) -> None:
         filled.asked.execute("CREATE INDEX ect_events_thread ON ect_events (thread_key, number)")
     assert found.startswith("SCAN ect_events")
     assert filled.scanned(history) == []
+
+
+def test_lists_of_every_kind_are_asked_for(filled: Filled) -> None:
+    listed = [what for what in everyday(filled.registry, filled.draw) if what.startswith("threads, ")]
+    assert len(listed) == 3 * len(ThreadKind)
+    assert len(filled.registry.threads("sealed", limit=50)) == len(filled.registry.threads("denied", limit=50)) == 50
+
+
+def index_of(filled: Filled, kind: ThreadKind) -> set[str]:
+    """Return which of the indexes that lists walk a list of a kind walks."""
+    filled.heard.clear()
+    filled.registry.threads(kind)
+    steps = [step for said in filled.heard for step in plan(filled.asked, said)]
+    return {index for index in ("ect_events_kind", "ect_decisions_outcome") if any(index in step for step in steps)}
+
+
+def test_a_list_walks_the_index_of_its_kind(filled: Filled) -> None:
+    """Another index that begins with the time could be walked from end to end, and no plan of PostgreSQL says so."""
+    decided = {ThreadKind.SHADOW, ThreadKind.NOTICED, ThreadKind.DENIED}
+    for kind in ThreadKind:
+        assert index_of(filled, kind) == {"ect_decisions_outcome" if kind in decided else "ect_events_kind"}, kind
+    filled.asked.execute("DROP INDEX ect_decisions_outcome")
+    try:
+        assert index_of(filled, ThreadKind.DENIED) == set()
+    finally:
+        filled.asked.execute("CREATE INDEX ect_decisions_outcome ON ect_decisions (outcome, decided_at, thread_key)")
 
 
 def test_a_trigger_that_scans_is_found(filled: Filled) -> None:

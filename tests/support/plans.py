@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -28,6 +29,7 @@ _ONE_PAGE = ("ect_meta", "temp.ect_alike")
 _LANGGRAPHS = ("checkpoints", "checkpoint_blobs", "checkpoint_writes", "writes")
 """Tables of LangGraph's checkpointers: its own affair."""
 
+_ASKED = count()
 _MADE = re.compile(r"(?:CO-ROUTINE|MATERIALIZE) (\S+)")
 _TEMPORARY = re.compile(r"(CREATE|DROP) .*\btemp(\.|orary)", re.IGNORECASE)
 _BLOB = re.compile(r"\bx'[0-9a-f]+'")  # would be shown as text that is none
@@ -73,7 +75,8 @@ def plan(connection: Any, said: Said) -> list[str]:
     if not said.statement.lstrip().upper().startswith(_PLANNED):
         return []
     if isinstance(connection, sqlite3.Connection):
-        with closing(connection.execute(f"EXPLAIN QUERY PLAN {said.statement}")) as rows:
+        # Numbered: sqlite3 keeps what it has compiled, and does not compile an EXPLAIN anew when an index is gone.
+        with closing(connection.execute(f"/* {next(_ASKED)} */ EXPLAIN QUERY PLAN {said.statement}")) as rows:
             return [str(row[3]) for row in rows]
     (found,) = connection.execute(f"EXPLAIN (FORMAT JSON, COSTS OFF) {said.statement}", said.parameters).fetchone()
     return list(_lines(found[0]["Plan"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from end_conversation_tool._core.records import EvidenceKind, EvidenceRecord
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.operations.report import build_report
 from end_conversation_tool.registry import SqlSealRegistry
+from end_conversation_tool.registry.listing import ThreadKind
 from support.agents import INSULT, LADDER, Agent, config, ending
 from support.multitude import BEGIN, DAYS, Multitude, name
 from support.records import denial, notice, permit
@@ -85,8 +87,7 @@ def everyday(registry: SqlSealRegistry, draw: Draw) -> dict[str, Action]:
         "decisions": lambda: registry.decisions(draw("sealed")),
         "history": lambda: registry.history(draw("sealed")),
         "seals": lambda: registry.seals(draw("sealed")),
-        "note_mention": lambda: registry.note_mention(draw("open"), evidence=_WARNING, policy="policy-1"),
-        "note_heeded": lambda: registry.note_heeded(draw("open"), evidence=_WARNING, policy="policy-1"),
+        "note_violation": lambda: registry.note_violation(draw("open"), evidence=_WARNING, policy="policy-1"),
         "count_thread": lambda: registry.count_thread(draw("unknown"), policy="policy-1"),
         "save_provenance": lambda: registry.save_provenance(draw("unknown"), "{}", replaces=0),
         "save_provenance, again": lambda: registry.save_provenance(draw("unknown"), "{}", replaces=7),
@@ -95,10 +96,26 @@ def everyday(registry: SqlSealRegistry, draw: Draw) -> dict[str, Action]:
         "open_appeal": lambda: registry.open_appeal(draw("sealed"), text="Please"),
         "open_appeals, the first 100": registry.open_appeals,
         "resolve_appeal": lambda: registry.resolve_appeal(draw("appealed"), upheld=False, operator="ada", reason="-"),
+        "comments": registry.comments,
+        "seal_despite_risk": lambda: registry.seal_despite_risk(permit(draw("open"), decided_by="ada")),
+        **_lists(registry),
         "reset_breaker": lambda: registry.reset_breaker(**_SIGNED),
         "breaker_history": registry.breaker_history,
         "breaker": registry.breaker,
         "erase": lambda: registry.erase(draw("sealed"), **_SIGNED),
+    }
+
+
+def _lists(registry: SqlSealRegistry) -> dict[str, Action]:
+    """Return a list of each kind: its first page, a later one, and one of a day, a policy and a model."""
+    day = BEGIN + timedelta(days=DAYS // 2)
+    within: dict[str, Any] = {"since": day, "until": day + timedelta(days=1), "policy": "policy-1", "model": "model-1"}
+    later = f"{int(day.timestamp()) * 1_000_000}-{'8' * 16}"
+    options: dict[str, dict[str, Any]] = {"the first page": {}, "a later page": {"after": later}, "narrowed": within}
+    return {
+        f"threads, {kind}, {what}": lambda kind=kind, given=given: registry.threads(kind, **given)  # type: ignore[misc]
+        for kind in ThreadKind
+        for what, given in options.items()
     }
 
 

@@ -23,7 +23,7 @@ from end_conversation_tool._core.records import (
     UnmetCode,
     Verdict,
 )
-from end_conversation_tool._core.run import RunContext
+from end_conversation_tool._core.run import FlagRaised, RunContext
 from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool.errors import InvalidInputError, RegistryError
 from end_conversation_tool.readers import AllReaders
@@ -357,6 +357,69 @@ def test_what_another_agent_said_is_no_refusal(talk: Talk) -> None:
     }
 
 
+# Who listens hears of each new flag
+
+
+def told_of_risk(listener: Listener) -> list[tuple[str | None, Any, Any]]:
+    risky = [event for event in listener.told if event.name == "end_conversation.risk_flagged"]
+    return [(event.thread_id, event.fields["cause"], event.fields["message_id"]) for event in risky]
+
+
+@pytest.fixture
+def listener(talk: Talk) -> Listener:
+    made = Listener()
+    talk.options = {"sinks": [made]}
+    return made
+
+
+def test_each_new_flag_is_told_once(talk: Talk, listener: Listener, registry: FlakyRegistry) -> None:
+    talk.says("I will kill myself")
+    talk.replies_with("I am here")
+    assert told_of_risk(listener) == [("t", "self_harm", "u1")]
+    talk.climbs().ends()
+    talk.hears([])
+    assert len(told_of_risk(listener)) == 1
+    assert "end_conversation.denied_for_risk" in listener.names()
+    talk.says("I will kill myself")
+    assert told_of_risk(listener)[1:] == [("t", "self_harm", talk.history[-1].message_id)]
+    assert len(registry.status("t").risk_flags) == 2
+
+
+def test_a_flag_of_the_host_is_told_when_it_is_new(talk: Talk, listener: Listener) -> None:
+    talk.context = RunContext("t", host_flags=(FlagRaised(RiskKind.CRISIS, "upstream/1", "m"),))
+    for _ in range(3):
+        talk.says("hello")
+    assert told_of_risk(listener) == [("t", "crisis", "m")]
+
+
+def test_a_flag_that_waits_is_told_when_it_is_found_and_not_again(
+    talk: Talk, listener: Listener, registry: FlakyRegistry
+) -> None:
+    registry.failing = {"flag_risk"}
+    talk.says("I will kill myself")
+    talk.says("I will kill myself")
+    assert told_of_risk(listener) == [("t", "self_harm", "u1")]
+    registry.failing.clear()
+    talk.says("hello")
+    assert registry.status("t").at_risk
+    assert len(told_of_risk(listener)) == 1
+
+
+def test_a_flag_without_a_thread_is_told(talk: Talk, listener: Listener) -> None:
+    talk.context = RunContext(None)
+    talk.says("I will kill myself")
+    assert told_of_risk(listener) == [(None, "self_harm", "u1")]
+
+
+def test_an_id_that_cannot_be_stored_is_told_as_it_is_kept(
+    talk: Talk, listener: Listener, registry: FlakyRegistry
+) -> None:
+    talk.hears([user("I will kill myself", "\x00" * 5_000)])
+    (flag,) = registry.status("t").risk_flags
+    assert told_of_risk(listener) == [("t", "self_harm", flag.message_id)]
+    assert str(flag.message_id).startswith("sha256:")
+
+
 # Violations
 
 
@@ -367,7 +430,6 @@ def test_a_warning_to_somebody_at_risk_is_noted(talk: Talk, registry: FlakyRegis
     talk.climbs()
     registry.flag_risk("t", kind="crisis", source="desk")
     registry.clear_risk("t", operator="desk", reason="spoke")
-    registry.before["note_mention"] = lambda: InMemorySealRegistry.flag_risk(registry, "t", kind="crisis", source="d")
     talk.says("I am so tired, idiot")
     assert unmet(talk.ends()) == (UnmetCode.RISK_UNCERTAIN,)
     noted = [event for event in registry.history("t") if event.kind is EventKind.VIOLATION]
@@ -379,13 +441,13 @@ def test_a_warning_to_somebody_at_risk_is_noted(talk: Talk, registry: FlakyRegis
 
 def test_a_warning_without_any_risk_is_no_violation(talk: Talk, registry: FlakyRegistry) -> None:
     talk.climbs().ends()
-    assert "note_mention" not in registry.called
+    assert "note_violation" not in registry.called
 
 
 def test_a_violation_that_cannot_be_noted_denies_all_the_same(
     talk: Talk, registry: FlakyRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    registry.failing = {"note_mention"}
+    registry.failing = {"note_violation"}
     talk.says("I am so tired")
     talk.replies_with("rest")
     assert unmet(talk.climbs().ends()) == (UnmetCode.RISK_UNCERTAIN,)

@@ -111,14 +111,16 @@ def test_a_denial_is_told_with_its_conditions(talk: Talk, listener: Listener) ->
     assert "too_few_refusals" in event.fields["unmet"]
 
 
-@pytest.mark.parametrize("words", [DOUBT, "i want to kill myself"])
-def test_a_denial_for_risk_has_a_name_of_its_own(talk: Talk, listener: Listener, words: str) -> None:
+@pytest.mark.parametrize(("words", "flagged"), [(DOUBT, []), ("i want to kill myself", ["risk_flagged"])])
+def test_a_denial_for_risk_has_a_name_of_its_own(
+    talk: Talk, listener: Listener, words: str, flagged: list[str]
+) -> None:
     for _ in range(3):
         talk.says("you idiot")
         talk.replies_with(REFUSE)
     talk.says(words)
     talk.ends()
-    assert listener.names == ["denied_for_risk"]
+    assert listener.names == [*flagged, "denied_for_risk"]
 
 
 def test_a_notice_has_a_name_of_its_own(talk: Talk, listener: Listener) -> None:
@@ -366,6 +368,27 @@ def test_opentelemetry_gets_an_evaluation_counters_and_a_histogram() -> None:
     assert not any("t" in point.attributes.values() for points in metrics.values() for point in points)
     logs.shutdown()
     meters.shutdown()
+
+
+def test_opentelemetry_hears_of_a_flag_and_an_appeal() -> None:
+    from opentelemetry.sdk._logs import LoggerProvider  # noqa: PLC0415
+    from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor  # noqa: PLC0415
+
+    exported: Any = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
+    logs, registry = LoggerProvider(), InMemorySealRegistry()
+    logs.add_log_record_processor(SimpleLogRecordProcessor(exported))
+    sink = OpenTelemetrySink(logger_provider=logs)
+    talk = Talk(registry)
+    talk.options = {"sinks": [sink]}
+    talk.says("i want to kill myself")
+    registry.seal(permit("u"))
+    sink.emit(appeal_event(registry.open_appeal("u", text="secret")))
+    found = [item.log_record for item in exported.get_finished_logs()]
+    assert [(record.event_name, dict(record.attributes)["gen_ai.conversation.id"]) for record in found] == [
+        ("end_conversation.risk_flagged", "t"), ("end_conversation.appealed", "u"),
+    ]  # fmt: skip
+    assert "secret" not in str([record.attributes for record in found])
+    logs.shutdown()
 
 
 def test_without_opentelemetry_its_sink_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,19 @@ from dataclasses import replace
 
 from end_conversation_tool._core.breaker import CircuitBreaker
 from end_conversation_tool._core.flow import Flow, ask
-from end_conversation_tool._core.records import DecisionRecord, Mode, NoticeOutcome, Outcome, RiskKind, SealOutcome
+from end_conversation_tool._core.records import (
+    DecisionRecord,
+    Mode,
+    NoticeOutcome,
+    Outcome,
+    RiskFlag,
+    RiskKind,
+    SealOutcome,
+    utc_now,
+)
 from end_conversation_tool._core.run import FlagRaised, Run, RunContext
 from end_conversation_tool.errors import EndConversationError, InvalidInputError
+from end_conversation_tool.operations.telemetry import Sink, risk_event, tell
 from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
 from end_conversation_tool.registry.protocol import SealRegistry
 
@@ -25,13 +35,14 @@ class Enforcement:
     Args:
         registry: The truth about threads.
         breaker: Turns enforcement into shadow mode when too many conversations end; ``None`` for none.
+        sinks: Who is told of each new risk flag.
 
     Raises:
         InvalidInputError: The breaker is none, or the registry keeps no counts for it.
     """
 
-    def __init__(self, registry: SealRegistry, breaker: CircuitBreaker | None) -> None:
-        self._registry = registry
+    def __init__(self, registry: SealRegistry, breaker: CircuitBreaker | None, sinks: Sequence[Sink] = ()) -> None:
+        self._registry, self._sinks = registry, sinks
         self._breaker: tuple[CircuitBreaker, ExperimentRegistry] | None = None
         if breaker is None:
             return
@@ -42,17 +53,39 @@ class Enforcement:
         self._breaker = breaker, registry
 
     def raise_flags(self, run: Run, flags: Sequence[FlagRaised]) -> Flow[Run]:
-        """Write flags; what cannot be written stays with the thread's state, one of each kind, until it can."""
+        """Write flags, and tell of those that are new.
+
+        What cannot be written stays with the thread's state, one of each kind, until it can. It is told of when it is
+        found, not when it is written at last.
+        """
         if not flags and not run.provenance.unrecorded:
             return run
         waiting: dict[RiskKind, FlagRaised] = {}
-        flags = [*(FlagRaised(*kept) for kept in run.provenance.unrecorded), *flags]
-        for flag in flags:
-            thread_id = run.context.thread_id
-            if thread_id is None:
+        waited = [FlagRaised(*kept) for kept in run.provenance.unrecorded]
+        told = {flag.kind for flag in waited}
+        flags = [*waited, *flags]
+        for number, flag in enumerate(flags):
+            began = utc_now()
+            written = yield from self._write(run.context.thread_id, flag)
+            if written is None:
                 waiting.setdefault(flag.kind, flag)
-                continue
-            try:
+            new = flag.kind not in told if written is None else written.raised_at >= began
+            if new and number >= len(waited):
+                told |= {flag.kind} if written is None else set()
+                message = flag.message_id if written is None else written.message_id or ""
+                event = risk_event(run.context.thread_id, flag.kind, flag.source, message, began)
+                yield from tell(self._sinks, event)
+        kept = tuple((flag.kind, flag.source, flag.message_id) for flag in waiting.values())
+        # Those that waited count for this run as well: it has read the thread's state before they were written.
+        raised = tuple(dict.fromkeys((*run.flagged, *(flag.kind for flag in flags))))
+        return replace(run, flagged=raised, provenance=replace(run.provenance, unrecorded=kept))
+
+    def _write(self, thread_id: str | None, flag: FlagRaised) -> Flow[RiskFlag | None]:
+        """Write a flag, and return the one that stands: an older one where it was raised before, ``None`` for none."""
+        if thread_id is None:
+            return None
+        try:
+            return (
                 yield from ask(
                     self._registry.flag_risk,
                     self._registry.aflag_risk,
@@ -62,13 +95,10 @@ class Enforcement:
                     message_id=flag.message_id or None,
                     score=flag.score,
                 )
-            except EndConversationError as error:
-                _log.error("a risk flag could not be written and waits in the state: %s", type(error).__name__)
-                waiting.setdefault(flag.kind, flag)
-        kept = tuple((flag.kind, flag.source, flag.message_id) for flag in waiting.values())
-        # Those that waited count for this run as well: it has read the thread's state before they were written.
-        raised = tuple(dict.fromkeys((*run.flagged, *(flag.kind for flag in flags))))
-        return replace(run, flagged=raised, provenance=replace(run.provenance, unrecorded=kept))
+            )
+        except EndConversationError as error:
+            _log.error("a risk flag could not be written and waits in the state: %s", type(error).__name__)
+            return None
 
     def tripped(self, mode: Mode) -> Flow[bool]:
         """Whether the circuit breaker has tripped; it is looked at again when it comes to sealing."""

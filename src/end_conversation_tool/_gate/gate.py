@@ -122,7 +122,7 @@ class Gate:
         asks: Whether the app asks the user by an interrupt where only their own yes is missing (R5).
         clock: Gives the present moment, UTC.
         keep_reasons: Whether the model's reason and the quotes are kept.
-        sinks: Who is told of decisions, refusals, alarms and violations.
+        sinks: Who is told of decisions, risk flags, refusals, alarms and violations.
         breaker: Turns enforcement into shadow mode when too many conversations end.
         count_threads: Share of the threads, 0 to 1, that are counted when they begin: one write for each of those.
 
@@ -154,7 +154,7 @@ class Gate:
         self.texts = texts or Texts()
         self._asks, self._clock, self._keep_reasons = asks, clock, keep_reasons
         self._sinks = checked_sinks(sinks)
-        self._enforcement = Enforcement(registry, breaker)
+        self._enforcement = Enforcement(registry, breaker, self._sinks)
         self._share = _checked_share(count_threads, registry)
 
     # 1
@@ -417,8 +417,8 @@ class Gate:
         for warning in warnings[:1]:
             try:
                 noted = yield from ask(
-                    registry.note_mention,
-                    registry.anote_mention,
+                    registry.note_violation,
+                    registry.anote_violation,
                     thread_id,
                     evidence=warning.model_copy(update={"quote": ""}),
                     branch=run.branch,

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-from enum import StrEnum
-from typing import Protocol, runtime_checkable
-
 import typer
 
 from end_conversation_tool._core.prompts import PROMPT_VERSION
@@ -16,7 +11,6 @@ from end_conversation_tool._core.records import (
     DecisionRecord,
     Mode,
     Outcome,
-    SealOutcome,
     ThreadStatus,
     UnmetCode,
     Verdict,
@@ -25,97 +19,22 @@ from end_conversation_tool._core.records import (
     validate_thread_id,
 )
 from end_conversation_tool._core.texts import Texts
+from end_conversation_tool.cli.announce import announce
 from end_conversation_tool.cli.operator import moment, opened
 from end_conversation_tool.cli.output import Exit, escaped, note, print_json, stdout
-from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.operations.telemetry import decision_event
 from end_conversation_tool.registry.checks import check_signed
+from end_conversation_tool.registry.listing import ListedThread, ThreadKind
 
-__all__ = ["Kind", "ListedThread", "ListingRegistry", "OverridingRegistry", "run_end", "run_threads"]
+__all__ = ["run_end", "run_threads"]
 
 _POLICY = "operator"
 """Stands for a policy in the record of an end that no policy decided on."""
 
 
-class Kind(StrEnum):
-    """Which threads to list."""
-
-    SEALED = "sealed"
-    SHADOW = "shadow"
-    NOTICED = "noticed"
-    AT_RISK = "at_risk"
-    DENIED = "denied"
-    APPEALED = "appealed"
-
-
-class ListedThread(Protocol):
-    """One thread of a list.
-
-    Attributes:
-        thread_id: The thread.
-        at: When what it is listed for happened last, UTC.
-        sealed: Whether it takes no further message.
-        at_risk: Whether a flag stands.
-        category: The ground of its newest decision; ``None`` without one.
-        policy_version: The policy of its newest decision; ``None`` without one.
-        model: The model of its newest decision; ``None`` where it is not known.
-        cursor: What to hand back to go on after it.
-    """
-
-    thread_id: str
-    at: datetime
-    sealed: bool
-    at_risk: bool
-    category: str | None
-    policy_version: str | None
-    model: str | None
-    cursor: str
-
-
-@runtime_checkable
-class ListingRegistry(Protocol):
-    """A registry that can list threads, by an index and not by a scan."""
-
-    def threads(
-        self,
-        kind: str,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        policy: str | None = None,
-        model: str | None = None,
-        limit: int = 100,
-        after: str | None = None,
-    ) -> Sequence[ListedThread]:
-        """Return threads, newest first.
-
-        Args:
-            kind: ``sealed``: sealed now; ``shadow``: an end or a notice would have been; ``noticed``: a notice was
-                given; ``at_risk``: a flag stands; ``denied``: an end was denied; ``appealed``: an appeal is open.
-            since: The first moment that counts.
-            until: The first moment that no longer counts.
-            policy: Only threads whose newest decision was made under this policy version.
-            model: Only threads whose newest decision was asked for by this model.
-            limit: At most this many.
-            after: The ``cursor`` of the last thread that is known already.
-
-        Raises:
-            InvalidInputError: An argument is not usable.
-        """
-        ...
-
-
-@runtime_checkable
-class OverridingRegistry(Protocol):
-    """A registry in which an operator can end a thread though a risk flag stands."""
-
-    def seal_despite_risk(self, record: DecisionRecord) -> SealOutcome:
-        """Seal as ``seal`` does, whatever flags stand; they stay, and the seal's event names who did it and why."""
-        ...
-
-
 def run_threads(
     url: str,
-    kind: Kind,
+    kind: ThreadKind,
     *,
     since: str | None = None,
     until: str | None = None,
@@ -128,16 +47,12 @@ def run_threads(
     """Print the threads of a kind, newest first.
 
     Raises:
-        InvalidInputError: A moment or the cursor is not usable, or the registry cannot list threads.
+        InvalidInputError: A moment, the limit or the cursor is not usable.
     """
     begin = None if since is None else moment("since", since)
     end = None if until is None else moment("until", until)
     with opened(url) as registry:
-        if not isinstance(registry, ListingRegistry):
-            raise InvalidInputError("registry: this one cannot list threads")
-        found = registry.threads(
-            str(kind), since=begin, until=end, policy=policy, model=model, limit=limit, after=after
-        )
+        found = registry.threads(kind, since=begin, until=end, policy=policy, model=model, limit=limit, after=after)
     more = found[-1].cursor if len(found) == limit else None
     if as_json:
         print_json({"kind": str(kind), "threads": [_as_json(one) for one in found], "after": more})
@@ -173,19 +88,16 @@ def run_end(
     """End a thread in an operator's name.
 
     Raises:
-        InvalidInputError: An argument is not usable, or the registry cannot override.
+        InvalidInputError: An argument is not usable.
         typer.Exit: 1 when it was sealed already, or a risk flag stands.
     """
     thread_id = validate_thread_id(thread_id)
     operator, reason = check_signed(operator, reason)
     with opened(url) as registry:
         record = _record_of(registry.status(thread_id), category, operator, reason)
-        if not override_risk:
-            outcome = registry.seal(record)
-        elif isinstance(registry, OverridingRegistry):
-            outcome = registry.seal_despite_risk(record)
-        else:
-            raise InvalidInputError("override-risk: this registry cannot end a thread while a risk flag stands")
+        outcome = registry.seal_despite_risk(record) if override_risk else registry.seal(record)
+    if outcome.created and outcome.seal is not None:
+        announce(decision_event(outcome.seal.record))
     if as_json:
         print_json(outcome.model_dump(mode="json"))
     if outcome.refusal is UnmetCode.RISK_FLAGGED:

@@ -12,14 +12,16 @@ import typer
 from rich.table import Table
 
 from end_conversation_tool._core.operations import Appeal
-from end_conversation_tool._core.records import Record, ThreadStatus, utc_now, validate_thread_id
+from end_conversation_tool._core.records import Record, RiskFlag, RiskKind, ThreadStatus, utc_now, validate_thread_id
+from end_conversation_tool.cli.announce import announce
 from end_conversation_tool.cli.output import Exit, escaped, note, print_json, stdout
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.operations.report import Report, build_report
 from end_conversation_tool.operations.report_rows import ROWS, name_of, shown
+from end_conversation_tool.operations.telemetry import appeal_event, risk_event
 from end_conversation_tool.registry import SqlSealRegistry
 
-__all__ = ["act", "moment", "opened", "run_appeals", "run_report"]
+__all__ = ["act", "moment", "opened", "opened_appeal", "raised_flag", "run_appeals", "run_report"]
 
 _MOST_COLUMNS = 6
 _WIDTH_OF_FILES = 160
@@ -32,6 +34,7 @@ def run_report(
     until: str | None,
     days: float,
     threads: int | None,
+    comments: int,
     as_json: bool,
     html: Path | None,
 ) -> None:
@@ -43,7 +46,7 @@ def run_report(
     end = utc_now() if until is None else moment("until", until)
     begin = end - timedelta(days=days) if since is None else moment("since", since)
     with opened(url) as registry:
-        report = build_report(registry, begin, end, threads=threads)
+        report = build_report(registry, begin, end, threads=threads, comments=comments)
     if html is not None:
         from end_conversation_tool.operations.report_html import report_page  # noqa: PLC0415 - only where a page is wanted
 
@@ -78,6 +81,9 @@ def _show_report(report: Report) -> None:
         listed = ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
         console.print(f"{title}: {listed}")
     console.print(f"Reopened: {report.reopened:,}. Circuit breaker tripped: {report.breaker_trips:,}.")
+    for given in report.comments:
+        said = f"{given.rating} of 5: {escaped(given.comment)!r}"
+        console.print(f"{given.given_at:%Y-%m-%d %H:%M}  {escaped(given.thread_id)}  {said}")
 
 
 def run_appeals(url: str, *, thread: str | None, limit: int, as_json: bool) -> None:
@@ -133,6 +139,22 @@ def act(
         print_json(result.model_dump(mode="json") if isinstance(result, Record) else {"count": result})
     else:
         stdout(wrap=False).print(escaped(said(result)))
+
+
+def opened_appeal(registry: SqlSealRegistry, thread: str, text: str) -> Appeal:
+    """Open an appeal, and tell whoever listens."""
+    appeal = registry.open_appeal(thread, text=text)
+    announce(appeal_event(appeal))
+    return appeal
+
+
+def raised_flag(registry: SqlSealRegistry, thread: str, kind: RiskKind, operator: str, reason: str) -> RiskFlag:
+    """Raise a flag, and tell whoever listens if it is a new one."""
+    began = utc_now()
+    flag = registry.flag_risk(thread, kind=kind, source=operator, reason=reason)
+    if flag.raised_at >= began:
+        announce(risk_event(thread, flag.kind, flag.source, "", flag.raised_at))
+    return flag
 
 
 def require_known(registry: SqlSealRegistry, thread: str) -> None:

@@ -49,10 +49,11 @@ def threads(  # noqa: PLR0917 - typer takes options for positional arguments
     Example: end-conversation threads --sealed --since 2026-03-01
     """
     with reporting_errors():
-        from end_conversation_tool.cli.desk import Kind, run_threads  # noqa: PLC0415 - other verbs start faster
+        from end_conversation_tool.cli.desk import run_threads  # noqa: PLC0415 - other verbs start faster
+        from end_conversation_tool.registry.listing import ThreadKind  # noqa: PLC0415 - as above
 
         wanted = (sealed, shadow, noticed, at_risk, denied, appealed)
-        chosen = [kind for kind, want in zip(Kind, wanted, strict=True) if want] or [Kind.SEALED]
+        chosen = [kind for kind, want in zip(ThreadKind, wanted, strict=True) if want] or [ThreadKind.SEALED]
         if len(chosen) > 1:
             raise InvalidInputError(f"threads: expected one kind at a time, got {', '.join(chosen)}")
         run_threads(
@@ -106,6 +107,7 @@ def report(  # noqa: PLR0917 - typer takes options for positional arguments
     until: Annotated[str | None, typer.Option(metavar="MOMENT", help="UTC where no zone is given; else now.")] = None,
     threads: Annotated[int | None, typer.Option(min=0, help="How many threads there were, for rates.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one HTML page with charts.")] = None,
+    comments: Annotated[int, typer.Option(min=0, max=10_000, help="Newest comments of users to show.")] = 20,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
     """Show how often conversations ended, why they did not, and how users rate it.
@@ -115,7 +117,16 @@ def report(  # noqa: PLR0917 - typer takes options for positional arguments
     with reporting_errors():
         from end_conversation_tool.cli.operator import run_report  # noqa: PLC0415 - other verbs start faster
 
-        run_report(registry, since=since, until=until, days=days, threads=threads, as_json=as_json, html=html)
+        run_report(
+            registry,
+            since=since,
+            until=until,
+            days=days,
+            threads=threads,
+            comments=comments,
+            as_json=as_json,
+            html=html,
+        )
 
 
 def feedback(
@@ -152,9 +163,9 @@ def appeal(
     Example: end-conversation appeal t1 --text "I was quoting a film."
     """
     with reporting_errors():
-        from end_conversation_tool.cli.operator import act  # noqa: PLC0415 - other verbs start faster
+        from end_conversation_tool.cli.operator import act, opened_appeal  # noqa: PLC0415 - other verbs start faster
 
-        act(registry, thread, lambda known: known.open_appeal(thread, text=text), lambda _: "opened", as_json=as_json)
+        act(registry, thread, lambda known: opened_appeal(known, thread, text), lambda _: "opened", as_json=as_json)
 
 
 def appeals(
@@ -259,12 +270,12 @@ def flag_risk(  # noqa: PLR0917 - typer takes options for positional arguments
     Example: end-conversation flag-risk t1 --kind crisis --operator Kim
     """
     with reporting_errors():
-        from end_conversation_tool.cli.operator import act  # noqa: PLC0415 - other verbs start faster
+        from end_conversation_tool.cli.operator import act, raised_flag  # noqa: PLC0415 - other verbs start faster
 
         act(
             registry,
             thread,
-            lambda known: known.flag_risk(thread, kind=kind, source=operator, reason=reason),
+            lambda known: raised_flag(known, thread, kind, operator, reason),
             lambda flag: f"flagged: {flag.kind}",
             known=False,
             as_json=as_json,

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from end_conversation_tool._core.operations import DecisionCount, EndCount, EventCount, Tally, ThreadCount
+from end_conversation_tool._core.operations import DecisionCount, EndCount, EventCount, Feedback, Tally, ThreadCount
 from end_conversation_tool._core.records import Record
 from end_conversation_tool._core.vocabulary import Category, EventKind, Outcome, UnmetCode
 from end_conversation_tool.errors import InvalidInputError
@@ -109,6 +109,7 @@ class Report(Record):
         risk_flags_raised: Flags by kind.
         reopened: Threads that operators have reopened.
         breaker_trips: How often the circuit breaker tripped.
+        comments: What users wrote, newest first, as many as were asked for.
     """
 
     since: AwareDatetime
@@ -119,10 +120,11 @@ class Report(Record):
     risk_flags_raised: Mapping[str, int]
     reopened: int
     breaker_trips: int
+    comments: tuple[Feedback, ...] = ()
 
 
 def build_report(
-    registry: ExperimentRegistry, since: datetime, until: datetime, *, threads: int | None = None
+    registry: ExperimentRegistry, since: datetime, until: datetime, *, threads: int | None = None, comments: int = 20
 ) -> Report:
     """Return the numbers of a period.
 
@@ -131,21 +133,30 @@ def build_report(
         since: The first moment that counts, with a time zone.
         until: The first moment that no longer counts.
         threads: How many threads were active, where the host knows; ``None`` to use what the registry counted.
+        comments: How many of the newest comments of users it shows; 0 for none.
 
     Raises:
         InvalidInputError: An argument is not usable.
         RegistryError: The registry cannot be read.
     """
     _check_threads(threads)
-    return report_of(registry.tally(since, until), since, until, threads=threads)
+    report = report_of(registry.tally(since, until), since, until, threads=threads)
+    if comments == 0:
+        return report
+    written = registry.comments(since=since, until=until, limit=comments)
+    return report.model_copy(update={"comments": tuple(written)})
 
 
 async def abuild_report(
-    registry: ExperimentRegistry, since: datetime, until: datetime, *, threads: int | None = None
+    registry: ExperimentRegistry, since: datetime, until: datetime, *, threads: int | None = None, comments: int = 20
 ) -> Report:
     """Async twin of ``build_report``."""
     _check_threads(threads)
-    return report_of(await registry.atally(since, until), since, until, threads=threads)
+    report = report_of(await registry.atally(since, until), since, until, threads=threads)
+    if comments == 0:
+        return report
+    written = await registry.acomments(since=since, until=until, limit=comments)
+    return report.model_copy(update={"comments": tuple(written)})
 
 
 def report_of(tally: Tally, since: datetime, until: datetime, *, threads: int | None = None) -> Report:

@@ -26,8 +26,16 @@ def report_page(report: Report) -> str:
         f"<p>{escape(_SOURCES[report.thread_source])} Reopened by operators: {report.reopened:,}. "
         f"Circuit breaker tripped: {report.breaker_trips:,}.</p>"
         f'{table(("", *map(name_of, columns)), rows)}<div class="plots">{"".join(_charts(report))}</div>'
+        f"{_comments(report)}"
     )
     return page(f"Ended conversations, {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC", body)
+
+
+def _comments(report: Report) -> str:
+    if not report.comments:
+        return ""
+    rows = [(f"{one.given_at:%Y-%m-%d %H:%M}", one.thread_id, str(one.rating), one.comment) for one in report.comments]
+    return f"<h2>What users wrote, newest first</h2>{table(('', 'thread', 'rating', 'comment'), rows)}"
 
 
 def _charts(report: Report) -> Iterator[str]:

@@ -5,6 +5,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from end_conversation_tool.registry.listing import ListedThread, ThreadKind
 from end_conversation_tool.registry.memory import InMemorySealRegistry
 from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
 from end_conversation_tool.registry.protocol import ProvenanceStore, SealRegistry
@@ -12,7 +13,15 @@ from end_conversation_tool.registry.protocol import ProvenanceStore, SealRegistr
 if TYPE_CHECKING:
     from end_conversation_tool.registry.sql.registry import SqlSealRegistry
 
-__all__ = ["ExperimentRegistry", "InMemorySealRegistry", "ProvenanceStore", "SealRegistry", "SqlSealRegistry"]
+__all__ = [
+    "ExperimentRegistry",
+    "InMemorySealRegistry",
+    "ListedThread",
+    "ProvenanceStore",
+    "SealRegistry",
+    "SqlSealRegistry",
+    "ThreadKind",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from end_conversation_tool._core.operations import Appeal, AppealStatus, Feedback
-from end_conversation_tool._core.records import DecisionRecord, EvidenceKind, EvidenceRecord, ThreadStatus
+from end_conversation_tool._core.records import DecisionRecord, EvidenceRecord, ThreadStatus
 from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.protocol import ThreadEvent
@@ -43,10 +43,10 @@ Annotation = Callable[[Past], Change[T]]
 
 
 @dataclass(frozen=True, slots=True)
-class Mentioning:
-    """Record a warning, talk of ending, or that a warning was heeded, each message once.
+class NotingViolation:
+    """Record that somebody who may be at risk was warned, each message once.
 
-    See ``ExperimentRegistry.note_mention`` and ``note_heeded``.
+    See ``ExperimentRegistry.note_violation``.
     """
 
     evidence: EvidenceRecord
@@ -54,33 +54,25 @@ class Mentioning:
     policy: str
     model: str | None
     now: datetime
-    heeded: bool = False
 
     def __call__(self, past: Past) -> Change[tuple[ThreadEvent, ...]]:
-        """Return what to record: one event of each kind, unless the same message led to one of that kind before."""
-        known = {(event.kind, event.evidence.message_id) for event in past.events if event.evidence is not None}
-        events = tuple(
-            event_of(
-                past.status,
-                kind,
-                self.now,
-                branch=self.branch,
-                subject=self.evidence.kind,
-                actor=self.evidence.source,
-                evidence=self.evidence,
-                policy_version=self.policy or None,
-                model=self.model,
-            )
-            for kind in self._kinds(past)
-            if (kind, self.evidence.message_id) not in known
+        """Return what to record: nothing when the same message was recorded before."""
+        noted = (event.evidence for event in past.events if event.kind is EventKind.VIOLATION)
+        known = {evidence.message_id for evidence in noted if evidence is not None}
+        if self.evidence.message_id in known:
+            return Change(past.status, ())
+        event = event_of(
+            past.status,
+            EventKind.VIOLATION,
+            self.now,
+            branch=self.branch,
+            subject=self.evidence.kind,
+            actor=self.evidence.source,
+            evidence=self.evidence,
+            policy_version=self.policy or None,
+            model=self.model,
         )
-        return Change(past.status, events, events)
-
-    def _kinds(self, past: Past) -> list[EventKind]:
-        if self.heeded:
-            return [EventKind.WARNING_HEEDED]
-        warned = [EventKind.WARNING_GIVEN] if self.evidence.kind is EvidenceKind.WARNING else []
-        return [*warned, EventKind.VIOLATION] if past.status.at_risk else warned
+        return Change(past.status, (event,), (event,))
 
 
 @dataclass(frozen=True, slots=True)

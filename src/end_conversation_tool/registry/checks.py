@@ -177,6 +177,23 @@ def check_sealing_record(record: Any) -> DecisionRecord:
     return checked
 
 
+POLICY = "policy"
+"""Who decided, where no person did: see ``DecisionRecord.decided_by``."""
+
+
+def check_operators_record(record: Any) -> DecisionRecord:
+    """Return ``record`` if a person seals by it: they are named, and say why.
+
+    Raises:
+        InvalidInputError: They are not, or it is no record that seals.
+    """
+    checked = check_sealing_record(record)
+    if checked.decided_by.strip().casefold() == POLICY:
+        raise InvalidInputError("record.decided_by: expected the name of an operator, got that of the policy")
+    check_text("record.reason", checked.reason, limit=MAX_WORDS_CHARS)
+    return checked
+
+
 _MODE_OF_NOTICE = {Outcome.NOTICED: Mode.ENFORCE, Outcome.WOULD_HAVE_NOTICED: Mode.SHADOW}
 
 

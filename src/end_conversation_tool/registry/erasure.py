@@ -11,10 +11,13 @@ from end_conversation_tool._core.records import BranchStatus, DecisionRecord, Ev
 from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool.registry.protocol import ThreadEvent
 
+ERASED = "erased:"
+"""What the name of an erased thread begins with."""
+
 
 def erased_id(thread_id: str) -> str:
     """Return what stands in the place of an erased id."""
-    return f"erased:{sha256(thread_id.encode()).hexdigest()}"
+    return f"{ERASED}{sha256(thread_id.encode()).hexdigest()}"
 
 
 def erased_record(record: DecisionRecord, name: str) -> DecisionRecord:

@@ -6,6 +6,7 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import singledispatch
 from threading import Lock
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from end_conversation_tool._core.operations import (
     DecisionCount,
     EndCount,
     EventCount,
+    Feedback,
     Tally,
     ThreadCount,
 )
@@ -26,10 +28,11 @@ from end_conversation_tool._core.vocabulary import EventKind, Outcome
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry import breaking
 from end_conversation_tool.registry import operations as ask
-from end_conversation_tool.registry.annotations import Past, appeals_of
+from end_conversation_tool.registry.annotations import Past, appeals_of, feedback_of
 from end_conversation_tool.registry.breaking import BREAKER_THREAD, DAY, HOUR, start_of
 from end_conversation_tool.registry.checks import check_open
-from end_conversation_tool.registry.erasure import erased_event, erased_id, erased_record, erased_status
+from end_conversation_tool.registry.erasure import ERASED, erased_event, erased_id, erased_record, erased_status
+from end_conversation_tool.registry.listing import ListedThread, Listing, Place, microseconds
 from end_conversation_tool.registry.protocol import StoredProvenance, ThreadEvent
 from end_conversation_tool.registry.transitions import Change, Copying, event_of
 from end_conversation_tool.registry.untouched import untouched
@@ -216,6 +219,54 @@ def _open_appeals(operation: ask.OpenAppeals, books: Books) -> tuple[Appeal, ...
     every = (appeal for kept in books.events.values() for appeal in appeals_of(kept))
     waiting = sorted((known for known in every if known.status is AppealStatus.OPEN), key=lambda known: known.opened_at)
     return tuple(waiting[: operation.limit])
+
+
+@_perform.register
+def _comments(operation: ask.Comments, books: Books) -> tuple[Feedback, ...]:
+    given = [one for kept in books.events.values() for one in feedback_of(kept) if one.comment]
+    begin, end = operation.since, operation.until
+    within = [one for one in given if (begin is None or begin <= one.given_at) and (end is None or one.given_at < end)]
+    return tuple(sorted(within, key=lambda one: one.given_at, reverse=True)[: operation.limit])
+
+
+@_perform.register
+def _list_threads(operation: ask.ListThreads, books: Books) -> tuple[ListedThread, ...]:
+    names = {*books.records, *books.events} - {BREAKER_THREAD}
+    by_key = {erased_id(name): name for name in names if not name.startswith(ERASED)}
+    gone = {name: name for name in names if name.startswith(ERASED)}
+    threads = {**gone, **by_key}.items()  # one that was written about since its erasure is one thread
+    found = (_listed(operation.listing, key.removeprefix(ERASED), name, books) for key, name in threads)
+    return operation.listing.page(one for one in found if one is not None)
+
+
+def _listed(listing: Listing, key: str, name: str, books: Books) -> tuple[Place, ListedThread] | None:
+    """Return a thread with its place in the list; ``None`` if it is not one of it."""
+    sought = listing.sought
+    decided, happened = books.of(books.records, name), books.of(books.events, name)
+    found: list[tuple[Any, datetime, str]] = (
+        [(record.outcome, record.decided_at, record.thread_id) for record in decided]
+        if listing.by_decision
+        else [(event.kind, event.at, event.thread_id) for event in happened]
+    )
+    counting = [one for one in found if one[0] in {*sought.listed, *sought.ended}]
+    status, latest = books.status(name), decided[-1] if decided else None
+    if not counting or counting[-1][0] in sought.ended:
+        return None
+    if sought.state is not None and not getattr(status, sought.state):
+        return None
+    _, at, shown = counting[-1]
+    place = Place(microseconds(at), key)
+    listed = ListedThread(
+        thread_id=shown,
+        at=at,
+        sealed=status.sealed,
+        at_risk=status.at_risk,
+        category=latest.category if latest else None,
+        policy_version=latest.decision.policy_version if latest else None,
+        model=latest.model if latest else None,
+        cursor=place.cursor,
+    )
+    return (place, listed) if listing.wants(place, listed) else None
 
 
 @_perform.register

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import wraps
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
@@ -40,7 +40,7 @@ from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.annotations import (
     Annotation,
     GivingFeedback,
-    Mentioning,
+    NotingViolation,
     OpeningAppeal,
     ResolvingAppeal,
     appeals_of,
@@ -53,6 +53,7 @@ from end_conversation_tool.registry.checks import (
     MAX_PROVENANCE_CHARS,
     check_count,
     check_notice_record,
+    check_operators_record,
     check_optional_id,
     check_sealing_record,
     check_signed,
@@ -61,6 +62,15 @@ from end_conversation_tool.registry.checks import (
     check_unsealing_record,
     new_flag,
     storable_evidence,
+)
+from end_conversation_tool.registry.listing import (
+    ListedThread,
+    Listing,
+    ThreadKind,
+    check_limit,
+    check_moment,
+    check_period,
+    checked_listing,
 )
 from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
 from end_conversation_tool.registry.protocol import ProvenanceStore, SealRegistry, StoredProvenance, ThreadEvent
@@ -206,6 +216,24 @@ class OpenAppeals(Operation[tuple[Appeal, ...]]):
 
 
 @dataclass(frozen=True, slots=True)
+class Comments(Operation[tuple[Feedback, ...]]):
+    """Return the feedback of a period that has words, newest first."""
+
+    writes: ClassVar[bool] = False
+    since: datetime | None
+    until: datetime | None
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListThreads(Operation[tuple[ListedThread, ...]]):
+    """Return threads of a kind, newest first."""
+
+    writes: ClassVar[bool] = False
+    listing: Listing
+
+
+@dataclass(frozen=True, slots=True)
 class Breaker(Operation[BreakerState]):
     """Return the state of the circuit breaker."""
 
@@ -256,6 +284,11 @@ def _seal_within(
     run_token: str | None = None,
 ) -> Operation[SealOutcome]:
     return SealWithin(_sealing(record, held_sequence, checkpoint_id, run_token), limits)
+
+
+def _seal_despite_risk(record: DecisionRecord) -> Operation[SealOutcome]:
+    sealing = replace(_sealing(check_operators_record(record), None, None, None), despite_risk=True)
+    return Transit(sealing.record.thread_id, sealing)
 
 
 def _give_notice(record: DecisionRecord, *, held_sequence: int | None = None) -> Operation[NoticeOutcome]:
@@ -333,26 +366,16 @@ def _save_provenance(thread_id: str, body: str, *, replaces: int) -> Operation[b
     return SaveProvenance(check_thread_id(thread_id), saved)
 
 
-def _note_mention(
+def _note_violation(
     thread_id: str, *, evidence: EvidenceRecord, branch: int = 0, policy: str = "", model: str | None = None
 ) -> Operation[tuple[ThreadEvent, ...]]:
     if not isinstance(evidence, EvidenceRecord):
-        raise InvalidInputError(f"evidence: expected an EvidenceRecord, got {type(evidence).__name__}")
-    if evidence.kind not in {EvidenceKind.WARNING, EvidenceKind.END_QUESTION}:
-        raise InvalidInputError(f"evidence.kind: expected warning or end_question, got {evidence.kind}")
-    mention = Mentioning(storable_evidence(evidence), check_count("branch", branch), *_origin(policy, model), utc_now())
-    return Annotate(check_thread_id(thread_id), mention)
-
-
-def _note_heeded(
-    thread_id: str, *, evidence: EvidenceRecord, branch: int = 0, policy: str = "", model: str | None = None
-) -> Operation[tuple[ThreadEvent, ...]]:
-    if not isinstance(evidence, EvidenceRecord) or evidence.kind is not EvidenceKind.WARNING:
         raise InvalidInputError(f"evidence: expected the EvidenceRecord of a warning, got {type(evidence).__name__}")
-    mention = Mentioning(
-        storable_evidence(evidence), check_count("branch", branch), *_origin(policy, model), utc_now(), heeded=True
-    )
-    return Annotate(check_thread_id(thread_id), mention)
+    if evidence.kind is not EvidenceKind.WARNING:
+        raise InvalidInputError(f"evidence.kind: expected warning, got {evidence.kind}")
+    origin = _origin(policy, model)
+    noting = NotingViolation(storable_evidence(evidence), check_count("branch", branch), *origin, utc_now())
+    return Annotate(check_thread_id(thread_id), noting)
 
 
 def _origin(policy: str, model: str | None) -> tuple[str, str | None]:
@@ -404,6 +427,27 @@ def _open_appeals(*, limit: int = 100) -> Operation[tuple[Appeal, ...]]:
     return OpenAppeals(check_count("limit", limit))
 
 
+def _comments(
+    *, since: datetime | None = None, until: datetime | None = None, limit: int = 20
+) -> Operation[tuple[Feedback, ...]]:
+    check_period(since, until)
+    return Comments(since, until, check_limit(limit))
+
+
+def _threads(
+    kind: ThreadKind | str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    policy: str | None = None,
+    model: str | None = None,
+    limit: int = 100,
+    after: str | None = None,
+) -> Operation[tuple[ListedThread, ...]]:
+    listing = checked_listing(kind, since=since, until=until, policy=policy, model=model, limit=limit, after=after)
+    return ListThreads(listing)
+
+
 def _erase(thread_id: str, *, operator: str, reason: str) -> Operation[int]:
     return EraseThread(check_thread_id(thread_id), *check_signed(operator, reason), utc_now())
 
@@ -421,11 +465,9 @@ def _breaker_history() -> Operation[tuple[ThreadEvent, ...]]:
 
 
 def _tally(since: datetime, until: datetime) -> Operation[Tally]:
-    for field, value in (("since", since), ("until", until)):
-        if not isinstance(value, datetime) or value.tzinfo is None:
-            raise InvalidInputError(f"{field}: expected a datetime with a time zone, got {type(value).__name__}")
-    if since > until:
-        raise InvalidInputError("since: expected a moment before until, got a later datetime")
+    check_moment("since", since)
+    check_moment("until", until)
+    check_period(since, until)
     return TallyPeriod(since, until)
 
 
@@ -489,8 +531,7 @@ class StoredRegistry(SealRegistry, ProvenanceStore, ExperimentRegistry):
     load_provenance, aload_provenance = _pair(ProvenanceStore.load_provenance, _load_provenance)
     save_provenance, asave_provenance = _pair(ProvenanceStore.save_provenance, _save_provenance)
 
-    note_mention, anote_mention = _pair(ExperimentRegistry.note_mention, _note_mention)
-    note_heeded, anote_heeded = _pair(ExperimentRegistry.note_heeded, _note_heeded)
+    note_violation, anote_violation = _pair(ExperimentRegistry.note_violation, _note_violation)
     count_thread, acount_thread = _pair(ExperimentRegistry.count_thread, _count_thread)
     give_feedback, agive_feedback = _pair(ExperimentRegistry.give_feedback, _give_feedback)
     feedback, afeedback = _pair(ExperimentRegistry.feedback, _feedback)
@@ -498,6 +539,9 @@ class StoredRegistry(SealRegistry, ProvenanceStore, ExperimentRegistry):
     resolve_appeal, aresolve_appeal = _pair(ExperimentRegistry.resolve_appeal, _resolve_appeal)
     appeals, aappeals = _pair(ExperimentRegistry.appeals, _appeals)
     open_appeals, aopen_appeals = _pair(ExperimentRegistry.open_appeals, _open_appeals)
+    comments, acomments = _pair(ExperimentRegistry.comments, _comments)
+    threads, athreads = _pair(ExperimentRegistry.threads, _threads)
+    seal_despite_risk, aseal_despite_risk = _pair(ExperimentRegistry.seal_despite_risk, _seal_despite_risk)
     erase, aerase = _pair(ExperimentRegistry.erase, _erase)
     seal_within, aseal_within = _pair(ExperimentRegistry.seal_within, _seal_within)
     breaker, abreaker = _pair(ExperimentRegistry.breaker, _breaker)

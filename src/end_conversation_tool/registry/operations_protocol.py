@@ -1,4 +1,4 @@
-"""What a registry keeps for the experiment: warnings, feedback, appeals, the circuit breaker, and counts.
+"""What a registry keeps for the experiment and the desk: violations, feedback, appeals, lists, the breaker, counts.
 
 Everything here happens rarely: an ordinary turn writes nothing.
 """
@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from end_conversation_tool._core.operations import Appeal, BreakerLimits, BreakerState, Feedback, Tally
 from end_conversation_tool._core.records import DecisionRecord, EvidenceRecord, SealOutcome
+from end_conversation_tool.registry.listing import ListedThread, ThreadKind
 from end_conversation_tool.registry.protocol import ThreadEvent
 from end_conversation_tool.registry.twins import twin_of
 
@@ -21,30 +22,28 @@ __all__ = ["ExperimentRegistry"]
 class ExperimentRegistry(Protocol):
     """The records of the experiment. Every registry of this package keeps them."""
 
-    def note_mention(
+    def note_violation(
         self, thread_id: str, *, evidence: EvidenceRecord, branch: int = 0, policy: str = "", model: str | None = None
     ) -> Sequence[ThreadEvent]:
-        """Record that the assistant warned (``warning``), or spoke of ending (``end_question``).
+        """Record that the assistant warned somebody who may be at risk, whether or not a flag stands.
 
-        A warning is a ``WARNING_GIVEN``; either is a ``VIOLATION`` where a risk flag stands, which is looked up in
-        the same transaction. The same message is recorded once.
+        Args:
+            thread_id: The thread.
+            evidence: The warning; the same message is recorded once.
+            branch: The branch of the thread.
+            policy: The version of the policy.
+            model: The model that warned.
 
         Returns:
-            The events that were recorded; none for an end question without a risk flag.
+            The event; nothing when the message was recorded before.
+
+        Raises:
+            InvalidInputError: The evidence is not that of a warning, or an argument is not usable.
         """
         ...
 
-    @twin_of(note_mention)
-    def anote_mention(self) -> Any: ...
-
-    def note_heeded(
-        self, thread_id: str, *, evidence: EvidenceRecord, branch: int = 0, policy: str = "", model: str | None = None
-    ) -> Sequence[ThreadEvent]:
-        """Record that the user changed course after the warning that ``evidence`` names; once for each warning."""
-        ...
-
-    @twin_of(note_heeded)
-    def anote_heeded(self) -> Any: ...
+    @twin_of(note_violation)
+    def anote_violation(self) -> Any: ...
 
     def count_thread(self, thread_id: str, *, policy: str = "", model: str | None = None, share: float = 1.0) -> None:
         """Count a thread that begins, once; it stands for ``1 / share`` threads."""
@@ -115,6 +114,72 @@ class ExperimentRegistry(Protocol):
 
     @twin_of(open_appeals)
     def aopen_appeals(self) -> Any: ...
+
+    def comments(
+        self, *, since: datetime | None = None, until: datetime | None = None, limit: int = 20
+    ) -> Sequence[Feedback]:
+        """Return what users wrote of conversations, newest first: feedback without words is left out.
+
+        Args:
+            since: The first moment that counts; ``None`` for the beginning.
+            until: The first moment that no longer counts; ``None`` for none.
+            limit: At most this many, 1 to 10,000.
+
+        Raises:
+            InvalidInputError: An argument is not usable.
+        """
+        ...
+
+    @twin_of(comments)
+    def acomments(self) -> Any: ...
+
+    def threads(
+        self,
+        kind: ThreadKind | str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        policy: str | None = None,
+        model: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> Sequence[ListedThread]:
+        """Return threads of a kind, newest first. Read through an index, never by a scan of all threads.
+
+        Args:
+            kind: ``sealed``: sealed now; ``shadow``: an end or a notice would have been; ``noticed``: a notice was
+                given; ``at_risk``: a flag stands; ``denied``: an end was denied; ``appealed``: an appeal is open.
+            since: The first moment that counts, with a time zone; ``None`` for the beginning.
+            until: The first moment that no longer counts; ``None`` for none.
+            policy: Only threads whose newest decision was made under this policy version.
+            model: Only threads whose newest decision was asked for by this model.
+            limit: At most this many, 1 to 10,000.
+            after: The ``cursor`` of the last thread that is known already.
+
+        Raises:
+            InvalidInputError: An argument is not usable.
+        """
+        ...
+
+    @twin_of(threads)
+    def athreads(self) -> Any: ...
+
+    def seal_despite_risk(self, record: DecisionRecord) -> SealOutcome:
+        """Seal as ``SealRegistry.seal`` does though a risk flag may stand: an operator's act, never the gate's.
+
+        Every flag stays. The record names the kinds of risk that were known, and the event of the seal who did it
+        and why. No run holds the thread, and no circuit breaker counts an operator's own end.
+
+        Args:
+            record: As for ``seal``, with the operator as ``decided_by`` and their reason as ``reason``.
+
+        Raises:
+            InvalidInputError: As for ``seal``, or the policy decided and no operator, or no reason is given.
+        """
+        ...
+
+    @twin_of(seal_despite_risk)
+    def aseal_despite_risk(self) -> Any: ...
 
     def erase(self, thread_id: str, *, operator: str, reason: str) -> int:
         """Remove what people and models said from the records of a thread, and its id; the seal stays, without text.

@@ -6,6 +6,7 @@ Every registry runs these, and only these, inside its own lock or transaction. W
 transition            before                                      after
 ====================  ==========================================  ====================================
 ``Sealing``           branch open, no flag stands, not overtaken  branch sealed, sequence + 1
+                      (an operator may seal while flags stand)    (the flags stay)
 ``GivingNotice``      branch open, no flag stands, not overtaken  a notice on the branch, sequence as it was
 ``RaisingFlag``       any                                         one flag more, unless it stands
 ``ClearingFlags``     any                                         no flag stands
@@ -33,6 +34,7 @@ from end_conversation_tool._core.records import (
     NoticeOutcome,
     Outcome,
     RiskFlag,
+    RiskKind,
     Seal,
     SealOutcome,
     SealPoint,
@@ -76,7 +78,7 @@ Transition = Callable[[ThreadStatus], Change[T]]
 
 @dataclass(frozen=True, slots=True)
 class Sealing:
-    """Seal the branch of ``record``; see ``SealRegistry.seal``."""
+    """Seal the branch of ``record``; see ``SealRegistry.seal``, and ``seal_despite_risk`` for ``despite_risk``."""
 
     record: DecisionRecord
     held_sequence: int | None
@@ -84,6 +86,7 @@ class Sealing:
     run_token: str | None
     now: datetime
     shadow: bool = False
+    despite_risk: bool = False
 
     def __call__(self, status: ThreadStatus) -> Change[SealOutcome]:
         """Return what becomes of the thread."""
@@ -92,19 +95,20 @@ class Sealing:
             again = standing.record.id == self.record.id
             kept = None if again else refused(self.record, UnmetCode.THREAD_ALREADY_SEALED)
             return Change(status, SealOutcome(seal=standing), decision=kept)
-        refusal = _refusal(status, self.record.branch, self.held_sequence)
+        refusal = _refusal(status, self.record.branch, self.held_sequence, risk_vetoes=not self.despite_risk)
         if refusal is not None:
             return Change(status, SealOutcome(refusal=refusal), decision=refused(self.record, refusal, status))
         if self.shadow:
             return Change(status, SealOutcome(shadowed=True), decision=shadowed(self.record))
+        record = self.record.model_copy(update={"risk_kinds": _risk_of(status)}) if self.despite_risk else self.record
         seal = Seal(
             thread_id=status.thread_id,
-            branch=self.record.branch,
+            branch=record.branch,
             sequence=status.sequence + 1,
             sealed_at=self.now,
             checkpoint_id=self.checkpoint_id,
             run_token=self.run_token,
-            record=self.record,
+            record=record,
         )
         sealed = status.on_branch(seal.branch).model_copy(update={"seal": seal})
         after = _with_branch(status, sealed, branch=seal.branch, sequence=seal.sequence)
@@ -113,10 +117,11 @@ class Sealing:
             EventKind.SEALED,
             self.now,
             branch=seal.branch,
-            subject=self.record.category,
-            actor=self.record.decided_by,
+            subject=record.category,
+            actor=record.decided_by,
+            reason=record.reason if self.despite_risk else "",  # an operator's words; else the model's, kept once
         )
-        return Change(after, SealOutcome(seal=seal, created=True), (event,), self.record)
+        return Change(after, SealOutcome(seal=seal, created=True), (event,), record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +324,7 @@ def refused(record: DecisionRecord, code: UnmetCode, status: ThreadStatus | None
     )
     changes: dict[str, Any] = {"outcome": Outcome.DENIED, "decision": decision}
     if status is not None:
-        changes["risk_kinds"] = tuple(sorted({flag.kind for flag in status.risk_flags if flag.active}))
+        changes["risk_kinds"] = _risk_of(status)
     return record.model_copy(update=changes)
 
 
@@ -329,9 +334,15 @@ def shadowed(record: DecisionRecord) -> DecisionRecord:
     return record.model_copy(update=changes)
 
 
-def _refusal(status: ThreadStatus, branch: int, held_sequence: int | None) -> SealRefusal | None:
+def _risk_of(status: ThreadStatus) -> tuple[RiskKind, ...]:
+    return tuple(sorted({flag.kind for flag in status.risk_flags if flag.active}))
+
+
+def _refusal(
+    status: ThreadStatus, branch: int, held_sequence: int | None, *, risk_vetoes: bool = True
+) -> SealRefusal | None:
     """Return why an open branch must stay as it is. Risk comes first: it must show in the record."""
-    if status.at_risk:
+    if status.at_risk and risk_vetoes:
         return UnmetCode.RISK_FLAGGED
     fence = status.on_branch(branch).fence
     if held_sequence is not None and not fence <= held_sequence <= status.sequence:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from end_conversation_tool._core.operations import AppealStatus, BreakerLimits
-from end_conversation_tool._core.records import Category, DecisionRecord, SealOutcome
+from end_conversation_tool._core.records import Category, Mode, Outcome
 from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.cli import app
+from end_conversation_tool.operations.telemetry import TelemetryEvent
+from end_conversation_tool.operations.webhook import WebhookSink
 from end_conversation_tool.registry import SqlSealRegistry
-from end_conversation_tool.registry.checks import check_text
-from support.records import denial, permit
+from support.postgres import fresh_schema
+from support.records import denial, notice, permit
 
 THREAD_VERBS: dict[str, list[str]] = {
     "feedback": ["--rating", "4"],
@@ -32,22 +36,28 @@ OTHER_VERBS: dict[str, list[str]] = {
     "threads": [],
     "reset-breaker": ["--operator", "Kim", "--reason", "looked"],
 }
+ENVIRONMENT: dict[str, str] = {}
+"""What else the verbs find in their environment."""
+
 SIGNED = [verb for verb in [*THREAD_VERBS, *OTHER_VERBS] if "--operator" in {**THREAD_VERBS, **OTHER_VERBS}[verb]]
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """A registry in which ``t`` is sealed."""
-    made = f"sqlite:///{tmp_path}/registry.db"
-    with SqlSealRegistry(made) as registry:
-        registry.seal(permit("t"))
-        registry.record_decision(denial("u"))
-    return made
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A registry in which ``t`` is sealed, on each engine."""
+    with ExitStack() as stack:
+        made = f"sqlite:///{tmp_path}/registry.db"
+        if request.param == "postgres":
+            made = stack.enter_context(fresh_schema(request.getfixturevalue("postgres")))
+        with SqlSealRegistry(made) as registry:
+            registry.seal(permit("t"))
+            registry.record_decision(denial("u"))
+        yield made
 
 
 def run(*arguments: str, url: str | None = None) -> Result:
     given = [*arguments, *(["--registry", url] if url else [])]
-    return CliRunner().invoke(app, given, env={"END_CONVERSATION_REGISTRY": ""})
+    return CliRunner().invoke(app, given, env={"END_CONVERSATION_REGISTRY": "", **ENVIRONMENT})
 
 
 def command(verb: str, thread: str = "t") -> list[str]:
@@ -201,87 +211,108 @@ def test_a_standing_flag_vetoes_an_operator_too(url: str) -> None:
         assert registry.decisions("u")[-1].decision.unmet == ("risk_flagged",)
 
 
-def test_a_flag_is_overridden_by_name_and_reason(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[DecisionRecord] = []
-
-    def seal_despite_risk(registry: SqlSealRegistry, record: DecisionRecord) -> SealOutcome:
-        asked.append(record)
-        return registry.seal(record)
-
-    monkeypatch.setattr(SqlSealRegistry, "seal_despite_risk", seal_despite_risk, raising=False)
+def test_a_flag_is_overridden_by_name_and_reason(url: str) -> None:
+    with SqlSealRegistry(url) as registry:
+        flag = registry.flag_risk("u", kind="crisis", source="desk")
     assert end("--override-risk", url=url).exit_code == 0
-    assert [(record.decided_by, record.reason) for record in asked] == [("Kim", "threats")]
+    with SqlSealRegistry(url) as registry:
+        status, sealed = registry.status("u"), registry.history("u")[-1]
+    assert (status.sealed, status.risk_flags) == (True, (flag,))
+    assert (sealed.actor, sealed.reason) == ("Kim", "threats")
+    assert run("end", "v", "--operator", "policy", "--reason", "x", "--override-risk", url=url).exit_code == 2
 
 
 # Listing threads
 
 
-class Listed(NamedTuple):
-    thread_id: str
-    at: datetime = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    sealed: bool = True
-    at_risk: bool = False
-    category: str | None = "abuse"
-    policy_version: str | None = "policy-1"
-    model: str | None = None
-    cursor: str = "c1"
+LISTED = {"sealed": ["s", "t"], "shadow": ["w"], "noticed": ["n"], "at-risk": ["r"], "denied": ["u"], "appealed": ["s"]}
 
 
 @pytest.fixture
-def listing(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """What a registry is asked for, that answers with two threads."""
-    asked: list[tuple[str, dict[str, Any]]] = []
-
-    def threads(_: SqlSealRegistry, kind: str, **options: Any) -> list[Listed]:
-        asked.append((kind, options))
-        check_text("after", options["after"] or "x", limit=100)
-        return [Listed("a\x1b[2J"), Listed("b", at_risk=True, cursor="c2")][: options["limit"]]
-
-    monkeypatch.setattr(SqlSealRegistry, "threads", threads, raising=False)
-    return asked
+def many(url: str) -> str:
+    """The same registry with a thread of each kind."""
+    with SqlSealRegistry(url) as registry:
+        registry.seal(permit("s", model=None))
+        registry.open_appeal("s", text="no")
+        registry.record_decision(denial("w", outcome=Outcome.WOULD_HAVE_SEALED, mode=Mode.SHADOW))
+        registry.give_notice(notice("n"))
+        registry.flag_risk("r", kind="crisis", source="desk")
+    return url
 
 
-def test_threads_are_listed(url: str, listing: list[tuple[str, dict[str, Any]]]) -> None:
-    result = run("threads", url=url)
-    assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines() == [
-        "2026-03-01 12:00  a\\x1b[2J  sealed  abuse, policy-1",
-        "2026-03-01 12:00  b  sealed and at risk  abuse, policy-1",
-    ]
-    assert listing[0][0] == "sealed"
-    assert "more" not in result.stderr
+@pytest.mark.parametrize("kind", LISTED)
+def test_each_kind_is_listed(kind: str, many: str) -> None:
+    document = json.loads(run("threads", f"--{kind}", "--json", url=many).stdout)
+    assert [row["thread_id"] for row in document["threads"]] == LISTED[kind]
+    assert (document["kind"], document["after"]) == (kind.replace("-", "_"), None)
+    for one in LISTED[kind]:
+        assert f"  {one}  " in run("threads", f"--{kind}", url=many).stdout
 
 
-@pytest.mark.parametrize("kind", ["sealed", "shadow", "noticed", "at-risk", "denied", "appealed"])
-def test_each_kind_by_time_policy_model_and_page(
-    kind: str, url: str, listing: list[tuple[str, dict[str, Any]]]
-) -> None:
-    options = ("--since", "2026-03-01", "--until", "2026-03-02T10:00+02:00", "--policy", "p", "--model", "m")
-    result = run("threads", f"--{kind}", *options, "--limit", "2", "--after", "c0", "--json", url=url)
-    document = json.loads(result.stdout)
-    assert [row["thread_id"] for row in document["threads"]] == ["a\x1b[2J", "b"]
-    assert document["after"] == "c2"
-    assert listing == [
-        (
-            kind.replace("-", "_"),
-            {
-                "since": datetime(2026, 3, 1, tzinfo=UTC),
-                "until": datetime(2026, 3, 2, 8, tzinfo=UTC),
-                "policy": "p",
-                "model": "m",
-                "limit": 2,
-                "after": "c0",
-            },
-        )
-    ]
+def test_a_list_is_narrowed_and_goes_on_where_the_last_page_ended(many: str) -> None:
+    first = run("threads", "--limit", "1", url=many)
+    assert first.stdout.endswith("  s  sealed  abuse, policy-1\n")
+    cursor = first.stderr.split("--after ")[1].strip()
+    second = run("threads", "--limit", "1", "--after", cursor, url=many)
+    assert second.stdout.endswith("  t  sealed  abuse, policy-1, model-1\n")
+    assert run("threads", "--until", "2020-01-01", url=many).stdout == "no threads\n"
+    assert run("threads", "--since", "2020-01-01T10:00+02:00", "--policy", "policy-1", url=many).stdout.count("\n") == 2
+    assert run("threads", "--model", "model-1", url=many).stdout.split()[2] == "t"
+
+
+def test_names_never_reach_the_terminal_as_they_are(url: str) -> None:
+    with SqlSealRegistry(url) as registry:
+        registry.flag_risk("a\x1b[2J", kind="crisis", source="desk")
+    result = run("threads", "--at-risk", url=url)
+    assert "  a\\x1b[2J  at risk" in result.stdout
 
 
 @pytest.mark.parametrize("options", [("--sealed", "--denied"), ("--since", "x"), ("--limit", "0"), ("--after", " ")])
-def test_lists_that_cannot_be_made(
-    options: tuple[str, ...], url: str, listing: list[tuple[str, dict[str, Any]]]
-) -> None:
+def test_lists_that_cannot_be_made(options: tuple[str, ...], url: str) -> None:
     assert run("threads", *options, url=url).exit_code == 2
-    assert len(listing) == (options[0] == "--after")
+
+
+# Telling whoever listens
+
+
+@pytest.fixture
+def posted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What a webhook is told: the event's name, and its thread."""
+    told: list[tuple[str, str]] = []
+
+    def deliver(_: WebhookSink, event: TelemetryEvent) -> bool:
+        told.append((event.name.removeprefix("end_conversation."), event.thread_id or ""))
+        return True
+
+    monkeypatch.setattr(WebhookSink, "_deliver", deliver)
+    secret = f"whsec_{b64encode(bytes(24)).decode()}"
+    monkeypatch.setitem(ENVIRONMENT, "END_CONVERSATION_WEBHOOK", "http://127.0.0.1:9/")
+    monkeypatch.setitem(ENVIRONMENT, "END_CONVERSATION_WEBHOOK_SECRET", secret)
+    return told
+
+
+def test_an_appeal_a_new_flag_and_an_end_are_told(url: str, posted: list[tuple[str, str]]) -> None:
+    assert run("appeal", "t", "--text", "secret", url=url).output == "opened\n"
+    for _ in range(2):  # the second is no new one
+        assert run("flag-risk", "r", "--kind", "crisis", "--operator", "Kim", url=url).output == "flagged: crisis\n"
+    assert end(url=url).exit_code == 0
+    assert posted == [("appealed", "t"), ("risk_flagged", "r"), ("sealed", "u")]
+    assert run("appeal", "t", "--text", "again", url=url).exit_code == 2
+    assert end(url=url).exit_code == 1
+    assert len(posted) == 3
+
+
+def test_a_webhook_that_cannot_be_told_is_said_and_fails_nothing(
+    url: str, posted: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WebhookSink, "_deliver", lambda *_: False)
+    result = run("appeal", "t", "--text", "no", url=url)
+    assert (result.exit_code, result.stdout) == (0, "opened\n")
+    assert "could not be reached" in result.stderr
+    monkeypatch.setitem(ENVIRONMENT, "END_CONVERSATION_WEBHOOK_SECRET", "weak")
+    result = end(url=url)
+    assert (result.exit_code, posted) == (0, [])
+    assert "secret: expected 'whsec_'" in result.stderr
 
 
 # The report
@@ -298,6 +329,21 @@ def test_the_report_as_a_table_and_as_json(url: str) -> None:
     assert report["total"]["ended_threads"] == 1
     assert [figures["policy"] for figures in report["groups"]] == ["policy-1"]
     assert json.loads(run("report", "--json", "--until", "2020-01-01", url=url).output)["total"]["decisions"] == 0
+
+
+def test_the_report_shows_what_users_wrote(url: str, tmp_path: Path) -> None:
+    with SqlSealRegistry(url) as registry:
+        registry.give_feedback("t", rating=2, comment="unfair <b>\x1b[2J")
+        registry.give_feedback("t", rating=5)
+        registry.give_feedback("u", rating=4, comment="fine")
+    lines = run("report", url=url).output.splitlines()
+    assert [line[18:] for line in lines[-2:]] == ["u  4 of 5: 'fine'", r"t  2 of 5: 'unfair <b>\\x1b[2J'"]
+    newest: Any = json.loads(run("report", "--json", "--comments", "1", url=url).output)
+    assert [one["comment"] for one in newest["comments"]] == ["fine"]
+    assert "fine" not in run("report", "--comments", "0", url=url).output
+    page = tmp_path / "report.html"
+    run("report", "--html", str(page), url=url)
+    assert "unfair &lt;b&gt;" in page.read_text(encoding="utf-8")
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_takes_names_for_text(url: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner, Result
 from end_conversation_tool._core.records import RiskKind
 from end_conversation_tool.cli import app
 from end_conversation_tool.registry import SqlSealRegistry
+from support.postgres import fresh_schema
 from support.records import denial, notice, permit
 
 
@@ -18,10 +20,17 @@ def inspect(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["inspect", *arguments])
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """A registry with a thread that has gone through everything, and one at risk."""
-    made = f"sqlite:///{tmp_path}/threads.db"
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A registry with a thread that has gone through everything, and one at risk, on each engine."""
+    if request.param == "sqlite":
+        yield _filled(f"sqlite:///{tmp_path}/threads.db")
+        return
+    with fresh_schema(request.getfixturevalue("postgres")) as made:
+        yield _filled(made)
+
+
+def _filled(made: str) -> str:
     quoted = permit("story").decision.evidence[0].model_copy(update={"quote": "you idiot\x1b[2J"})
     with SqlSealRegistry(made) as registry:
         registry.record_decision(denial("story", reason="too early"))

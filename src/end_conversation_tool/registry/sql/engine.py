@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ from sqlalchemy.exc import DBAPIError
 from end_conversation_tool.errors import RegistryError
 from end_conversation_tool.registry.sql.driver import Flow, drive
 from end_conversation_tool.registry.sql.failures import raise_translated, translated
-from end_conversation_tool.registry.sql.schema import open_schema
+from end_conversation_tool.registry.sql.schema import add_indexes, lacking_indexes, open_schema
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 ALIVE = "SELECT 1"
 """Shows that a connection is alive, where a flow's own first statement could not be run twice."""
@@ -34,11 +37,13 @@ class Store(ABC):
         dialect: Name of the SQLAlchemy dialect.
         begin: SQL that begins a transaction which writes.
         existing: SQL that lists those tables of a registry that exist.
+        indexes: SQL that lists those of its indexes that exist.
         creation_lock: SQL that makes processes which start at once create the tables one after the other.
     """
 
     dialect: ClassVar[str]
     existing: ClassVar[str]
+    indexes: ClassVar[str]
     creation_lock: ClassVar[str]
     begin: str
 
@@ -67,7 +72,21 @@ class Store(ABC):
         if key is None:
             self._engine.dispose()
             raise RegistryError(f"{self.name} holds no registry, and was opened with create=False")
+        if create:
+            self._complete()
         return key
+
+    def _complete(self) -> None:
+        """Add the indexes that a database of an older version lacks; without them lists are slow, and nothing worse."""
+        try:
+            if self.run(lacking_indexes(self.indexes), writes=False):
+                self.run(self._indexing(), writes=True)
+        except RegistryError as error:
+            _log.warning("an index is lacking and could not be made, lists of threads are slow: %s", error)
+
+    def _indexing(self) -> Flow[None]:
+        yield text(self.creation_lock)
+        yield from add_indexes(self.indexes)
 
     def _creation(self) -> Flow[bytes | None]:
         yield text(self.creation_lock)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import delete, func, select, update
 
-from end_conversation_tool._core.operations import Appeal, BreakerState, Tally
+from end_conversation_tool._core.operations import Appeal, BreakerState, Feedback, Tally
 from end_conversation_tool._core.records import DecisionRecord, SealOutcome, ThreadStatus
 from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool.errors import InvalidInputError
@@ -18,8 +18,10 @@ from end_conversation_tool.registry.annotations import Past, appeals_of
 from end_conversation_tool.registry.breaking import BREAKER_THREAD, DAY, HOUR, start_of
 from end_conversation_tool.registry.checks import check_open
 from end_conversation_tool.registry.erasure import erased_event, erased_id, erased_record, erased_status
+from end_conversation_tool.registry.listing import ListedThread, microseconds
 from end_conversation_tool.registry.protocol import StoredProvenance, ThreadEvent
 from end_conversation_tool.registry.sql.driver import Flow
+from end_conversation_tool.registry.sql.lists import comments, list_threads
 from end_conversation_tool.registry.sql.queries import (
     change_thread,
     commit,
@@ -27,7 +29,6 @@ from end_conversation_tool.registry.sql.queries import (
     keep_decision,
     load,
     lock_thread,
-    microseconds,
     past_events,
     put_event,
     read_thread,
@@ -154,6 +155,16 @@ def _open_appeals(operation: ask.OpenAppeals, _: str) -> Flow[tuple[Appeal, ...]
         .limit(operation.limit)
     )
     return appeals_of(load(ThreadEvent, row[0]) for row in rows)
+
+
+@_flow.register
+def _comments(operation: ask.Comments, _: str) -> Flow[tuple[Feedback, ...]]:
+    return comments(operation.since, operation.until, operation.limit)
+
+
+@_flow.register
+def _list_threads(operation: ask.ListThreads, _: str) -> Flow[tuple[ListedThread, ...]]:
+    return list_threads(operation.listing)
 
 
 @_flow.register

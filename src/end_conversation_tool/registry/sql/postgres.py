@@ -18,7 +18,7 @@ from end_conversation_tool.registry.sql.driver import Flow
 from end_conversation_tool.registry.sql.engine import ALIVE, Store
 from end_conversation_tool.registry.sql.failures import translated
 from end_conversation_tool.registry.sql.queries import READ_STATE
-from end_conversation_tool.registry.sql.schema import TABLE_NAMES
+from end_conversation_tool.registry.sql.schema import INDEX_NAMES, TABLE_NAMES
 
 T = TypeVar("T")
 
@@ -32,6 +32,10 @@ class PostgresStore(Store):
     existing = (
         f"SELECT relname FROM pg_catalog.pg_class WHERE relname IN {TABLE_NAMES!r} "  # noqa: S608 - constants
         "AND relkind IN ('r', 'p') AND pg_catalog.pg_table_is_visible(oid)"
+    )
+    indexes = (
+        f"SELECT relname FROM pg_catalog.pg_class WHERE relname IN {INDEX_NAMES!r} "  # noqa: S608 - constants
+        "AND relkind IN ('i', 'I') AND pg_catalog.pg_table_is_visible(oid)"
     )
     creation_lock = "SELECT pg_advisory_xact_lock(6015379240177)"  # any number that nobody else is likely to use
 

@@ -6,7 +6,6 @@ that is committed first vetoes every seal, and a seal that is committed first st
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -16,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from end_conversation_tool._core.records import DecisionRecord, Record, ThreadStatus
 from end_conversation_tool.errors import InvalidInputError, RegistrySchemaError
 from end_conversation_tool.registry.erasure import erased_id
+from end_conversation_tool.registry.listing import microseconds
 from end_conversation_tool.registry.protocol import ThreadEvent
 from end_conversation_tool.registry.sql.driver import Flow
 from end_conversation_tool.registry.sql.schema import decisions, events, thread_key, threads
@@ -28,8 +28,6 @@ R = TypeVar("R", bound=Record)
 
 READ_STATE = "SELECT state FROM ect_threads WHERE thread_key = "
 """The one statement of an ordinary turn; the driver adds its own mark for the parameter."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def change_thread(dialect: str, thread_id: str, transition: Transition[T]) -> Flow[T]:
@@ -182,8 +180,3 @@ def insert_unless_there(dialect: str, table: object, values: dict[str, object]) 
     if dialect == "postgresql":
         return postgresql.insert(table).values(**values).on_conflict_do_nothing()  # type: ignore[arg-type]
     return sqlite.insert(table).values(**values).on_conflict_do_nothing()  # type: ignore[arg-type]
-
-
-def microseconds(moment: datetime) -> int:
-    """Return a moment as the tables hold it."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -71,6 +71,7 @@ decisions = sa.Table(
     sa.Column("record", sa.Text, nullable=False),
     sa.Index("ect_decisions_id", "id", unique=True),
     sa.Index("ect_decisions_thread", "thread_key", "number"),
+    sa.Index("ect_decisions_outcome", "outcome", "decided_at", "thread_key"),
     sa.Index(
         "ect_decisions_report",
         *("decided_at", "outcome", "policy_version", "model", "mode", "category", "unmet", "risk", "breaker", "turn"),
@@ -117,6 +118,10 @@ _TABLES = _metadata.sorted_tables
 
 TABLE_NAMES = tuple(table.name for table in _TABLES)
 
+_INDEXES = tuple(sorted((index for table in _TABLES for index in table.indexes), key=lambda index: str(index.name)))
+
+INDEX_NAMES = tuple(str(index.name) for index in _INDEXES)
+
 
 def thread_key(thread_id: str) -> str:
     """Return the key of a thread: 64 hexadecimal digits."""
@@ -148,12 +153,28 @@ def open_schema(existing: str, *, create: bool) -> Flow[bytes | None]:
     return _signing_key(values.get("signing_key"))
 
 
+def lacking_indexes(existing: str) -> Flow[tuple[sa.Index, ...]]:
+    """Return the indexes that a database of an older version lacks.
+
+    Args:
+        existing: SQL that lists those indexes of the registry that exist.
+    """
+    found = {row[0] for row in (yield sa.text(existing))}
+    return tuple(index for index in _INDEXES if str(index.name) not in found)
+
+
+def add_indexes(existing: str) -> Flow[None]:
+    """Make the indexes that are lacking; nothing else is changed. Arguments as for ``lacking_indexes``."""
+    for index in (yield from lacking_indexes(existing)):
+        yield CreateIndex(index)
+
+
 def _create() -> Flow[bytes]:
     key = secrets.token_bytes(32)
     for table in _TABLES:
         yield CreateTable(table)
-        for index in sorted(table.indexes, key=lambda known: str(known.name)):
-            yield CreateIndex(index)
+    for index in _INDEXES:
+        yield CreateIndex(index)
     values = {
         "schema_version": str(SCHEMA_VERSION),
         "signing_key": key.hex(),

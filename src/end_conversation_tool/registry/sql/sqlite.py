@@ -18,7 +18,7 @@ from end_conversation_tool.registry.sql.driver import Flow
 from end_conversation_tool.registry.sql.engine import Store
 from end_conversation_tool.registry.sql.failures import translated
 from end_conversation_tool.registry.sql.queries import READ_STATE
-from end_conversation_tool.registry.sql.schema import TABLE_NAMES
+from end_conversation_tool.registry.sql.schema import INDEX_NAMES, TABLE_NAMES
 
 T = TypeVar("T")
 
@@ -34,6 +34,7 @@ class SqliteStore(Store):
 
     dialect = "sqlite"
     existing = f"SELECT name FROM sqlite_master WHERE type = 'table' AND name IN {TABLE_NAMES!r}"  # noqa: S608 - constants
+    indexes = f"SELECT name FROM sqlite_master WHERE type = 'index' AND name IN {INDEX_NAMES!r}"  # noqa: S608 - constants
     creation_lock = "SELECT 1"  # BEGIN IMMEDIATE is the lock
     begin = "BEGIN IMMEDIATE"
 

@@ -15,8 +15,8 @@ from sqlalchemy.dialects import sqlite
 
 from end_conversation_tool._core.operations import DecisionCount, EndCount, EventCount, Tally, ThreadCount
 from end_conversation_tool._core.vocabulary import Category, EventKind, Mode, Outcome, RiskKind, UnmetCode
+from end_conversation_tool.registry.listing import microseconds
 from end_conversation_tool.registry.sql.driver import Flow, Rows
-from end_conversation_tool.registry.sql.queries import microseconds
 from end_conversation_tool.registry.sql.schema import counted, decisions, events
 
 _ENDS = (Outcome.SEALED.value, Outcome.WOULD_HAVE_SEALED.value)
