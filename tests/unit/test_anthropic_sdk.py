@@ -340,6 +340,16 @@ def test_a_flag_that_was_cleared_stays_cleared(chat: Conversation, registry: InM
     assert not registry.status("c").at_risk
 
 
+def test_other_words_in_the_place_of_what_was_cleared_are_not_cleared(
+    chat: Conversation, registry: InMemorySealRegistry
+) -> None:
+    messages = [said(f"in this game: {RISK}")]
+    step(chat, messages, "A dark game.")
+    registry.clear_risk("c", operator="desk", reason="a game")
+    chat.before_request([said(RISK)])
+    assert registry.status("c").at_risk
+
+
 def test_a_flag_of_another_process_between_request_and_response_vetoes(
     chat: Conversation, registry: InMemorySealRegistry
 ) -> None:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from end_conversation_tool._core.fence import new_fence
@@ -241,8 +241,8 @@ class Conversation:
 
     def _doubts(self, said: Sequence[ObservedMessage]) -> bool:
         """Whether what the user said last may be a sign of risk: no reader will see it once it has left the history."""
-        trailing = takewhile(lambda message: message.role != "assistant", reversed(said))
-        users = [message for message in trailing if message.role == "user"][::-1]
+        from_user = dropwhile(lambda message: message.role != "user", reversed(said))
+        users = list(takewhile(lambda message: message.role == "user", from_user))[::-1]
         seen = self._gate.watch.look([one.text for one in users], media=any(one.media for one in users))
         return seen.grade is not RiskGrade.NONE
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2s
 from typing import Any
 
 from end_conversation_tool._core.content import has_media, without_reasoning
@@ -120,12 +121,16 @@ def said_in(messages: Sequence[Any]) -> list[ObservedMessage]:
     """Return what user, assistant and tools said in a request, oldest first; each is known by its place.
 
     The wire gives no ids, and each request brings the whole history again: a history that was shortened or changed does
-    not fit what is known of it.
+    not fit what is known of it. A user's words are part of their name: what an operator has cleared of risk is those
+    words, not whatever stands in the same place on another branch.
     """
     said: list[ObservedMessage] = []
 
     def add(role: Role, text: str, raw: Any, *, media: bool = False) -> None:
-        said.append(ObservedMessage(role, text, f"{role}-{len(said)}", raw, media=media))
+        name = f"{role}-{len(said)}"
+        if role == "user":
+            name += "-" + blake2s(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+        said.append(ObservedMessage(role, text, name, raw, media=media))
 
     for message in messages:
         content = get(message, "content")
