@@ -271,9 +271,7 @@ def test_more_than_a_third_that_fails_is_a_failed_reading(found: int, dropped: i
 # Whatever a reader may say
 
 sides: list[Role] = ["user", "assistant", "tool"]
-lines = st.lists(
-    st.tuples(st.sampled_from(sides), st.text(max_size=12), st.integers(0, 3)), max_size=5
-).map(
+lines = st.lists(st.tuples(st.sampled_from(sides), st.text(max_size=12), st.integers(0, 3)), max_size=5).map(
     lambda rows: ReadingCase(
         tuple(Line(f"m{n}", role, text, f"id{n}", turn) for n, (role, text, turn) in enumerate(rows, start=1))
     )
