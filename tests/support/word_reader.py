@@ -53,7 +53,8 @@ class WordReader:
             if word in line.text
         ]
         if "INVENTS" in text:
-            findings += [Finding(EvidenceKind.ABUSE, "m1", "nobody said this")] * (len(findings) + 1)
+            count = len(findings) + 1  # more than a third, each other words
+            findings += [Finding(EvidenceKind.ABUSE, "m1", f"nobody said this {number}") for number in range(count)]
         doubtful = any(finding.kind is EvidenceKind.RISK for finding in findings)
         risk = RiskGrade.POSSIBLE if doubtful or "UNEASY" in text else RiskGrade.NONE
         return Reading(self.source, tuple(findings), risk, usage=USAGE, seconds=0.5)

@@ -116,6 +116,10 @@ READ: dict[UnmetCode, list[Case]] = {
         (HARM, {"notice": None}),
         (USER, {"notice": None}),
         (USER, {"notice": None, "turns": "k"}),
+        (USER, {"turns": "k - y", "notice": 1}),  # a yes is one to the question that was asked last
+        (USER, {"turns": "k k k k y", "notice": 3}),
+        (USER, {"turns": "- k y", "notice": 1}),
+        (USER, {"turns": "k y -", "notice": 1}),
         (ABUSE, {"notices": (notice_of(4, HARM),)}),
         (HARM, {"notices": (notice_of(4, ABUSE), notice_of(3, USER))}),
         (ABUSE, {"notices": (notice_of(4, shadow=True),)}),
@@ -133,10 +137,13 @@ READ: dict[UnmetCode, list[Case]] = {
         (ABUSE, {"newest_message": ""}),
         (HARM, {"turns": "hrd hrd hr h a"}),
     ],
-    UnmetCode.USER_DID_NOT_ASK: [(USER, {"turns": "- k y"}), (USER, {"turns": "- y", "confirmed": True})],
+    UnmetCode.USER_DID_NOT_ASK: [
+        (USER, {"turns": "- k", "confirmed": True}),
+        (USER, {"turns": "- y", "confirmed": True}),
+    ],
     UnmetCode.USER_DID_NOT_CONFIRM: [
         (USER, {"turns": "k -"}),
-        (USER, {"turns": "k y -"}),
+        (USER, {"turns": "k y -", "notice": 2}),
         (USER, {"turns": "k k"}),
         (USER, {"newest_message": "another"}),
         (USER, {"policy": WARNED, "notice": None, "turns": "k"}),
@@ -283,7 +290,7 @@ def test_a_reported_refusal_outside_the_window_does_not_count() -> None:
 @pytest.mark.parametrize("order", sorted({" ".join(order) for order in permutations("ky-")}))
 def test_only_asking_and_then_a_yes_ends(order: str) -> None:
     permitted = [notice for notice in (1, 2) if ruling(USER, order, notice=notice).permitted]
-    assert permitted == {"k - y": [1, 2], "- k y": [2]}.get(order, [])
+    assert permitted == {"k - y": [2], "- k y": [2]}.get(order, [])
 
 
 @pytest.mark.parametrize(
@@ -292,7 +299,9 @@ def test_only_asking_and_then_a_yes_ends(order: str) -> None:
         ("k ky", 1, ()),
         ("ky y", 1, ()),
         ("ky -", 1, (UnmetCode.USER_DID_NOT_CONFIRM,)),
-        ("k - - y", 1, ()),
+        ("k - - y", 1, (UnmetCode.NOTICE_REQUIRED,)),
+        ("k - - y", 2, (UnmetCode.NOTICE_REQUIRED,)),
+        ("k - - y", 3, ()),
         ("- y", 1, (UnmetCode.USER_DID_NOT_ASK, UnmetCode.USER_DID_NOT_CONFIRM)),
         ("- ky", 1, (UnmetCode.USER_DID_NOT_ASK, UnmetCode.USER_DID_NOT_CONFIRM)),
         ("- -", None, (UnmetCode.NOTICE_REQUIRED, UnmetCode.USER_DID_NOT_ASK)),
@@ -308,6 +317,11 @@ def test_a_yes_to_the_app_does_in_place_of_notice_and_message() -> None:
     assert ruling(USER, "-", notice=None, confirmed=True).unmet == (UnmetCode.USER_DID_NOT_ASK,)
     for veto in ({"risk": RiskGrade.POSSIBLE}, {"flagged": [RiskKind.OTHER]}):
         assert not ruling(USER, "k", notice=None, confirmed=True, **veto).permitted
+
+
+@pytest.mark.parametrize("category", Category)
+def test_a_yes_to_the_app_before_anything_was_said_is_none(category: Category) -> None:
+    assert not ruling(category, "", notice=None, confirmed=True, policy=WARNED).permitted
 
 
 def test_a_yes_without_notice_does_where_none_is_required() -> None:

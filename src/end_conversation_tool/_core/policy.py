@@ -258,8 +258,8 @@ class _Case:
 
     @property
     def _yes(self) -> list[EvidenceRecord]:
-        """The user's yes to the app, which asked them by an interrupt."""
-        if not self.facts.confirmed:
+        """The user's yes to the app, which asked them by an interrupt; none before they have said anything."""
+        if not self.facts.confirmed or not self.facts.turn:
             return []
         return [EvidenceRecord(kind=EvidenceKind.CONFIRMS_END, turn=self.facts.turn, message_id="", source=APP)]
 

@@ -214,7 +214,7 @@ def test_an_interrupt_leaves_quietly() -> None:
     ) as process:
         assert process.stderr is not None
         assert b"ANTHROPIC_API_KEY" in process.stderr.readline()
-        assert b"OfflineReader" in process.stderr.readline()
+        assert b"OfflineReader is the only reader" in process.stderr.readline()
         assert b"policy" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
