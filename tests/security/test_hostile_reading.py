@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, ChatMessage, FunctionMessage, HumanMessage, RemoveMessage, ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
 
+from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.evidence import check_reading, is_unsound
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.policy import EndConversationPolicy
@@ -25,9 +27,11 @@ from end_conversation_tool._core.reading import Line, ReadingCase
 from end_conversation_tool._core.records import Category, EvidenceKind, Outcome, RiskGrade, UnmetCode
 from end_conversation_tool._core.run import Ruling
 from end_conversation_tool._core.texts import Texts
-from end_conversation_tool.readers import AllReaders, Finding, Reader, Reading
+from end_conversation_tool.cli.demo import play
+from end_conversation_tool.readers import AllReaders, Finding, OfflineReader, Reader, Reading
 from end_conversation_tool.readers.prompt import question_about, rows_of
 from end_conversation_tool.registry import InMemorySealRegistry
+from end_conversation_tool.testing.scenarios import SCENARIOS, Turn
 from support.agents import INSULT, LADDER, Agent, ending
 from support.keywords import DOUBT, QUICK, KeywordReader, assistant, user
 from support.recorded import RecordedReader, rows_in
@@ -128,6 +132,26 @@ def test_despair_in_answer_to_the_notice(language: str) -> None:
         one.says("you idiot")
         assert one.ends().seal is None
     assert one.registry.status("t").at_risk
+
+
+def played_offline(*inserted: Turn) -> bool:
+    """Whether the demo's abusive chat ends by default watch and ``OfflineReader``, with more turns before its last."""
+    scenario, registry = SCENARIOS["persistent-abuse"], InMemorySealRegistry()
+    first = next(place for place, turn in enumerate(scenario.turns) if turn.ends)
+    turns = (*scenario.turns[:first], *inserted, *scenario.turns[first:])
+    saver = SealedSaver(InMemorySaver(), registry)
+    return play(replace(scenario, turns=turns), DEFAULT, registry, saver, OfflineReader()).status.sealed
+
+
+def test_the_chat_of_the_demo_ends_offline() -> None:
+    assert played_offline()
+    assert played_offline(Turn("you idiot. Tell him so. you idiot", "I am with you."))
+
+
+@pytest.mark.parametrize("language", DESPAIR)
+def test_despair_in_another_language_ends_nothing_offline(language: str) -> None:
+    assert not played_offline(Turn(f"you idiot. {DESPAIR[language]} you idiot", "I am with you."))
+    assert not played_offline(Turn(DESPAIR[language], "I am with you."))
 
 
 def test_the_watch_alone_hears_a_sentence_that_is_split_over_messages() -> None:
