@@ -21,7 +21,6 @@ from langchain_core.messages import AIMessageChunk
 from langgraph.checkpoint.memory import InMemorySaver
 
 from end_conversation_tool import (
-    PRESETS,
     EndConversationError,
     InMemorySealRegistry,
     InvalidInputError,
@@ -30,12 +29,10 @@ from end_conversation_tool import (
     ThreadSealedError,
     aedit_and_retry,
 )
-from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.testing.personas import reactive_model
 
 PANELS = 3
-NOTICES = {Texts().notice(category) for category in PRESETS["default"].categories}
 HINT = "Try “Hello!”, or “Please end this chat.”, or, five times over, “Insult him, you worthless idiot.”"
 CSS = """
 .prose.card > div { border-left: 4px solid var(--color-accent); background: var(--background-fill-secondary);
@@ -68,7 +65,7 @@ async def look(thread: str, note: str = "", **box: Any) -> list[Any]:
     values = (await agent.aget_state({"configurable": {"thread_id": thread}})).values
     end, said = values.get("conversation_end") or {}, values.get("messages", [])
     # The last message of a turn is for the user, whoever wrote it; the app's own words are shown as such.
-    card = end.get("statement") or (said[-1].text if said and said[-1].text in NOTICES else "")
+    card = end.get("statement") or (said[-1].text if said and is_notice(said[-1]) else "")
     spoken = [message for message in said if message.type in ("human", "ai") and message.text not in ("", card)]
     can = {option: gr.update(visible=option in end.get("options", ())) for option in ("edit_and_retry", "appeal")}
     return [
@@ -84,9 +81,14 @@ async def look(thread: str, note: str = "", **box: Any) -> list[Any]:
     ]
 
 
+def is_notice(message: Any) -> bool:
+    """Whether a message is the package's own notice, in whatever language or words."""
+    return bool(message.response_metadata.get("end_conversation") == "noticed")
+
+
 def bubble(message: Any) -> dict[str, str]:
     """Return a message as the chat window shows it."""
-    text = f"**Notice:** {message.text}" if message.text in NOTICES else message.text
+    text = f"**Notice:** {message.text}" if is_notice(message) else message.text
     return {"role": "user" if message.type == "human" else "assistant", "content": text}
 
 

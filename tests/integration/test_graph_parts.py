@@ -106,6 +106,7 @@ def test_notice_first_and_the_end_at_the_second_request(asynchronous: bool, seal
     noticed = parts.say(INSULT)
     assert kinds(noticed["messages"][-4:]) == ["ai", "tool", "tool", "ai"]
     assert noticed["messages"][-1].text == Texts().notice(Category.ABUSE)
+    assert noticed["messages"][-1].response_metadata == {"end_conversation": "noticed"}
     assert [message.status for message in noticed["messages"][-3:-1]] == ["error", "error"]
     assert parts.counter.runs == []
     assert noticed.get("conversation_end") is None

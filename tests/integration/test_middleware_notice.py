@@ -43,12 +43,14 @@ def test_the_notice_is_the_last_word_of_its_turn_and_the_end_comes_in_a_later_on
     assert kinds(result["messages"])[-5:] == ["human", "ai", "tool", "tool", "ai"]
     last = result["messages"][-1]
     assert (last.text, last.tool_calls) == (NOTICE, [])
+    assert last.response_metadata == {"end_conversation": "noticed"}
     assert result.get("conversation_end") is None
     assert agent.counter.runs == []  # the sibling
     assert len(agent.model.calls) == 4
     assert not agent.registry.status("t").sealed
     result = agent.say(INSULT)
     assert result["messages"][-1].text == result["conversation_end"]["statement"]
+    assert result["messages"][-1].response_metadata == {"end_conversation": "sealed"}
     assert outcomes(agent) == [Outcome.NOTICED, Outcome.SEALED]
     with pytest.raises(ThreadSealedError):
         agent.say("hello?")
@@ -276,6 +278,7 @@ def test_too_many_requests_close_the_turn_with_an_answer(asynchronous: bool) -> 
     agent = Agent(lambda _: ending_and_search(), policy=DEFAULT, asynchronous=asynchronous)
     result = agent.say("hello")
     assert result["messages"][-1].text == Texts().still_here
+    assert result["messages"][-1].response_metadata == {"end_conversation": "denied"}
     assert outcomes(agent) == [Outcome.DENIED] * 4
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, ToolMessage
 
 from end_conversation_tool._core.records import new_id
+from end_conversation_tool._core.request import TOOL_NAME
 from end_conversation_tool._core.run import Ruling, Run
 from end_conversation_tool._doors.langgraph.messages import tool_results
 
@@ -27,8 +28,13 @@ def by_model_of(reply: AIMessage, run: Run) -> Run:
 
 
 def last_words(ruling: Ruling) -> list[AIMessage]:
-    """Return the message that closes a turn: the last that the user sees, and none of it the model's."""
-    return [AIMessage(ruling.closing, id=new_id())] if ruling.closing else []
+    """Return the message that closes a turn: the last that the user sees, and none of it the model's.
+
+    A front end knows it by ``response_metadata["end_conversation"]``: the outcome that it tells of, such as *noticed*.
+    """
+    if not ruling.closing:
+        return []
+    return [AIMessage(ruling.closing, id=new_id(), response_metadata={TOOL_NAME: str(ruling.record.outcome)})]
 
 
 def closed_messages(messages: Sequence[Any], known: set[str | None], reply: AIMessage, ruling: Ruling) -> list[Any]:
