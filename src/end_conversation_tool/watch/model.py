@@ -42,7 +42,8 @@ class LinearModels:
         scale: What one step of the table means, for each kind.
         bias: One for each kind.
         calibration: Slope and offset of the logistic function, ``(2, kinds)``.
-        limits: Calibrated scores from which on something is possible, and clear: ``(2, kinds)``.
+        limits: Calibrated scores from which on something is possible, and clear: ``(2, kinds)``. The watch
+            takes a phrase for what is clear, and the first row alone from here.
     """
 
     kinds: tuple[str, ...]

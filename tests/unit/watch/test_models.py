@@ -93,28 +93,38 @@ def test_what_is_no_archive_is_refused() -> None:
         read_models(b"not an archive")
 
 
-def _with_limits(possible: float, clear: float) -> LinearModels:
+def _with_limits(possible: float) -> LinearModels:
     shipped = load_models()
-    return replace(shipped, limits=np.array([[possible], [clear]], np.float32).repeat(len(shipped.kinds), axis=1))
+    return replace(shipped, limits=np.array([[possible], [2.0]], np.float32).repeat(len(shipped.kinds), axis=1))
 
 
-@pytest.mark.parametrize(
-    ("possible", "clear", "grade"),
-    [(2.0, 2.0, RiskGrade.NONE), (0.0, 2.0, RiskGrade.POSSIBLE), (0.0, 0.0, RiskGrade.CLEAR)],
-)
-def test_the_limits_make_the_grade(possible: float, clear: float, grade: RiskGrade) -> None:
-    seen = TextWatcher(_with_limits(possible, clear)).look("The weather is fine today.")
+@pytest.mark.parametrize(("possible", "grade"), [(2.0, RiskGrade.NONE), (0.0, RiskGrade.POSSIBLE)])
+def test_without_a_phrase_the_limit_makes_the_grade(possible: float, grade: RiskGrade) -> None:
+    seen = TextWatcher(_with_limits(possible)).look("The weather is fine today.")
     assert seen.grade is grade
     assert seen.score is not None
     assert 0.0 <= seen.score <= 1.0
     assert seen.source == f"text/{shipped_version()}"
 
 
-def test_an_english_phrase_is_possible_and_clear_where_a_model_agrees() -> None:
-    text = "I want to kill myself."
-    assert TextWatcher(_with_limits(2.0, 2.0)).look(text).grade is RiskGrade.POSSIBLE
-    assert TextWatcher(_with_limits(0.0, 2.0)).look(text).grade is RiskGrade.CLEAR
-    assert TextWatcher(_with_limits(2.0, 2.0)).look("Je veux me suicider, je veux mourir.").grade is RiskGrade.CLEAR
+def _sure(score: float) -> LinearModels:
+    """Models that give every text one score."""
+    shipped, logit = load_models(), np.log(score / (1 - score))
+    plain = np.array([[1.0], [0.0]], np.float32).repeat(len(shipped.kinds), axis=1)
+    bias = np.full_like(shipped.bias, logit)
+    return replace(shipped, table=np.zeros_like(shipped.table), bias=bias, calibration=plain)
+
+
+@pytest.mark.parametrize("text", ["I want to kill myself.", "Je veux me suicider, je veux mourir."])
+def test_a_phrase_is_possible_and_clear_where_a_model_agrees(text: str) -> None:
+    assert TextWatcher(_sure(0.45)).look(text).grade is RiskGrade.POSSIBLE
+    assert TextWatcher(_sure(0.55)).look(text).grade is RiskGrade.CLEAR
+
+
+def test_violence_takes_a_surer_model() -> None:
+    text = "I am going to stab my neighbour tonight."
+    assert TextWatcher(_sure(0.9)).look(text).grade is RiskGrade.POSSIBLE
+    assert TextWatcher(_sure(0.97)).look(text).grade is RiskGrade.CLEAR
 
 
 def test_the_version_is_a_digest() -> None:
