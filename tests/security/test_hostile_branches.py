@@ -314,9 +314,9 @@ async def test_a_saver_with_another_registry_than_the_agent_is_a_wiring_error() 
 
 @pytest.mark.xfail(
     strict=True,
-    reason="_doors/langgraph/run_context does not compare the thread ids of saver and door: a wrapper that gives threads "
-    "other ids keeps the seal of one from the other. One that has given no fence for the thread of a run is a wiring "
-    "error at the first run.",
+    reason="_doors/langgraph/run_context does not compare the thread ids of saver and door: a wrapper that gives "
+    "threads other ids keeps the seal of one from the other. One that has given no fence for the thread of a run is a "
+    "wiring error at the first run.",
 )
 async def test_a_saver_that_guards_other_threads_than_the_agent_is_a_wiring_error() -> None:
     place = Place("memory", twin=False, inner=InMemorySaver(), registry=InMemorySealRegistry())
