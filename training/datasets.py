@@ -1,4 +1,4 @@
-"""The labelled rows that the detectors are trained on and measured with.
+"""The labelled rows that the watch is trained on and measured with.
 
 They are read from the folder named by the environment variable ``END_CONVERSATION_DATA``, else from
 ``../shared/data`` beside the project. They are never copied: only weights and counts leave this folder.

@@ -1,6 +1,6 @@
 """Texts written for training, where labelled data is scarce: ``written/KIND.LANGUAGE.txt``, one text a line.
 
-Whoever wrote them had not seen the labelled sets, on which the detectors are measured; a text that happens to be a
+Whoever wrote them had not seen the labelled sets, on which the watch is measured; a text that happens to be a
 near-duplicate of a labelled row is left out of training all the same. They are never measured on.
 """
 

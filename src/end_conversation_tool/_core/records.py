@@ -103,10 +103,10 @@ class RiskFlag(Record):
 
     Attributes:
         kind: What the person may be at risk of.
-        source: Detector as ``name/version``, or the host's own name for itself.
-        reason: The host's words; empty for a detector (user text is never kept here).
+        source: Watcher or reader as ``name/version``, or the host's own name for itself.
+        reason: The host's words; empty for those (user text is never kept here).
         message_id: The message that shows it, where there is one.
-        score: The detector's calibrated score, 0 to 1, where it has one.
+        score: A watcher's calibrated score, 0 to 1, where it has one.
         raised_at: UTC.
         cleared_at: UTC; ``None`` while the flag stands.
         cleared_by: The operator who cleared it.
