@@ -718,6 +718,17 @@ def test_risk_in_a_refused_turn_stays_known(registry: InMemorySealRegistry, *, l
         assert code in unmet(step(chat, messages, call("t1")))
 
 
+def test_a_doubt_from_before_words_beside_a_result_outlives_the_refusal_of_both(chat: Conversation) -> None:
+    messages = [said(DOUBT)]
+    step(chat, messages, called("lookup"))
+    result = {"type": "tool_result", "tool_use_id": "toolu_other", "content": "x"}
+    messages[-1]["content"] = [result, {"type": "text", "text": "and?"}]
+    step(chat, messages, stop_reason="refusal")
+    assert messages == []
+    messages = climbed(chat)
+    assert UnmetCode.TRANSCRIPT_INCOMPLETE in unmet(step(chat, messages, call("t1")))
+
+
 def test_a_flag_that_waits_outlives_a_refused_turn(
     chat: Conversation, registry: InMemorySealRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

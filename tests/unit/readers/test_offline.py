@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from end_conversation_tool._core.reading import Line, Reading, ReadingCase
 from end_conversation_tool._core.vocabulary import EvidenceKind, RiskGrade, UnmetCode
 from end_conversation_tool.readers.base import Reader
 from end_conversation_tool.readers.offline import MISS_RATE, OfflineReader
+from end_conversation_tool.testing.labelled import read_conversations
 
 USER: Role = "user"
 ASSISTANT: Role = "assistant"
@@ -208,3 +210,19 @@ def test_it_warns_once_of_what_it_misses(caplog: pytest.LogCaptureFixture) -> No
     reader.warn_alone()
     assert len(caplog.records) == 1
     assert f"{MISS_RATE * 100:.0f} %" in caplog.text
+
+
+def test_the_miss_rate_is_the_one_of_the_frozen_set() -> None:
+    folder = Path(__file__).parents[3] / "evaluation" / "conversations"
+    rows = [row for file in sorted(folder.glob("*.jsonl")) for row in file.read_text(encoding="utf-8").splitlines()]
+    english = [one for one in read_conversations(rows) if (one.kind, one.lang) == ("at_risk", "en")]
+    missed = 0
+    for conversation in english:
+        said: list[Line] = []
+        for turn, exchange in enumerate(conversation.all_turns, 1):
+            said.append(Line(f"m{len(said) + 1}", "user", exchange.user, f"u{turn}", turn))
+            said.append(Line(f"m{len(said) + 1}", "assistant", exchange.assistant, f"a{turn}", turn))
+        missed += OfflineReader().read(ReadingCase(tuple(said))).risk is RiskGrade.NONE
+    assert (missed, len(english)) == (0, 34)
+    squared = 1.96**2
+    assert pytest.approx(squared / (len(english) + squared), abs=0.005) == MISS_RATE
