@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 MISS_RATE = 0.10
 """Share of the English conversations of a person at risk in which this reader may see no risk at all.
 
-Upper end of the 95 % interval (Wilson) of none in 34: those of the frozen set in ``evaluation/``, whose texts nobody had
-looked at. Of 18 others, looked at while the limits were chosen, it was 1.
+Upper end of the 95 % interval (Wilson) of none in 34: those of the frozen set in ``evaluation/``, whose texts nobody
+had looked at. Of 18 others, looked at while the limits were chosen, it was 1.
 """
 
 _STRANGE_LINES = 0.1
