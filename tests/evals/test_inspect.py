@@ -114,8 +114,9 @@ def test_arguments_that_are_none_are_refused(tmp_path: Path) -> None:
         tasks.bail()
     with pytest.raises(Exception, match="every: expected a number from 1"):
         tasks.endbench(every=0)
+    none: Any = "off"
     with pytest.raises(Exception, match="mode: expected 'raw', 'enforce' or 'shadow'"):
-        tasks.at_risk(mode="off")
+        tasks.at_risk(mode=none)
     (tmp_path / "p.txt").write_text("Sing.")
     with pytest.raises(Exception, match="the middleware brings its own words"):
         tasks.bail(prompts=str(tmp_path / "p.txt"), wording="free", mode="enforce")
