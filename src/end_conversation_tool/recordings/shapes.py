@@ -206,33 +206,34 @@ def _at(value: Any, *path: str) -> Any:
 # --- kinds ------------------------------------------------------------------------------------------------------------
 
 
-def _branch(nodes: Mapping[Any, Any], last: Any, parent: str) -> list[Any]:
+def _branch(nodes: Mapping[Any, Any], last: str | int | None, parent: str) -> list[Any]:
     """Return the nodes from the root to the last one; without a last one, to the newest that has no successor."""
-    if not _is_hashable(last) or last not in nodes:
-        parents = {mapping(node).get(parent) for node in nodes.values() if _is_hashable(mapping(node).get(parent))}
+    if last not in nodes:
+        parents = {_name_in(node, parent) for node in nodes.values()}
         last = next((name for name in reversed(list(nodes)) if name not in parents), None)
     path: dict[Any, Any] = {}
-    while _is_hashable(last) and last in nodes and last not in path:
+    while last in nodes and last not in path:
         path[last] = nodes[last]
-        last = mapping(nodes[last]).get(parent)
+        last = _name_in(nodes[last], parent)
     return list(path.values())[::-1]
 
 
-def _is_hashable(value: Any) -> bool:
-    return isinstance(value, (str, int))
+def _name_in(message: Any, field: str) -> str | int | None:
+    """Return what names a message in a field of one; ``None`` for whatever cannot be a name."""
+    value = mapping(message).get(field)
+    return value if isinstance(value, (str, int)) else None
 
 
-def _tree(row: Row, name: str, own: str, parent: str, last: Any = None) -> tuple[Any, str]:
+def _tree(row: Row, name: str, own: str, parent: str, last: str | int | None = None) -> tuple[Any, str]:
     """Read a list of messages that name their parents: the current branch."""
     messages = row.get(name)
     if not isinstance(messages, list):
         return messages, name
     flat = _flattened(messages)
-    nodes = {mapping(message).get(own): message for message in flat if _is_hashable(mapping(message).get(own))}
-    linked = [message for message in nodes.values() if mapping(message).get(parent) in nodes]
-    last = last if _is_hashable(last) else None
+    nodes = {_name_in(message, own): message for message in flat if _name_in(message, own) is not None}
+    linked = [message for message in flat if _name_in(message, parent) in nodes]
     is_tree = len(nodes) == len(flat) and (last in nodes or (bool(linked) and len(linked) >= len(flat) - 2))
-    return _branch(nodes, last if last in nodes else flat[-1].get(own), parent) if is_tree else flat, name
+    return _branch(nodes, last if last in nodes else _name_in(flat[-1], own), parent) if is_tree else flat, name
 
 
 def _flattened(messages: list[Any], depth: int = 500) -> list[Any]:
@@ -249,13 +250,13 @@ def _flattened(messages: list[Any], depth: int = 500) -> list[Any]:
 
 
 def _chatgpt(row: Row) -> tuple[Any, str]:
-    nodes = _branch(row["mapping"], row.get("current_node"), "parent")
+    nodes = _branch(row["mapping"], _name_in(row, "current_node"), "parent")
     messages: list[Any] = []
     for message in (mapping(mapping(node).get("message")) for node in nodes):
         is_for_tool = role_of(message) == "assistant" and message.get("recipient") not in (None, "all")
         if isinstance(message.get("fragments"), list):  # DeepSeek's
-            roles = {"REQUEST": "user", "RESPONSE": "assistant", "THINK": "reasoning"}
-            messages += [{**mapping(f), "role": roles.get(mapping(f).get("type") or "")} for f in message["fragments"]]
+            roles: dict[Any, str] = {"REQUEST": "user", "RESPONSE": "assistant", "THINK": "reasoning"}
+            messages += [{**mapping(f), "role": roles.get(_name_in(f, "type"))} for f in message["fragments"]]
         elif message and not is_for_tool:
             messages.append(message)
     return messages, "mapping"
@@ -265,7 +266,7 @@ def _open_webui(row: Row) -> tuple[Any, str]:
     chat = mapping(row.get("chat")) or row
     history = mapping(chat.get("history"))
     if isinstance(history.get("messages"), dict):
-        return _branch(history["messages"], history.get("currentId"), "parentId"), "chat.history.messages"
+        return _branch(history["messages"], _name_in(history, "currentId"), "parentId"), "chat.history.messages"
     return chat.get("messages"), "chat.messages"
 
 
@@ -288,7 +289,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _claude(row: Row) -> tuple[Any, str]:
-    return _tree(row, "chat_messages", "uuid", "parent_message_uuid", row.get("current_leaf_message_uuid"))
+    return _tree(row, "chat_messages", "uuid", "parent_message_uuid", _name_in(row, "current_leaf_message_uuid"))
 
 
 def _claude_code(row: Row) -> tuple[Any, str]:
