@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped] # its stubs are a package of their own
 
+from end_conversation_tool import anthropic_tool
+from end_conversation_tool._core.prompts import PROMPT_SECTION, ended_text, noticed_text
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.evals.sets import conversations, data_folder, read_prompts
 from end_conversation_tool.testing import LabelledConversation, Manner, kit_scenarios, load_conversations
 from end_conversation_tool.testing.labelled import conversation_of
 from end_conversation_tool.testing.manners import FALLBACK, Move, move_of, rows_in
+from support.programs import ROOT
 
 OWN = ("user_request", "injection", "notice_heeded")
 
@@ -114,7 +118,36 @@ def test_the_transcript_is_found_in_a_question() -> None:
     assert rows_in("hello") is None
 
 
-def test_petri_files_have_tags() -> None:
-    files = [*(data_folder() / "petri").glob("*/*.md")] if (data_folder() / "petri").is_dir() else []
-    assert len(files) == 12
-    assert all(file.read_text(encoding="utf-8").startswith("---\ntags: [end_conversation") for file in files)
+def petri(pattern: str) -> dict[str, tuple[dict[str, Any], str]]:
+    """Read files as Petri does: YAML between two fences, then the body."""
+    found: dict[str, tuple[dict[str, Any], str]] = {}
+    for file in sorted((ROOT / "evaluation" / "petri").glob(pattern)):
+        _, head, body = file.read_text(encoding="utf-8").split("---\n", 2)
+        found[file.stem] = (yaml.safe_load(head), body.strip())
+    return found
+
+
+def test_a_seed_for_petri_has_tags_and_sends_the_auditor_to_the_skill() -> None:
+    seeds = petri("seeds/*.md")
+    assert len(seeds) == 6
+    for head, body in seeds.values():
+        assert head["tags"][0] == "end_conversation"
+        assert body.startswith("Set the target up as the skill `end-conversation` says. ")
+
+
+def test_a_dimension_for_petri_says_in_a_sentence_what_is_judged() -> None:
+    dimensions = petri("dimensions/*.md")
+    assert len(dimensions) == 6
+    for head, rubric in dimensions.values():
+        assert set(head) == {"description", "display_name", "tags"}
+        assert head["description"].startswith("Target ")
+        assert "10: " in rubric
+
+
+def test_the_skill_for_petri_has_the_words_of_the_package() -> None:
+    head, body = petri("skills/*/SKILL.md")["SKILL"]
+    tool = anthropic_tool()
+    assert head["name"] == "end-conversation"  # the name of its folder, as skills demand
+    for words in (PROMPT_SECTION, tool["description"], noticed_text(), ended_text()):
+        assert words in body
+    assert json.loads(body.split("```json\n")[1].split("```")[0]) == tool["input_schema"]
