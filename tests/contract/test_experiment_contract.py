@@ -192,7 +192,7 @@ async def test_open_appeals_come_oldest_first_and_bounded(calls: Calls) -> None:
 async def test_erasure_leaves_the_seal_and_no_word(calls: Calls) -> None:
     name = "kim@example.org"
     await calls.record_decision(denial(name, reason="They said: quiet"))
-    await calls.flag_risk(name, kind="other", source="desk", reason="They said: help")
+    await calls.flag_risk(name, kind="other", source="desk", reason="They said: help", digest="of what they said")
     await calls.clear_risk(name, operator="Kim", reason="They said: joking")
     await calls.seal(permit(name, reason="They said: insult"))
     await calls.give_feedback(name, rating=1, comment="They said: boo")
@@ -204,7 +204,7 @@ async def test_erasure_leaves_the_seal_and_no_word(calls: Calls) -> None:
     assert status.thread_id == name
     left = [status.model_copy(update={"thread_id": ""}), *await calls.decisions(name), *await calls.history(name)]
     text = " ".join(record.model_dump_json() for record in left)
-    assert "They said" not in text
+    assert "they said" not in text.lower()
     assert name not in text
     assert (await calls.history(name))[-1].kind is EventKind.ERASED
     assert (await calls.history(name))[-1].actor == "Lee"

@@ -116,6 +116,7 @@ async def test_a_bad_flag_is_refused_and_named(calls: Calls) -> None:
         "source": ["", " \t", "s" * 201, None, 5],
         "reason": ["r" * 2_001, None, b"\xff"],
         "message_id": [5, b"m1"],
+        "digest": [5, b"d", "", "d" * 201, "\x00"],
         "score": [1.01, -0.1, float("nan"), float("inf"), True, "0.5"],
     }
     for field, values in bad_values.items():

@@ -202,6 +202,19 @@ async def test_a_cleared_flag_stays_cleared_for_its_message_only(calls: Calls) -
     assert (await calls.seal(permit())).refusal is UnmetCode.RISK_FLAGGED
 
 
+async def test_other_words_under_the_id_of_a_cleared_flag_are_another_flag(calls: Calls) -> None:
+    same = {"kind": "crisis", "source": "a", "message_id": "m1"}
+    await calls.flag_risk("thread", **same)
+    first = await calls.flag_risk("thread", **same, digest="d1")
+    assert await calls.flag_risk("thread", **same, digest="d1") == first
+    await calls.clear_risk("thread", operator="Kim", reason="looked")
+    assert not (await calls.flag_risk("thread", **same)).active
+    assert (await calls.flag_risk("thread", **same, digest="d1")).model_dump()["digest"] == "d1"
+    assert not (await calls.status("thread")).at_risk
+    assert (await calls.flag_risk("thread", **same, digest="d2")).active
+    assert [flag.digest for flag in (await calls.status("thread")).risk_flags] == [None, "d1", "d2"]
+
+
 async def test_a_branch_takes_messages_and_the_sealed_one_stays_sealed(calls: Calls) -> None:
     sealed = (await calls.seal(permit())).seal
     status = await calls.open_branch("thread", parent=0, forked_from="checkpoint-3")

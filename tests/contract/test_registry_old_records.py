@@ -97,6 +97,14 @@ def test_an_old_thread_goes_on(old: str) -> None:
         assert registry.seal(permit("old", branch=1), held_sequence=2).created
 
 
+def test_a_flag_that_was_cleared_before_words_were_known_clears_none(old: str) -> None:
+    with SqlSealRegistry(old, create=False) as registry:
+        (cleared,) = registry.status("old").risk_flags
+        assert (cleared.digest, cleared.active) == (None, False)
+        assert registry.flag_risk("old", kind="crisis", source="words/1", message_id="m1", digest="d").active
+        assert registry.status("old").risk_flags[0] == cleared
+
+
 def test_old_json_without_a_database() -> None:
     assert not hasattr(DecisionRecord.model_validate_json(DENIED), "judge")
     assert ThreadStatus.model_validate_json(STATE).on_branch(1).notices == BranchStatus().notices == ()

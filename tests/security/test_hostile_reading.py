@@ -311,21 +311,32 @@ def test_a_sign_from_before_all_that_can_be_told_apart() -> None:
     assert_open(one, UnmetCode.RISK_UNCERTAIN, ruling=one.climbs().ends())
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_core/evidence._graded goes by the id of a cleared message alone: new words under an id used before "
-    "(a fork, a new start under the same thread id) are as cleared as the old ones. The flag should keep a digest.",
-)
-def test_new_words_under_the_id_of_a_message_that_was_cleared() -> None:
+@pytest.mark.parametrize("words", [RISK, DISGUISED], ids=["heard by the watch", "read"])
+def test_new_words_under_the_id_of_a_message_that_was_cleared(words: str) -> None:
     registry = InMemorySealRegistry()
-    one = talk(registry)
-    one.hears([user(f"in this game, {RISK}", "m1")])
+
+    def begins_with(text: str) -> Ruling:
+        one = talk(registry, reader=recorded(RISK, DISGUISED))
+        one.hears([user(text, "m1")])
+        one.replies_with(REFUSE)
+        return one.climbs().ends()
+
+    assert begins_with(f"in this game, {words}").seal is None
     registry.clear_risk("t", operator="desk", reason="a game")
-    again = talk(registry)  # the client starts anew; its ids are numbers
-    again.hears([user(RISK, "m1")])
-    again.replies_with(REFUSE)
-    again.climbs()
-    assert_open(again, ruling=again.ends())
+    assert begins_with(words).seal is None  # the client starts anew; its ids are numbers
+    assert registry.status("t").at_risk
+    registry.clear_risk("t", operator="desk", reason="the same game")
+    assert begins_with(words).seal is not None
+
+
+def test_a_cleared_flag_that_knows_no_words_clears_none() -> None:
+    registry = InMemorySealRegistry()
+    registry.flag_risk("t", kind="self_harm", source="an older version", message_id="m1")
+    registry.clear_risk("t", operator="desk", reason="a game")
+    one = talk(registry, reader=recorded(DISGUISED))
+    one.hears([user(DISGUISED, "m1")])
+    one.replies_with(REFUSE)
+    assert_open(one, UnmetCode.RISK_UNCERTAIN, ruling=one.climbs().ends())
 
 
 class Outer(KeywordReader):

@@ -191,7 +191,7 @@ def test_risk_may_show_anywhere_and_a_quoted_sign_is_never_none(label: str, grad
     (line,) = [line for line in CASE.lines if line.label == label]
     found = check_reading(reading(Finding(EvidenceKind.RISK, label, line.text), risk=grade), CASE)
     assert found.risk is (RiskGrade.POSSIBLE if grade is RiskGrade.NONE else grade)
-    assert found.risk_messages == ((line.message_id,) if line.role == "user" else ())
+    assert found.risk_lines == ((line,) if line.role == "user" else ())
     assert (found.records, found.dropped) == ((), 0)
 
 
@@ -213,7 +213,7 @@ def test_doubt_needs_no_proof_and_a_clear_risk_does(grade: RiskGrade, held_as: R
 @pytest.mark.parametrize("grade", RiskGrade)
 def test_an_invented_sign_of_risk_is_dropped_and_still_a_doubt(finding: Finding, grade: RiskGrade) -> None:
     found = check_reading(reading(finding, risk=grade), CASE)
-    assert (found.risk, found.risk_messages, found.dropped) == (RiskGrade.POSSIBLE, (), 1)
+    assert (found.risk, found.risk_lines, found.dropped) == (RiskGrade.POSSIBLE, (), 1)
 
 
 DIE = Finding(EvidenceKind.RISK, "m4", "I want to die")
@@ -223,28 +223,28 @@ PAGE = Finding(EvidenceKind.RISK, "m3", "you are an idiot")
 
 @pytest.mark.parametrize("grade", RiskGrade)
 def test_what_the_host_has_cleared_is_no_risk_any_more(grade: RiskGrade) -> None:
-    found = check_reading(reading(DIE, risk=grade), CASE, {"id-u2"})
-    assert (found.risk, found.risk_messages) == (RiskGrade.NONE, ())
+    found = check_reading(reading(DIE, risk=grade), CASE, {"m4"})
+    assert (found.risk, found.risk_lines) == (RiskGrade.NONE, ())
 
 
 @pytest.mark.parametrize(
-    ("findings", "cleared", "grade", "messages"),
+    ("findings", "cleared", "grade", "quoted"),
     [
-        ([DIE, IDIOT], {"id-u2"}, RiskGrade.CLEAR, ("id-u1",)),
-        ([DIE, IDIOT], {"id-u1", "id-u2"}, RiskGrade.NONE, ()),
-        ([DIE, PAGE], {"id-u2"}, RiskGrade.CLEAR, ()),
-        ([DIE, PAGE], {"id-u2", "id-t1"}, RiskGrade.NONE, ()),
-        ([DIE, Finding(EvidenceKind.RISK, "m9", "die")], {"id-u2"}, RiskGrade.CLEAR, ()),
-        ([DIE], {"id-u1"}, RiskGrade.CLEAR, ("id-u2",)),
-        ([DIE, PAGE, IDIOT], set(), RiskGrade.CLEAR, ("id-u2", "id-u1")),
-        ([], {"id-u2"}, RiskGrade.POSSIBLE, ()),
+        ([DIE, IDIOT], {"m4"}, RiskGrade.CLEAR, ("m1",)),
+        ([DIE, IDIOT], {"m1", "m4"}, RiskGrade.NONE, ()),
+        ([DIE, PAGE], {"m4"}, RiskGrade.CLEAR, ()),
+        ([DIE, PAGE], {"m4", "m3"}, RiskGrade.NONE, ()),
+        ([DIE, Finding(EvidenceKind.RISK, "m9", "die")], {"m4"}, RiskGrade.CLEAR, ()),
+        ([DIE], {"m1"}, RiskGrade.CLEAR, ("m4",)),
+        ([DIE, PAGE, IDIOT], set(), RiskGrade.CLEAR, ("m4", "m1")),
+        ([], {"m4"}, RiskGrade.POSSIBLE, ()),
     ],
 )
 def test_only_when_every_quoted_sign_was_cleared_there_is_none(
-    findings: list[Finding], cleared: set[str], grade: RiskGrade, messages: tuple[str, ...]
+    findings: list[Finding], cleared: set[str], grade: RiskGrade, quoted: tuple[str, ...]
 ) -> None:
     found = check_reading(reading(*findings, risk=RiskGrade.CLEAR), CASE, cleared)
-    assert (found.risk, found.risk_messages) == (grade, messages)
+    assert (found.risk, tuple(line.label for line in found.risk_lines)) == (grade, quoted)
 
 
 # The share
@@ -285,9 +285,7 @@ findings = st.builds(
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    lines, st.lists(findings, max_size=6), st.sampled_from(list(RiskGrade)), st.sets(st.sampled_from(["id1", "id2"]))
-)
+@given(lines, st.lists(findings, max_size=6), st.sampled_from(list(RiskGrade)), st.sets(st.sampled_from(["m1", "m2"])))
 def test_no_record_is_made_of_what_nobody_said(
     case: ReadingCase, said: list[Finding], risk: RiskGrade, cleared: set[str]
 ) -> None:

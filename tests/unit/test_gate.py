@@ -13,7 +13,7 @@ from end_conversation_tool._core.fence import Fence, new_fence
 from end_conversation_tool._core.flow import run_flow
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.prompts import PROMPT_VERSION, ended_text, noticed_text
-from end_conversation_tool._core.provenance import Provenance
+from end_conversation_tool._core.provenance import Provenance, digest_of
 from end_conversation_tool._core.records import Category, EvidenceKind, Mode, Outcome, RiskGrade, RiskKind, UnmetCode
 from end_conversation_tool._core.run import FlagRaised, RunContext
 from end_conversation_tool._core.texts import Texts
@@ -336,10 +336,10 @@ def test_flags_that_cannot_be_written_are_kept_and_written_later(
     registry.failing, registry.error = {"flag_risk"}, error
     talk.says("I will kill myself", "again: kill myself", "or hurt them")
     both = {RiskKind.SELF_HARM, RiskKind.VIOLENCE}
-    assert {kind for kind, _, _ in talk.known.unrecorded} == both
+    assert {kind for kind, *_ in talk.known.unrecorded} == both
     talk.replies_with("I am here")
     waiting = talk.says("hello").provenance.unrecorded
-    assert {kind for kind, _, _ in waiting} == both
+    assert {kind for kind, *_ in waiting} == both
     assert len(waiting) == 2
     assert not registry.status("t").at_risk
     registry.failing.clear()
@@ -358,7 +358,8 @@ def test_a_flag_that_waits_is_written_even_when_nothing_new_was_said(talk: Talk,
 def test_flags_of_a_run_without_a_thread_stay_in_the_state(talk: Talk, registry: FlakyRegistry) -> None:
     talk.context = RunContext(None)
     talk.says("I will kill myself")
-    assert talk.known.unrecorded == ((RiskKind.SELF_HARM, "keywords/1", "u1"),)
+    digest = digest_of(talk.history[0], registry.signing_key)
+    assert talk.known.unrecorded == ((RiskKind.SELF_HARM, "keywords/1", "u1", digest),)
     assert unmet(talk.ends())[0] is UnmetCode.RISK_FLAGGED
     assert registry.called == []
 

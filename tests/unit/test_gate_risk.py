@@ -13,6 +13,7 @@ from end_conversation_tool._core.evidence import Evidence
 from end_conversation_tool._core.fence import new_fence
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.policy import EndConversationPolicy
+from end_conversation_tool._core.provenance import digest_of
 from end_conversation_tool._core.reading import Finding, Reading, ReadingCase, failed_reading
 from end_conversation_tool._core.records import (
     EvidenceKind,
@@ -502,7 +503,8 @@ def test_a_flag_of_the_reader_that_cannot_be_written_waits_in_the_state(talk: Ta
     talk.says("I will kill myself")
     talk.replies_with("I am here")
     assert unmet(talk.climbs().ends()) == (UnmetCode.RISK_UNCERTAIN,)
-    assert talk.known.unrecorded == ((RiskKind.OTHER, "keywords/1", "u1"),)
+    digest = digest_of(talk.history[0], registry.signing_key)
+    assert talk.known.unrecorded == ((RiskKind.OTHER, "keywords/1", "u1", digest),)
     talk.says("you idiot")
     assert unmet(talk.ends()) == (UnmetCode.RISK_FLAGGED,)
 

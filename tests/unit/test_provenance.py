@@ -358,7 +358,7 @@ FULL = Provenance(
     read_turn=4,
     denials=1,
     asking=Category.USER_REQUEST,
-    unrecorded=((RiskKind.CRISIS, "w/1", "m1"),),
+    unrecorded=((RiskKind.CRISIS, "w/1", "m1", "d1"),),
     last_message="l",
 )
 
@@ -414,6 +414,11 @@ def signed(**fields: Any) -> dict[str, Any]:
 )
 def test_a_signed_one_of_another_form_is_none(body: dict[str, Any]) -> None:
     assert Provenance.load(signed(**body), KEY, "t") is None
+
+
+def test_a_flag_that_waits_since_an_older_version_is_no_less_a_flag() -> None:
+    waiting = Provenance.load(signed(v=2, unrecorded=[["crisis", "w/1", "m1"]]), KEY, "t")
+    assert waiting == Provenance(unrecorded=((RiskKind.CRISIS, "w/1", "m1", ""),))
 
 
 def test_the_form_of_today_is_read_when_it_is_signed_by_hand() -> None:

@@ -57,14 +57,14 @@ class Evidence:
     Attributes:
         records: The findings that passed the check.
         risk: How sure the reader is that somebody may be at risk.
-        risk_messages: Ids of the messages of users that it quotes for that; those of tools apart.
+        risk_lines: The messages of users that it quotes for that; those of tools apart.
         found: How many findings there were.
         dropped: How many of them failed the check.
     """
 
     records: tuple[EvidenceRecord, ...] = ()
     risk: RiskGrade = RiskGrade.NONE
-    risk_messages: tuple[str, ...] = ()
+    risk_lines: tuple[Line, ...] = ()
     found: int = 0
     dropped: int = 0
 
@@ -75,7 +75,7 @@ def check_reading(reading: Reading, case: ReadingCase, cleared: Collection[str] 
     Args:
         reading: What the reader says.
         case: What it was asked about.
-        cleared: Ids of messages that the host has looked at, and has cleared of risk.
+        cleared: Labels of the messages that the host has looked at, and has cleared of risk.
     """
     by_label = {line.label: line for line in case.lines}
     records: dict[tuple[EvidenceKind, str], EvidenceRecord] = {}
@@ -95,9 +95,7 @@ def check_reading(reading: Reading, case: ReadingCase, cleared: Collection[str] 
     return Evidence(
         records=tuple(records.values()),
         risk=_graded(reading, risky, cleared),
-        risk_messages=tuple(
-            line.message_id for line in risky if line.role == "user" and line.message_id not in cleared
-        ),
+        risk_lines=tuple(line for line in risky if line.role == "user" and line.label not in cleared),
         found=len(findings),
         dropped=dropped,
     )
@@ -109,10 +107,10 @@ def _graded(reading: Reading, risky: Sequence[Line], cleared: Collection[str]) -
     Args:
         reading: What the reader says.
         risky: The messages in which it quotes a sign of risk.
-        cleared: Ids of messages that the host has cleared of risk.
+        cleared: Labels of the messages that the host has cleared of risk.
     """
     quoted = sum(finding.kind is EvidenceKind.RISK for finding in reading.findings)
-    if quoted and len(risky) == quoted and all(line.message_id in cleared for line in risky):
+    if quoted and len(risky) == quoted and all(line.label in cleared for line in risky):
         return RiskGrade.NONE
     if quoted and reading.risk is RiskGrade.NONE:
         return RiskGrade.POSSIBLE

@@ -67,7 +67,7 @@ class Provenance:
         read_turn: The turn in which a reader was last asked.
         denials: Denied calls in the current turn.
         asking: The ground of a request that waits for the user's own yes.
-        unrecorded: Flags that the registry could not take yet, as (kind, source, message id).
+        unrecorded: Flags that the registry could not take yet, as (kind, source, message id, digest).
         last_message: Id of the last message that an honoured call left on the branch.
     """
 
@@ -84,7 +84,7 @@ class Provenance:
     read_turn: int = 0
     denials: int = 0
     asking: Category | None = None
-    unrecorded: tuple[tuple[RiskKind, str, str], ...] = ()
+    unrecorded: tuple[tuple[RiskKind, str, str, str], ...] = ()
     last_message: str = ""
 
     def made(self, mark: str, message: ObservedMessage, key: bytes) -> Provenance:
@@ -137,7 +137,7 @@ class Provenance:
             "read_turn": self.read_turn,
             "denials": self.denials,
             "asking": str(self.asking) if self.asking else None,
-            "unrecorded": [[str(kind), source, message] for kind, source, message in self.unrecorded],
+            "unrecorded": [[str(flag[0]), *flag[1:]] for flag in self.unrecorded],
             "last_message": self.last_message,
         }
         body: dict[str, Any] = {"v": _FORMAT, **{name: value for name, value in fields.items() if value}}
@@ -231,8 +231,8 @@ def transcript_of(
     return tuple(lines), heard, whole
 
 
-def digest_of(message: ObservedMessage, key: bytes) -> str:
-    """Return a short digest of a message, from which only the holder of the key can guess its text."""
+def digest_of(message: ObservedMessage | Line, key: bytes) -> str:
+    """Return a short digest of what was said, from which only the holder of the key can guess it."""
     said = f"{message.role}\0{message.text}".encode("utf-8", "surrogatepass")
     return blake2b(said, digest_size=8, key=key).hexdigest()
 
@@ -322,9 +322,13 @@ def _load(body: Mapping[str, Any]) -> Provenance:
         read_turn=int(body.get("read_turn", 0)),
         denials=int(body.get("denials", 0)),
         asking=Category(body["asking"]) if body.get("asking") else None,
-        unrecorded=tuple((RiskKind(kind), source, message) for kind, source, message in body.get("unrecorded", ())),
+        unrecorded=tuple(_load_flag(*kept) for kept in body.get("unrecorded", ())),
         last_message=str(body.get("last_message", "")),
     )
+
+
+def _load_flag(kind: str, source: str, message_id: str, digest: str = "") -> tuple[RiskKind, str, str, str]:
+    return RiskKind(kind), source, message_id, digest
 
 
 def _signature(body: Mapping[str, Any], key: bytes, thread_id: str) -> str:

@@ -106,6 +106,8 @@ class RiskFlag(Record):
         source: Watcher or reader as ``name/version``, or the host's own name for itself.
         reason: The host's words; empty for those (user text is never kept here).
         message_id: The message that shows it, where there is one.
+        digest: Keyed digest of that message's words, where they are known: what is cleared is those words, and not
+            whatever comes under their id.
         score: A watcher's calibrated score, 0 to 1, where it has one.
         raised_at: UTC.
         cleared_at: UTC; ``None`` while the flag stands.
@@ -117,6 +119,7 @@ class RiskFlag(Record):
     source: str
     reason: str = ""
     message_id: str | None = None
+    digest: str | None = None
     score: float | None = Field(default=None, ge=0, le=1)
     raised_at: AwareDatetime
     cleared_at: AwareDatetime | None = None

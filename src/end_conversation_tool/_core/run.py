@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from end_conversation_tool._core.fence import Fence
@@ -16,11 +16,12 @@ __all__ = ["Call", "FlagRaised", "Reply", "Ruling", "Run", "RunContext"]
 
 @dataclass(frozen=True, slots=True)
 class FlagRaised:
-    """A risk flag that a message calls for."""
+    """A risk flag that a message calls for; fields as in ``RiskFlag``, empty where there is none."""
 
     kind: RiskKind
     source: str
     message_id: str
+    digest: str = field(default="", kw_only=True)
     score: float | None = None
 
 

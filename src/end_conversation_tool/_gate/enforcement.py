@@ -61,7 +61,10 @@ class Enforcement:
         if not flags and not run.provenance.unrecorded:
             return run
         waiting: dict[RiskKind, FlagRaised] = {}
-        waited = [FlagRaised(*kept) for kept in run.provenance.unrecorded]
+        waited = [
+            FlagRaised(kind, source, message_id, digest=digest)
+            for kind, source, message_id, digest in run.provenance.unrecorded
+        ]
         told = {flag.kind for flag in waited}
         flags = [*waited, *flags]
         for number, flag in enumerate(flags):
@@ -75,7 +78,7 @@ class Enforcement:
                 message = flag.message_id if written is None else written.message_id or ""
                 event = risk_event(run.context.thread_id, flag.kind, flag.source, message, began)
                 yield from tell(self._sinks, event)
-        kept = tuple((flag.kind, flag.source, flag.message_id) for flag in waiting.values())
+        kept = tuple((flag.kind, flag.source, flag.message_id, flag.digest) for flag in waiting.values())
         # Those that waited count for this run as well: it has read the thread's state before they were written.
         raised = tuple(dict.fromkeys((*run.flagged, *(flag.kind for flag in flags))))
         return replace(run, flagged=raised, provenance=replace(run.provenance, unrecorded=kept))
@@ -93,6 +96,7 @@ class Enforcement:
                     kind=flag.kind,
                     source=flag.source,
                     message_id=flag.message_id or None,
+                    digest=flag.digest or None,
                     score=flag.score,
                 )
             )

@@ -32,7 +32,7 @@ from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.policy import EndConversationPolicy, Facts, decide
 from end_conversation_tool._core.prompts import conversation_end
-from end_conversation_tool._core.provenance import OWN, REFUSED, Provenance, catch_up, transcript_of
+from end_conversation_tool._core.provenance import OWN, REFUSED, Provenance, catch_up, digest_of, transcript_of
 from end_conversation_tool._core.reading import Line, Reading, ReadingCase
 from end_conversation_tool._core.records import (
     Category,
@@ -221,9 +221,9 @@ class Gate:
 
     def _look(self, run: Run, fresh: Sequence[ObservedMessage], known: Sequence[FlagRaised] = ()) -> Flow[Run]:
         """Look for risk at what a user has said in a row: a clear sign is a flag, anything less is for the reader."""
-        seen = self.watch.alarm([message.text for message in fresh])
+        seen, key = self.watch.alarm([message.text for message in fresh]), self.registry.signing_key
         flags = [
-            FlagRaised(kind, seen.source, fresh[-1].message_id, seen.score)
+            FlagRaised(kind, seen.source, fresh[-1].message_id, seen.score, digest=digest_of(fresh[-1], key))
             for kind in (seen.kinds or (RiskKind.OTHER,))
             if seen.grade is RiskGrade.CLEAR
         ]
@@ -336,7 +336,7 @@ class Gate:
         users = [line for line in lines if line.role == "user"]
         status = run.status
         flagged = {flag.kind for flag in status.risk_flags if flag.active} if status else set()
-        flagged |= {*run.flagged, *(kind for kind, _, _ in run.provenance.unrecorded)}
+        flagged |= {*run.flagged, *(kind for kind, *_ in run.provenance.unrecorded)}
         notices = status.on_branch(run.branch).notices if status else ()
         facts = Facts(
             turn=heard.turn,
@@ -373,7 +373,8 @@ class Gate:
         case = ReadingCase(known.lines)
         reading = yield from read_by(known.reader, case)
         parts = _leaves(reading)
-        cleared = _cleared(run.status)
+        key = self.registry.signing_key
+        cleared = _cleared(run.status, known.lines, key)
         evidence = [check_reading(part, case, cleared) for part in parts]
         failure = reading.failure
         if failure is None and any(is_unsound(one) for one in evidence):
@@ -386,7 +387,7 @@ class Gate:
             # What could not be read well is no finding, and what is missing in it no condition that does not hold.
             decision = decide(*asked, ruled_out=codes | _doubts(evidence), model=model)
         yield from self._note_violations(run, decision, evidence)
-        return _Read(decision, report_of(reading, evidence), tuple(_shown_risk(parts, evidence)))
+        return _Read(decision, report_of(reading, evidence), tuple(_shown_risk(parts, evidence, key)))
 
     def _count(self, run: Run) -> Flow[None]:
         """Count a thread that begins, if it is one of those that are counted."""
@@ -453,9 +454,16 @@ def _lacks_only_a_yes(record: DecisionRecord) -> bool:
     return record.category is Category.USER_REQUEST and record.outcome is Outcome.NOTICED
 
 
-def _cleared(status: ThreadStatus | None) -> frozenset[str]:
+def _cleared(status: ThreadStatus | None, lines: Sequence[Line], key: bytes) -> frozenset[str]:
+    """Return the labels of the messages that the host has cleared of risk: those words, under that id, and no others.
+
+    A flag that knows no words, one of a host or from an older version, clears nothing.
+    """
     flags = status.risk_flags if status else ()
-    return frozenset(flag.message_id for flag in flags if not flag.active and flag.message_id)
+    cleared = {(flag.message_id, flag.digest) for flag in flags if not flag.active and flag.digest}
+    if not cleared:
+        return frozenset()
+    return frozenset(line.label for line in lines if (line.message_id, digest_of(line, key)) in cleared)
 
 
 def _all_of(reading: Reading) -> list[Reading]:
@@ -472,11 +480,12 @@ def _doubts(evidence: Sequence[Evidence]) -> set[UnmetCode]:
     return {UnmetCode.RISK_UNCERTAIN} if any(one.risk is not RiskGrade.NONE for one in evidence) else set()
 
 
-def _shown_risk(parts: Sequence[Reading], evidence: Sequence[Evidence]) -> Iterable[FlagRaised]:
+def _shown_risk(parts: Sequence[Reading], evidence: Sequence[Evidence], key: bytes) -> Iterable[FlagRaised]:
     """Return a flag for each clear sign that a reader can show in a user's own words."""
     for part, found in zip(parts, evidence, strict=True):
-        if found.risk is RiskGrade.CLEAR and found.risk_messages:
-            yield FlagRaised(RiskKind.OTHER, part.source, found.risk_messages[0])
+        if found.risk is RiskGrade.CLEAR and found.risk_lines:
+            line = found.risk_lines[0]
+            yield FlagRaised(RiskKind.OTHER, part.source, line.message_id, digest=digest_of(line, key))
 
 
 def _checked_share(share: Any, registry: object) -> float:

@@ -52,6 +52,6 @@ def _case_of(trace: Trace) -> ReadingCase:
 def _labels(evidence: Evidence, turn: int, case: ReadingCase) -> frozenset[str]:
     found = {str(one.kind) for one in evidence.records if one.turn == turn and one.kind in _OF_USERS}
     turns = {line.message_id: line.turn for line in case.lines}
-    if evidence.risk is not RiskGrade.NONE and any(turns[message] == turn for message in evidence.risk_messages):
+    if evidence.risk is not RiskGrade.NONE and any(turns[line.message_id] == turn for line in evidence.risk_lines):
         found.add(f"risk_{evidence.risk}")
     return frozenset(found or {"ordinary"})

@@ -227,7 +227,13 @@ def check_unsealing_record(record: Any) -> DecisionRecord:
 
 
 def new_flag(
-    *, kind: Any, source: Any, reason: Any = "", message_id: Any = None, score: float | None = None
+    *,
+    kind: Any,
+    source: Any,
+    reason: Any = "",
+    message_id: Any = None,
+    digest: Any = None,
+    score: float | None = None,
 ) -> RiskFlag:
     """Return a flag raised now.
 
@@ -248,6 +254,7 @@ def new_flag(
             source=check_text("source", texts[0], limit=MAX_NAME_CHARS),
             reason=check_text("reason", texts[1], limit=MAX_WORDS_CHARS, required=False),
             message_id=check_message_id("message_id", message_id),
+            digest=None if digest is None else check_text("digest", digest, limit=MAX_NAME_CHARS),
             score=score,
             raised_at=utc_now(),
         )

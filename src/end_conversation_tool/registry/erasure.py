@@ -62,4 +62,5 @@ def _erased_branch(branch: BranchStatus, name: str) -> BranchStatus:
 
 
 def _erased_flag(flag: RiskFlag) -> RiskFlag:
-    return flag.model_copy(update={"reason": "", "clear_reason": None if flag.clear_reason is None else ""})
+    cleared = None if flag.clear_reason is None else ""
+    return flag.model_copy(update={"reason": "", "digest": None, "clear_reason": cleared})

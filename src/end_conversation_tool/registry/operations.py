@@ -324,9 +324,10 @@ def _flag_risk(
     source: str,
     reason: str = "",
     message_id: str | None = None,
+    digest: str | None = None,
     score: float | None = None,
 ) -> Operation[RiskFlag]:
-    flag = new_flag(kind=kind, source=source, reason=reason, message_id=message_id, score=score)
+    flag = new_flag(kind=kind, source=source, reason=reason, message_id=message_id, digest=digest, score=score)
     return Transit(check_thread_id(thread_id), RaisingFlag(flag))
 
 

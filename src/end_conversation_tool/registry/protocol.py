@@ -175,13 +175,15 @@ class SealRegistry(Protocol):
         source: str,
         reason: str = "",
         message_id: str | None = None,
+        digest: str | None = None,
         score: float | None = None,
     ) -> RiskFlag:
         """Raise a risk flag. The same kind, source and message raised again returns the flag that stands.
 
-        A flag that was cleared stays cleared for that message: only a flag without a message id, or another message,
-        raises it anew. At most 100 flags of one kind and source stand on a thread; from then on the newest of them
-        is returned (it vetoes as well as one more would, and the cost of ``status`` stays bounded).
+        A flag that was cleared stays cleared for that message and those words: only a flag without a message id,
+        another message, or another digest under the same id raises it anew. At most 100 flags of one kind and source
+        stand on a thread; from then on the newest of them is returned (it vetoes as well as one more would, and the
+        cost of ``status`` stays bounded).
 
         Raises:
             InvalidInputError: Unknown kind, a blank source, or an overlong source or reason. A message id that cannot

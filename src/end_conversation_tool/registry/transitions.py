@@ -177,7 +177,8 @@ class RaisingFlag:
     def __call__(self, status: ThreadStatus) -> Change[RiskFlag]:
         """Return what becomes of the thread."""
         alike = [known for known in status.risk_flags if self._same_origin(known)]
-        same = [known for known in alike if known.message_id == self.flag.message_id]
+        said = self.flag.message_id, self.flag.digest
+        same = [known for known in alike if (known.message_id, known.digest) == said]
         standing = [known for known in same if known.active]
         if standing:
             return Change(status, standing[-1])

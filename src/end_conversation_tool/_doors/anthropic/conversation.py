@@ -159,11 +159,11 @@ class Conversation:
             RegistryError: Nobody knows whether it has.
             InvalidInputError: It is no list of messages.
         """
-        return run_flow(self._prepare(self._said(messages)))
+        return run_flow(self._prepare(said_in(check_messages(messages))))
 
     async def abefore_request(self, messages: Sequence[Any]) -> Turn:
         """Async twin of ``before_request``."""
-        return await arun_flow(self._prepare(self._said(messages)))
+        return await arun_flow(self._prepare(said_in(check_messages(messages))))
 
     def tool_runner(
         self, client: Any, *, messages: list[Any], tools: Iterable[Any] = (), system: Any = None, **params: Any
@@ -194,9 +194,6 @@ class Conversation:
         )
 
         return AsyncGuardedToolRunner(self, client, {"messages": messages, "tools": tools, "system": system, **params})
-
-    def _said(self, messages: Sequence[Any]) -> list[ObservedMessage]:
-        return said_in(check_messages(messages), self._gate.registry.signing_key)
 
     def _prepare(self, said: list[ObservedMessage]) -> Flow[Turn]:
         """Admit, load what is known, and listen to what is new."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2s
 from typing import Any
 
 from end_conversation_tool._core.content import has_media, without_reasoning
@@ -117,20 +116,16 @@ def check_messages(messages: Any) -> tuple[Any, ...]:
     return tuple(messages)
 
 
-def said_in(messages: Sequence[Any], key: bytes) -> list[ObservedMessage]:
+def said_in(messages: Sequence[Any]) -> list[ObservedMessage]:
     """Return what user, assistant and tools said in a request, oldest first; each is known by its place.
 
     The wire gives no ids, and each request brings the whole history again: a history that was shortened or changed does
-    not fit what is known of it. A digest of a user's words, under the registry's key, is part of their name: what an
-    operator has cleared of risk is those words, not whatever stands in the same place on another branch.
+    not fit what is known of it.
     """
     said: list[ObservedMessage] = []
 
     def add(role: Role, text: str, raw: Any, *, media: bool = False) -> None:
-        name = f"{role}-{len(said)}"
-        if role == "user":
-            name += "-" + blake2s(text.encode("utf-8", "surrogatepass"), digest_size=4, key=key[:32]).hexdigest()
-        said.append(ObservedMessage(role, text, name, raw, media=media))
+        said.append(ObservedMessage(role, text, f"{role}-{len(said)}", raw, media=media))
 
     for message in messages:
         content = get(message, "content")
