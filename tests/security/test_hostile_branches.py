@@ -11,6 +11,8 @@ import pytest
 from langchain_core.messages import HumanMessage, RemoveMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from langgraph.types import Command
 
 from end_conversation_tool._checkpoint.guard import MAX_BRANCHES
 from end_conversation_tool._checkpoint.saver import SealedSaver
@@ -19,6 +21,7 @@ from end_conversation_tool._core.records import UnmetCode
 from end_conversation_tool.errors import InvalidInputError, RegistryError, ThreadSealedError
 from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry
 from end_conversation_tool.registry.sql.triggers import refused_by_trigger
+from support.agents import INSULT, LADDER, Agent, config, ending
 from support.chats import END_IT, WARN, Chat, guarded, texts_of
 from support.pauses import Pause, PauseAround, background
 from support.records import permit
@@ -265,6 +268,27 @@ async def test_what_an_update_puts_into_the_private_channel_is_not_kept(place: P
     await chat.say(END_IT)
     assert not place.registry.status("t").sealed
     assert UnmetCode.TOO_FEW_REFUSALS in place.registry.decisions("t")[-1].decision.unmet
+
+
+@pytest.mark.parametrize("forks", [False, True], ids=["its own branch", "after a fork"])
+def test_a_branch_that_was_left_is_put_back_whole(*, forks: bool) -> None:
+    """Messages and provenance of the first branch, by a command as input: on the new one they are nobody's."""
+    registry = InMemorySealRegistry()
+    replies = [*LADDER, *([ending(), "gladly"] if forks else []), ending(), "well"]
+    agent = Agent(replies, registry=registry, checkpointer=SealedSaver(InMemorySaver(), registry))
+    agent.say(INSULT)
+    start = agent.graph.get_state(config()).config
+    for _ in LADDER[1:]:
+        agent.say(INSULT)
+    left = agent.state()
+    if forks:
+        agent.say(INSULT)
+        agent.invoke({"messages": [HumanMessage("hello")]}, start)
+    whole = [RemoveMessage(id=REMOVE_ALL_MESSAGES), *left["messages"], HumanMessage(INSULT)]
+    update = {"messages": whole, "end_conversation_provenance": left["end_conversation_provenance"]}
+    agent.invoke(Command(update=update, goto="model"))
+    status = registry.status("t")
+    assert (status.branch, status.sealed) == ((1, False) if forks else (0, True))
 
 
 async def test_unknown_marks_lead_nowhere(some_place: Place) -> None:

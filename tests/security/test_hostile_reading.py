@@ -528,12 +528,6 @@ def test_a_provenance_of_a_branch_that_is_no_ancestor() -> None:
     assert one.registry is registry
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_core/provenance.Provenance.at takes what was written on an ancestor after the fork: with the messages of "
-    "the branch that was left, its refusals count on the new one. It should hold the checkpoint it was written on, "
-    "and be none where that is not before forked_from.",
-)
 def test_a_provenance_of_the_branch_that_was_left_from_after_the_fork() -> None:
     registry = InMemorySealRegistry()
     one = talk(registry, DEFAULT).climbs()

@@ -360,6 +360,7 @@ FULL = Provenance(
     asking=Category.USER_REQUEST,
     unrecorded=((RiskKind.CRISIS, "w/1", "m1", "d1"),),
     last_message="l",
+    checkpoint="b",
 )
 
 
@@ -528,6 +529,32 @@ def test_what_was_written_on_an_ancestor_counts_and_on_another_branch_does_not(
     known: bool,  # noqa: FBT001 - a table
 ) -> None:
     given = replace(FULL, branch=written, sequence=4)
+    expected = replace(given, branch=here, sequence=5) if known else Provenance(branch=here, sequence=5)
+    assert given.at(FORKED, here) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "here", "checkpoint", "known"),
+    [
+        (0, 1, "b", True),
+        (0, 1, "c", False),
+        (0, 1, "cc", False),
+        (0, 1, "", False),
+        (0, 2, "b", True),
+        (0, 2, "c", False),
+        (1, 2, "cc", True),
+        (1, 2, "d", False),
+        (0, 0, "z", True),
+        (0, 0, "", True),
+    ],
+)
+def test_what_was_written_on_an_ancestor_after_the_fork_is_none(
+    written: int,
+    here: int,
+    checkpoint: str,
+    known: bool,  # noqa: FBT001 - a table
+) -> None:
+    given = replace(FULL, branch=written, sequence=4, checkpoint=checkpoint)
     expected = replace(given, branch=here, sequence=5) if known else Provenance(branch=here, sequence=5)
     assert given.at(FORKED, here) == expected
 

@@ -8,8 +8,9 @@ It holds no words and no judgement, only what happened, so that whoever is asked
 3. To which user turn each message belongs. Turns are counted, never messages.
 
 It is bounded: one letter for each of the newest ``MAX_MARKS`` messages, and a digest. It is signed with the registry's
-key and bound to thread and branch: one that was forged, or copied from another thread or branch, reads as none at all,
-and with none nothing can be shown. One that is older than the messages does not fit them.
+key and bound to thread, branch and checkpoint: one that was forged, or copied from another thread or branch, or from an
+ancestor of the branch after the fork, reads as none at all, and with none nothing can be shown. One that is older than
+the messages does not fit them.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class Provenance:
         asking: The ground of a request that waits for the user's own yes.
         unrecorded: Flags that the registry could not take yet, as (kind, source, message id, digest).
         last_message: Id of the last message that an honoured call left on the branch.
+        checkpoint: The checkpoint on which the node ran that wrote it; empty where there are none.
     """
 
     branch: int = 0
@@ -86,6 +88,7 @@ class Provenance:
     asking: Category | None = None
     unrecorded: tuple[tuple[RiskKind, str, str, str], ...] = ()
     last_message: str = ""
+    checkpoint: str = ""
 
     def made(self, mark: str, message: ObservedMessage, key: bytes) -> Provenance:
         """Note a message of this run: ``OWN`` or ``REFUSED`` of its model, ``NOTICES`` or ``OURS`` of this package."""
@@ -106,14 +109,14 @@ class Provenance:
         return sorted(turns)
 
     def at(self, status: ThreadStatus | None, branch: int) -> Provenance:
-        """Return it as a run on ``branch`` may use it; none at all where it belongs to no ancestor of that branch.
+        """Return it as a run on ``branch`` may use it; none at all where it is not of the line that leads there.
 
         What is older than the newest reopening no longer counts as evidence: an operator has looked at it and decided
         otherwise.
         """
         if status is None:
             return self
-        if not _descends(status, branch, self.branch):
+        if not _leads_to(status, branch, self):
             return Provenance(branch=branch, sequence=status.sequence)
         if self.branch == branch and self.sequence == status.sequence:
             return self
@@ -139,6 +142,7 @@ class Provenance:
             "asking": str(self.asking) if self.asking else None,
             "unrecorded": [[str(flag[0]), *flag[1:]] for flag in self.unrecorded],
             "last_message": self.last_message,
+            "checkpoint": self.checkpoint,
         }
         body: dict[str, Any] = {"v": _FORMAT, **{name: value for name, value in fields.items() if value}}
         return {**body, "sig": _signature(body, key, thread_id)}
@@ -294,15 +298,20 @@ def _turns_of(heard: Provenance, count: int) -> list[tuple[str, int]]:
     return turns[::-1]
 
 
-def _descends(status: ThreadStatus, branch: int, ancestor: int) -> bool:
-    """Whether ``branch`` is ``ancestor``, or was forked from it, however far back."""
+def _leads_to(status: ThreadStatus, branch: int, known: Provenance) -> bool:
+    """Whether it was written on ``branch``, or on an ancestor of it before the fork.
+
+    Ids of checkpoints are ordered by time. What a node wrote that ran on the very checkpoint of the fork came after it.
+    """
     seen: set[int] = set()
     here: int | None = branch
+    forked: str | None = None
     while here is not None and here not in seen:
-        if here == ancestor:
-            return True
+        if here == known.branch:
+            return here == branch or "" < known.checkpoint < (forked or "")
         seen.add(here)
-        here = status.on_branch(here).parent
+        on = status.on_branch(here)
+        here, forked = on.parent, on.forked_from
     return False
 
 
@@ -324,6 +333,7 @@ def _load(body: Mapping[str, Any]) -> Provenance:
         asking=Category(body["asking"]) if body.get("asking") else None,
         unrecorded=tuple(_load_flag(*kept) for kept in body.get("unrecorded", ())),
         last_message=str(body.get("last_message", "")),
+        checkpoint=str(body.get("checkpoint", "")),
     )
 
 

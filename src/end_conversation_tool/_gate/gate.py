@@ -281,8 +281,9 @@ class Gate:
         return known or Provenance()
 
     def dump(self, run: Run) -> dict[str, Any]:
-        """Return what is known by now as graph state holds it."""
-        return run.provenance.dump(self.registry.signing_key, run.context.thread_id or "")
+        """Return what is known by now as graph state holds it, bound to the checkpoint on which the node runs."""
+        known = replace(run.provenance, checkpoint=run.context.checkpoint_id or "")
+        return known.dump(self.registry.signing_key, run.context.thread_id or "")
 
     def _conclude(
         self, run: Run, reply: Reply, history: History, reader: Reader | None, *, settled: bool | None = None
