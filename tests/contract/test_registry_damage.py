@@ -10,7 +10,7 @@ from sqlalchemy import NullPool, create_engine, make_url
 
 from end_conversation_tool.errors import InvalidInputError, RegistryError, RegistrySchemaError
 from end_conversation_tool.registry import SqlSealRegistry
-from end_conversation_tool.registry.sql.queries import READ_STATE
+from end_conversation_tool.registry.sql.store import READ_STATE
 from support.damage import both_ways_fail, everything_fails, execute
 from support.records import permit
 

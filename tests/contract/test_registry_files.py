@@ -15,7 +15,7 @@ from sqlalchemy import URL, event
 
 from end_conversation_tool.errors import RegistryError, RegistrySchemaError
 from end_conversation_tool.registry import SqlSealRegistry
-from end_conversation_tool.registry.sql.sqlite import SqliteStore
+from end_conversation_tool.registry.sql.store import SqliteStore
 from support.damage import everything_fails, execute, writes_fail
 from support.records import permit
 

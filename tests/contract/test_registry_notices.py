@@ -29,7 +29,7 @@ from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry import SealRegistry, SqlSealRegistry
 from end_conversation_tool.registry.checks import new_flag
 from end_conversation_tool.registry.sql.driver import Flow
-from end_conversation_tool.registry.sql.queries import change_thread
+from end_conversation_tool.registry.sql.operations import change_thread
 from end_conversation_tool.registry.transitions import RaisingFlag, Sealing, Transition
 from support.records import denial, notice, permit
 

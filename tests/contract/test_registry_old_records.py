@@ -8,7 +8,7 @@ import pytest
 
 from end_conversation_tool._core.records import BranchStatus, DecisionRecord, Outcome, ThreadStatus, UnmetCode
 from end_conversation_tool.registry import SqlSealRegistry
-from end_conversation_tool.registry.sql.schema import thread_key
+from end_conversation_tool.registry.sql.store import thread_key
 from support.damage import execute
 from support.records import notice, permit
 

@@ -18,7 +18,7 @@ from sqlalchemy import NullPool, create_engine, event, make_url
 
 from end_conversation_tool.errors import RegistryError
 from end_conversation_tool.registry import SqlSealRegistry
-from end_conversation_tool.registry.sql.schema import thread_key
+from end_conversation_tool.registry.sql.store import thread_key
 from support.chats import END_IT, WARN, Chat, answer, guarded, texts_of
 from support.damage import execute
 from support.records import denial

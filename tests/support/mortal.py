@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from end_conversation_tool.registry import SqlSealRegistry
-from end_conversation_tool.registry.sql import queries
+from end_conversation_tool.registry.sql import operations
 from support.chats import END_IT, guarded
 from support.savers import Place, open_saver
 
@@ -101,13 +101,13 @@ def _arm(place: Place, point: str) -> None:
     ):
         setattr(target, name, value)
     if point == "in_transaction":
-        real = queries.thread_columns
+        real = operations.thread_columns
 
         def columns(status: Any) -> Any:
             _die(when=status.sealed)
             return real(status)
 
-        vars(queries)["thread_columns"] = columns
+        vars(operations)["thread_columns"] = columns
 
 
 async def _live(url: str, point: str, durability: str, *, twin: bool) -> None:

@@ -31,7 +31,8 @@ from end_conversation_tool._core.records import (
 from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool.registry.protocol import ThreadEvent
 from end_conversation_tool.registry.sql import schema
-from end_conversation_tool.registry.sql.queries import thread_columns
+from end_conversation_tool.registry.sql.operations import thread_columns
+from end_conversation_tool.registry.sql.store import thread_key
 from support.records import permit
 
 __all__ = ["BEGIN", "DAYS", "Multitude", "fill_postgres", "fill_sqlite", "name"]
@@ -75,7 +76,7 @@ class Multitude:
             count=count,
         )
         for number in np.argsort(heads):
-            yield int(number), schema.thread_key(name(int(number)))
+            yield int(number), thread_key(name(int(number)))
 
     def _threads(self) -> Iterator[Row]:
         sealed, flagged, branched = (thread_columns(status) for status in _statuses())
@@ -96,13 +97,13 @@ class Multitude:
             turn, (policy, model) = chance.randint(1, 40), _origin(thread)
             made = record.replace(_ZERO, name(thread)).replace('"decision-0"', f'"decision-{number}"')
             yield (
-                f"decision-{number}", schema.thread_key(name(thread)), self._at(thread), "sealed" if ends else "denied",
+                f"decision-{number}", thread_key(name(thread)), self._at(thread), "sealed" if ends else "denied",
                 "abuse", "enforce", policy, model, turn, codes_of, risk, False, made,
             )  # fmt: skip
 
     def _events(self) -> Iterator[Row]:
         for thread in range(self.seals):
-            key, at, origin = schema.thread_key(name(thread)), self._at(thread), _origin(thread)
+            key, at, origin = thread_key(name(thread)), self._at(thread), _origin(thread)
             kinds = [(EventKind.SEALED, "abuse")]
             if thread % 10 == 0:
                 kinds.insert(0, (EventKind.WARNING_GIVEN, "warning"))

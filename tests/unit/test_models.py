@@ -17,12 +17,12 @@ from end_conversation_tool._core.records import (
     ThreadStatus,
     is_storable,
     new_id,
+    untouched,
     utc_now,
     validate_thread_id,
 )
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.registry.untouched import untouched
 from support.records import permit
 
 

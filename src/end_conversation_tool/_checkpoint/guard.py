@@ -43,8 +43,7 @@ from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.records import Seal, ThreadStatus, validate_thread_id
 from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
-from end_conversation_tool.registry.entry import open_branch
-from end_conversation_tool.registry.protocol import SealRegistry
+from end_conversation_tool.registry.protocol import SealRegistry, open_branch
 from end_conversation_tool.registry.sql.triggers import asks, refused_by_trigger
 
 __all__ = ["SaverFlows", "thread_of"]

@@ -65,9 +65,8 @@ from end_conversation_tool.operations.telemetry import (
     tell,
 )
 from end_conversation_tool.readers.base import Reader, read_by
-from end_conversation_tool.registry.entry import open_branch
 from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
-from end_conversation_tool.registry.protocol import SealRegistry
+from end_conversation_tool.registry.protocol import SealRegistry, open_branch
 from end_conversation_tool.watch import RiskWatch
 
 __all__ = ["Gate", "History"]

@@ -23,7 +23,7 @@ from end_conversation_tool._core.operations import (
     Tally,
     ThreadCount,
 )
-from end_conversation_tool._core.records import DecisionRecord, SealOutcome, ThreadStatus
+from end_conversation_tool._core.records import DecisionRecord, SealOutcome, ThreadStatus, untouched
 from end_conversation_tool._core.vocabulary import EventKind, Outcome
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry import breaking
@@ -35,7 +35,6 @@ from end_conversation_tool.registry.erasure import ERASED, erased_event, erased_
 from end_conversation_tool.registry.listing import ListedThread, Listing, Place, microseconds
 from end_conversation_tool.registry.protocol import StoredProvenance, ThreadEvent
 from end_conversation_tool.registry.transitions import Change, Copying, event_of
-from end_conversation_tool.registry.untouched import untouched
 
 T = TypeVar("T")
 R = TypeVar("R")

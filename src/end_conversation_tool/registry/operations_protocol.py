@@ -12,8 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from end_conversation_tool._core.operations import Appeal, BreakerLimits, BreakerState, Feedback, Tally
 from end_conversation_tool._core.records import DecisionRecord, EvidenceRecord, SealOutcome
 from end_conversation_tool.registry.listing import ListedThread, ThreadKind
-from end_conversation_tool.registry.protocol import ThreadEvent
-from end_conversation_tool.registry.twins import twin_of
+from end_conversation_tool.registry.protocol import ThreadEvent, twin_of
 
 __all__ = ["ExperimentRegistry"]
 

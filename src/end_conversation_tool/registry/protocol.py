@@ -14,11 +14,14 @@ Each method has an async twin with the prefix ``a``, which takes and returns the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Coroutine, Sequence
+from functools import wraps
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from pydantic import AwareDatetime, Field
 
+from end_conversation_tool._core.fence import Fence
+from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.records import (
     DecisionRecord,
     EvidenceRecord,
@@ -31,9 +34,29 @@ from end_conversation_tool._core.records import (
     ThreadStatus,
 )
 from end_conversation_tool._core.vocabulary import EventKind
-from end_conversation_tool.registry.twins import twin_of
 
 __all__ = ["ProvenanceStore", "SealRegistry", "StoredProvenance", "ThreadEvent"]
+
+S = TypeVar("S")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Twin = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
+
+
+def twin_of(method: Callable[Concatenate[S, P], T]) -> Callable[[Callable[[S], Any]], Twin[S, P, T]]:
+    """Declare the async twin of a method of a protocol: it takes the same, and awaited it returns the same."""
+
+    def declare(named: Callable[[S], Any]) -> Twin[S, P, T]:
+        @wraps(method)
+        async def twin(_: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            raise NotImplementedError
+
+        twin.__name__, twin.__qualname__ = named.__name__, named.__qualname__
+        twin.__doc__ = f"Async twin of ``{method.__name__}``.\n\n{method.__doc__}"
+        return twin
+
+    return declare
 
 
 class ThreadEvent(Record):
@@ -304,3 +327,17 @@ class ProvenanceStore(Protocol):
 
     @twin_of(save_provenance)
     def asave_provenance(self) -> Any: ...
+
+
+def open_branch(registry: SealRegistry, fence: Fence) -> Flow[ThreadStatus]:
+    """Open the branch of a run that forks, and return the thread after it; asking twice opens one branch."""
+    return (
+        yield from ask(
+            registry.open_branch,
+            registry.aopen_branch,
+            fence.thread_id,
+            parent=fence.branch,
+            forked_from=fence.fork or "",
+            run_token=fence.run_token,
+        )
+    )

@@ -19,8 +19,8 @@ from end_conversation_tool.registry.annotations import feedback_of
 from end_conversation_tool.registry.listing import ListedThread, Listing, Place, microseconds
 from end_conversation_tool.registry.protocol import ThreadEvent
 from end_conversation_tool.registry.sql.driver import Flow
-from end_conversation_tool.registry.sql.queries import load
 from end_conversation_tool.registry.sql.schema import decisions, events, threads
+from end_conversation_tool.registry.sql.store import load
 
 _NO_WORDS = '%"reason":""%'
 """How an event without words is stored; a quotation mark in somebody's words is stored as ``\\"``."""

@@ -1,4 +1,8 @@
-"""What SQLite and PostgreSQL do for each operation: flows, alike for both."""
+"""What SQLite and PostgreSQL do for each operation: flows, alike for both.
+
+A flow that writes runs in one transaction, and takes the thread's row lock before it looks at the thread: so a flag
+that is committed first vetoes every seal, and a seal that is committed first stands.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ from dataclasses import replace
 from functools import singledispatch
 from typing import Any, TypeVar
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Insert, delete, func, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from end_conversation_tool._core.operations import Appeal, BreakerState, Feedback, Tally
 from end_conversation_tool._core.records import DecisionRecord, SealOutcome, ThreadStatus
@@ -22,26 +27,145 @@ from end_conversation_tool.registry.listing import ListedThread, microseconds
 from end_conversation_tool.registry.protocol import StoredProvenance, ThreadEvent
 from end_conversation_tool.registry.sql.driver import Flow
 from end_conversation_tool.registry.sql.lists import comments, list_threads
-from end_conversation_tool.registry.sql.queries import (
-    change_thread,
-    commit,
-    insert_unless_there,
-    keep_decision,
-    load,
-    lock_thread,
-    past_events,
-    put_event,
-    read_thread,
-    thread_columns,
-)
-from end_conversation_tool.registry.sql.schema import counted, decisions, events, meta, provenance, thread_key, threads
+from end_conversation_tool.registry.sql.schema import counted, decisions, events, meta, provenance, threads
+from end_conversation_tool.registry.sql.store import load, load_status, thread_key
 from end_conversation_tool.registry.sql.tally import tally
-from end_conversation_tool.registry.transitions import Copying, event_of
+from end_conversation_tool.registry.sql.triggers import TRIGGERS, advisory_key
+from end_conversation_tool.registry.transitions import Change, Copying, Transition, event_of
 
 T = TypeVar("T")
 
 _BREAKER = "breaker"
 """Name of the row of ``ect_meta`` that holds the breaker's state; there is none until it is first used."""
+
+
+# What flows are made of
+
+
+def change_thread(dialect: str, thread_id: str, transition: Transition[T]) -> Flow[T]:
+    """Lock the thread, run the transition, and write what it makes of it.
+
+    Raises:
+        InvalidInputError: The transition refuses its arguments, or a decision of that id is kept already.
+        RegistrySchemaError: The state of the thread cannot be read.
+    """
+    before = yield from lock_thread(dialect, thread_id)
+    return (yield from commit(dialect, thread_id, before, transition(before)))
+
+
+def lock_thread(dialect: str, thread_id: str, *, create: bool = True) -> Flow[ThreadStatus]:
+    """Lock the thread until the end of the transaction, and return its state.
+
+    Args:
+        dialect: The engine.
+        thread_id: The thread.
+        create: Whether a thread never heard of gets a row: needed only when its state is to change.
+    """
+    key = thread_key(thread_id)
+    if dialect == "postgresql":
+        # The triggers on checkpoints wait for this one: a row lock cannot keep them off a row that is not there yet.
+        yield select(func.pg_advisory_xact_lock(advisory_key(key)))
+    if create:
+        values = {"thread_key": key, **thread_columns(ThreadStatus(thread_id=thread_id))}
+        yield insert_unless_there(dialect, threads, values)
+    return (yield from read_thread(thread_id, lock=True))
+
+
+def read_thread(thread_id: str, *, lock: bool = False) -> Flow[ThreadStatus]:
+    """Return the state of a thread."""
+    found = select(threads.c.state).where(threads.c.thread_key == thread_key(thread_id))
+    # FOR UPDATE on PostgreSQL; SQLite ignores it, its transaction has locked the whole file already.
+    rows = yield found.with_for_update() if lock else found
+    return load_status(thread_id, rows[0][0] if rows else None)
+
+
+def commit(dialect: str, thread_id: str, before: ThreadStatus, change: Change[T]) -> Flow[T]:
+    """Write what became of a thread."""
+    key = thread_key(thread_id)
+    if change.decision is not None:
+        yield from keep_decision(dialect, change.decision)
+    for event in change.events:
+        yield put_event(key, event)
+    if change.status is not before:
+        yield update(threads).where(threads.c.thread_key == key).values(**thread_columns(change.status))
+    return change.result
+
+
+def put_event(key: str, event: ThreadEvent) -> Insert:
+    """Return the statement that adds a line to the audit trail."""
+    return events.insert().values(
+        thread_key=key,
+        at=microseconds(event.at),
+        kind=event.kind.value,
+        subject=event.subject,
+        policy_version=event.policy_version,
+        model=event.model,
+        event=event.model_dump_json(),
+    )
+
+
+def keep_decision(dialect: str, record: DecisionRecord) -> Flow[None]:
+    """Keep a decision.
+
+    Raises:
+        InvalidInputError: One of that id is kept already.
+    """
+    values = {
+        "id": record.id,
+        "thread_key": thread_key(record.thread_id),
+        "decided_at": microseconds(record.decided_at),
+        "outcome": record.outcome.value,
+        "category": None if record.category is None else record.category.value,
+        "mode": record.mode.value,
+        "policy_version": record.decision.policy_version,
+        "model": record.model,
+        "turn": record.turn,
+        "unmet": " ".join(record.decision.unmet),
+        "risk": " ".join(record.risk_kinds),
+        "breaker": record.breaker_tripped,
+        "record": record.model_dump_json(),
+    }
+    if not (yield insert_unless_there(dialect, decisions, values).returning(decisions.c.number)):
+        raise InvalidInputError("record.id: expected a new id, got the id of a decision that is kept already")
+
+
+def past_events(thread_id: str) -> Flow[tuple[ThreadEvent, ...]]:
+    """Return the changes of a thread's state, oldest first."""
+    mine = events.c.thread_key == thread_key(thread_id)
+    rows = yield select(events.c.event).where(mine).order_by(events.c.number)
+    return tuple(load(ThreadEvent, row[0]) for row in rows)
+
+
+def guard_checkpoints(dialect: str) -> Flow[None]:
+    """Put the triggers on the table ``checkpoints`` of this database, unless this version of them is there."""
+    triggers = TRIGGERS[dialect]
+    if dialect == "postgresql":
+        yield text("SELECT pg_advisory_xact_lock(6015379240178)")  # one process after the other
+    if not (yield text(triggers.there).bindparams(version=triggers.version)):
+        for statement in triggers.statements:
+            yield text(statement.replace(":", "\\:"))
+
+
+def thread_columns(status: ThreadStatus) -> dict[str, object]:
+    """Return the columns of a thread's row."""
+    return {
+        "thread_id": status.thread_id,
+        "sequence": status.sequence,
+        "branch": status.branch,
+        "sealed": status.sealed,
+        "at_risk": status.at_risk,
+        "state": status.model_dump_json(),
+    }
+
+
+def insert_unless_there(dialect: str, table: object, values: dict[str, object]) -> Insert:
+    """Return an INSERT that does nothing where a row of that key exists; both engines spell it alike."""
+    if dialect == "postgresql":
+        return postgresql.insert(table).values(**values).on_conflict_do_nothing()  # type: ignore[arg-type]
+    return sqlite.insert(table).values(**values).on_conflict_do_nothing()  # type: ignore[arg-type]
+
+
+# The flow of each operation
 
 
 def flow_of(operation: ask.Operation[T], dialect: str) -> Flow[T]:

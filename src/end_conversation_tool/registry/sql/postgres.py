@@ -14,11 +14,11 @@ from sqlalchemy import URL, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
+from end_conversation_tool._core.records import ThreadStatus
 from end_conversation_tool.registry.sql.driver import Flow
-from end_conversation_tool.registry.sql.engine import ALIVE, Store
 from end_conversation_tool.registry.sql.failures import translated
-from end_conversation_tool.registry.sql.queries import READ_STATE
 from end_conversation_tool.registry.sql.schema import INDEX_NAMES, TABLE_NAMES
+from end_conversation_tool.registry.sql.store import ALIVE, READ_STATE, Store, load_status, thread_key
 
 T = TypeVar("T")
 
@@ -88,11 +88,12 @@ class PostgresStore(Store):
             made = _LoopConnections(engine, self._options["connect_args"], size=self._size, timeout=self._timeout)
             return self._loops.setdefault(loop, made)
 
-    async def astate(self, key: str) -> str | None:
-        """Async twin of ``state``."""
+    async def astatus(self, thread_id: str) -> ThreadStatus:
+        """Async twin of ``status``."""
         with translated(self.name):
             self.check()
-            return await self._in_loop().state(key, prepare=self._prepare)
+            state = await self._in_loop().state(thread_key(thread_id), prepare=self._prepare)
+            return load_status(thread_id, state)
 
     async def arun(self, flow: Flow[T], *, writes: bool) -> T:
         """Async twin of ``run``."""

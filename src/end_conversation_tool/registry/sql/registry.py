@@ -15,11 +15,8 @@ from sqlalchemy.exc import ArgumentError
 from end_conversation_tool._core.records import ThreadStatus
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.operations import Operation, StoredRegistry
-from end_conversation_tool.registry.sql.engine import Store
-from end_conversation_tool.registry.sql.operations import flow_of
-from end_conversation_tool.registry.sql.queries import guard_checkpoints, load_status
-from end_conversation_tool.registry.sql.schema import thread_key
-from end_conversation_tool.registry.sql.sqlite import SqliteStore, database_of
+from end_conversation_tool.registry.sql.operations import flow_of, guard_checkpoints
+from end_conversation_tool.registry.sql.store import SqliteStore, Store
 
 T = TypeVar("T")
 
@@ -64,7 +61,7 @@ class SqlSealRegistry(StoredRegistry):
         if parsed.drivername == "postgresql+psycopg":
             self._store = _postgres(parsed, timeout=seconds, pool_size=size, prepared_statements=prepared_statements)
         else:
-            file = database_of(parsed.database, parsed.query)
+            file = _file(parsed.database, parsed.query)
             self._store = SqliteStore(file, create=create, timeout=seconds, pool_size=size)
         self._signing_key = self._store.open(create=create)
 
@@ -74,10 +71,10 @@ class SqlSealRegistry(StoredRegistry):
         return self._signing_key
 
     def _read(self, thread_id: str) -> ThreadStatus:
-        return load_status(thread_id, self._store.state(thread_key(thread_id)))
+        return self._store.status(thread_id)
 
     async def _aread(self, thread_id: str) -> ThreadStatus:
-        return load_status(thread_id, await self._store.astate(thread_key(thread_id)))
+        return await self._store.astatus(thread_id)
 
     def _do(self, operation: Operation[T]) -> T:
         return self._store.run(flow_of(operation, self._store.dialect), writes=operation.writes)
@@ -141,6 +138,22 @@ def _parsed(url: str | URL) -> URL:
             "url: expected one that begins with sqlite:/// or postgresql+psycopg://, got another str"
         )
     return parsed
+
+
+def _file(database: str | None, query: object) -> str:
+    """Return the file that a SQLite URL names.
+
+    Raises:
+        InvalidInputError: None, a database in memory, or options that would be ignored.
+    """
+    if not database or database == ":memory:" or database.startswith("file:"):
+        raise InvalidInputError(
+            "url: expected a file, as in sqlite:///conversations.db, got a str that names none "
+            "(for a registry in memory use InMemorySealRegistry)"
+        )
+    if query:
+        raise InvalidInputError("url: expected no options after a SQLite file, got a str with some")
+    return database
 
 
 def _postgres(url: URL, *, timeout: float, pool_size: int, prepared_statements: bool) -> Store:

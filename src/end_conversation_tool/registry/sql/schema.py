@@ -19,7 +19,6 @@ since 1970, UTC: both engines can do sums with them.
 from __future__ import annotations
 
 import secrets
-from hashlib import sha256
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -121,11 +120,6 @@ TABLE_NAMES = tuple(table.name for table in _TABLES)
 _INDEXES = tuple(sorted((index for table in _TABLES for index in table.indexes), key=lambda index: str(index.name)))
 
 INDEX_NAMES = tuple(str(index.name) for index in _INDEXES)
-
-
-def thread_key(thread_id: str) -> str:
-    """Return the key of a thread: 64 hexadecimal digits."""
-    return sha256(thread_id.encode()).hexdigest()
 
 
 def open_schema(existing: str, *, create: bool) -> Flow[bytes | None]:
