@@ -30,11 +30,12 @@ from typing_extensions import TypedDict
 from end_conversation_tool._core.confirmation import question
 from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 from end_conversation_tool._core.prompts import conversation_end, denial_text
-from end_conversation_tool._core.records import Category, EndRequest, UnmetCode
+from end_conversation_tool._core.records import EndRequest, UnmetCode
 from end_conversation_tool._core.run import Ruling, Run, RunContext
+from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, check_reader, create_gate
 from end_conversation_tool._doors.guarded_graph.state import convert
-from end_conversation_tool._doors.langgraph.closing import by_model_of, last_words
+from end_conversation_tool._doors.langgraph.closing import by_model_of, last_words, turned_down
 from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
     STATE_KEY,
@@ -163,6 +164,8 @@ class _ModelNode(_Node):
             run = yield from self._gate.admit(context, read(state, STATE_KEY))
         except ThreadSealedError as error:
             return self._answer_sealed(state, error)
+        if (asked := run.provenance.asking) is not None:
+            run = yield from turned_down(self._gate, run, asked, kept)
         said = mended(kept)
         run = yield from self._gate.hear(run, newest_first(said))
         if said == kept:
@@ -263,7 +266,7 @@ def _answering(text: str | None) -> Iterator[None]:
 
 def _awaiting(state: Any, run: Run) -> AIMessage | None:
     """Return the reply whose request waits for the user's own yes; the signed provenance says whether one does."""
-    if run.provenance.asking is not Category.USER_REQUEST:
+    if run.provenance.asking is not Asked.USER:
         return None
     messages = convert(read(state, "messages"))
     reply = next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)

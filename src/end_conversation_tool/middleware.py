@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from functools import partial
-from typing import Annotated, Any, Literal, NotRequired, Unpack
+from typing import Annotated, Any, Literal, NotRequired, Unpack, cast
 
 try:
     from langchain.agents.middleware import (
@@ -37,11 +37,12 @@ from langgraph.types import Command, interrupt
 from end_conversation_tool._core.confirmation import question
 from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 from end_conversation_tool._core.prompts import PROMPT_SECTION, conversation_end, denial_text, not_run_text
-from end_conversation_tool._core.records import Category, UnmetCode, new_id
+from end_conversation_tool._core.records import UnmetCode, new_id
 from end_conversation_tool._core.request import TOOL_NAME
-from end_conversation_tool._core.run import Ruling, Run
+from end_conversation_tool._core.run import Reply, Ruling, Run
+from end_conversation_tool._core.vocabulary import Asked, Outcome
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
-from end_conversation_tool._doors.langgraph.closing import by_model_of, last_words
+from end_conversation_tool._doors.langgraph.closing import by_model_of, last_words, turned_down
 from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
     STATE_KEY,
@@ -50,20 +51,41 @@ from end_conversation_tool._doors.langgraph.messages import (
     mended,
     newest_first,
     reply_of,
+    requesting,
     said_messages,
     tool_results,
     with_id,
+    with_request,
 )
 from end_conversation_tool._doors.langgraph.mistakes import Mistakes
 from end_conversation_tool._doors.langgraph.node_updates import read
 from end_conversation_tool._doors.langgraph.run_context import kept_messages, run_context
-from end_conversation_tool._doors.langgraph.streams import LEAVING_KEY, hide_private_state, keep_from_streams
-from end_conversation_tool._doors.tool import check_tools, create_end_conversation_tool
+from end_conversation_tool._doors.langgraph.streams import (
+    LEAVING_KEY,
+    UNASKED_KEY,
+    hide_private_state,
+    keep_from_streams,
+)
+from end_conversation_tool._doors.tool import arrivals, check_tools, create_end_conversation_tool
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.readers import ModelReader, Reader
 from end_conversation_tool.registry.protocol import SealRegistry
 
-__all__ = ["EndConversationMiddleware", "EndConversationState", "hide_private_state"]
+__all__ = ["EndConversationMiddleware", "EndConversationState", "awaits_reviewer", "hide_private_state"]
+
+
+def awaits_reviewer(request: ToolCallRequest) -> bool:
+    """Whether a call is still open: what was denied has its answer, and no reviewer need look at it.
+
+    For the reviewer of an agent with ``review=True``: ``HumanInTheLoopMiddleware(interrupt_on={"end_conversation":
+    {"allowed_decisions": ["approve", "reject"], "when": awaits_reviewer}})``.
+
+    Args:
+        request: What LangChain hands to ``when``.
+    """
+    messages = read(request.state, "messages") or ()
+    place = requesting(messages) or 0
+    return request.tool_call["id"] not in [one.tool_call_id for one in messages[place:] if isinstance(one, ToolMessage)]
 
 
 class EndConversationState(AgentState[Any]):
@@ -72,12 +94,14 @@ class EndConversationState(AgentState[Any]):
     Attributes:
         end_conversation_provenance: What was said on this branch, as signed digests; private, never read from input.
         end_conversation_leaving: Set for the rest of a run whose tools have ended the thread; kept in no checkpoint.
+        end_conversation_unasked: Set while no reviewer was asked about a request that waits for one; kept in none.
         conversation_end: Set once the thread is sealed: ``ended``, ``category``, ``statement``, ``ended_at``,
             ``options``. For readers; the truth is in the registry.
     """
 
     end_conversation_provenance: NotRequired[Annotated[dict[str, Any], PrivateStateAttr]]
     end_conversation_leaving: NotRequired[Annotated[bool, UntrackedValue, PrivateStateAttr]]
+    end_conversation_unasked: NotRequired[Annotated[bool, UntrackedValue, PrivateStateAttr]]
     conversation_end: NotRequired[Annotated[dict[str, Any] | None, OmitFromInput]]
 
 
@@ -90,6 +114,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         on_sealed: What a message to a sealed thread gets: ``raise`` a ``ThreadSealedError``, or ``respond`` with
             ``conversation_end``, the message not kept.
         confirm: ``interrupt`` to ask the user by an interrupt where only their own yes is missing (R5).
+        review: Whether an end for which all else holds waits in the tools node until a reviewer lets it pass, such as
+            LangChain's ``HumanInTheLoopMiddleware``; what nobody was asked about is denied. False by default.
         prompt_section: Added to the end of the system prompt, the same for every call; ``None`` adds nothing.
         options: See ``DoorOptions``: ``policy``, ``mode``, ``watch``, ``language``, ``texts``, ``help_text``,
             ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``.
@@ -108,6 +134,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         reader: Reader | None = None,
         on_sealed: OnSealed = "raise",
         confirm: Confirm | None = None,
+        review: bool = False,
         prompt_section: str | None = PROMPT_SECTION,
         **options: Unpack[DoorOptions],
     ) -> None:
@@ -115,8 +142,10 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         self.tools = [create_end_conversation_tool()]
         self._reader = ModelReader() if reader is None else reader
         self._bound: dict[int, tuple[BaseChatModel, ModelReader]] = {}
-        self._gate = create_gate(registry, reader=self._reader, on_sealed=on_sealed, confirm=confirm, **options)
-        self._on_sealed = on_sealed
+        self._gate = create_gate(
+            registry, reader=self._reader, on_sealed=on_sealed, confirm=confirm, review=review, **options
+        )
+        self._on_sealed, self._review = on_sealed, review
         self._mistakes = Mistakes()
         self._prompt_section = prompt_section
 
@@ -151,6 +180,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             run = yield from self._gate.admit(context, state.get(STATE_KEY))
         except ThreadSealedError as error:
             return self._answer_sealed(request, error)
+        if (asked := run.provenance.asking) is not None:
+            run = yield from turned_down(self._gate, run, asked, state["messages"])
         messages = mended(state["messages"], request.messages)
         run = yield from self._gate.hear(run, newest_first(messages))
         answer = yield from ask(handler, handler, self._prepared(request))
@@ -174,13 +205,27 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             result: ToolMessage | Command[Any] = yield from ask(handler, handler, request)
             return result
         if (reply := _awaiting(request, run)) is None:
-            return _stray_call(request)
+            return _denied(request, UnmetCode.NOT_MAIN_AGENT)  # no model call of this graph made it
+        with arrivals() as arrived:
+            answer = yield from ask(handler, handler, request)
+        if not arrived:  # a reviewer has kept it from the tool, or given another answer; the next turn notes that
+            return cast("ToolMessage | Command[Any]", answer)
+        if read(request.state, UNASKED_KEY):
+            self._mistakes.not_reviewed()
+            return _denied(request, UnmetCode.REVIEWER_DID_NOT_APPROVE)
+        approved = with_request(reply_of(reply), arrived[-1])
+        return (yield from self._settle(request, by_model_of(reply, run), approved))
+
+    def _settle(self, request: ToolCallRequest, run: Run, reply: Reply) -> Flow[Command[Any]]:
+        """Rule on a request that has reached the tool; first the user is asked, where their own yes is missing."""
         said = read(request.state, "messages")
-        answer = interrupt(question(self._gate.texts))
-        run, ruling = yield from self._gate.settle(
-            by_model_of(reply, run), reply_of(reply), lambda: said_messages(said), answer, reader=self._last_reader()
-        )
-        return self._settled(request, run, ruling)
+        history, reader = partial(said_messages, said), self._last_reader()
+        if run.provenance.asking is Asked.USER:
+            answer = interrupt(question(self._gate.texts))
+            settling = self._gate.settle(run, reply, history, answer, reader=reader)
+        else:
+            settling = self._gate.review(run, reply, history, reader=reader)
+        return self._settled(request, *(yield from settling))
 
     def _reader_on(self, model: Any) -> Reader:
         """Return the reader on the model of this very call, where it has none of its own; one for each model."""
@@ -248,6 +293,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         if reply is None or ruling is None:
             spoken = ModelResponse([*before, *response.result], response.structured_response) if before else response
             return ExtendedModelResponse(spoken, Command(update={**update, STATE_KEY: self._gate.dump(run)}))
+        if ruling.asks and self._review:
+            update[UNASKED_KEY] = True
         answer = awaiting_results if ruling.asks else partial(tool_results, ruling=ruling)
         results = answer(reply, answered=_answered(response))
         keep_from_streams(results)
@@ -280,7 +327,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         kept = [message for message in messages if isinstance(message, AIMessage) and message.id not in gone]
         # The loop ends by jump_to alone, unless another middleware's after_model hook makes LangGraph forget it.
         open_calls = bool(kept and kept[-1].tool_calls)
-        result: list[Any] = [AIMessage(error.statement, id=new_id())] if just_ended or open_calls else []
+        told = AIMessage(error.statement, id=new_id(), response_metadata={TOOL_NAME: str(Outcome.SEALED)})
+        result: list[Any] = [told] if just_ended or open_calls else []
         return ExtendedModelResponse(ModelResponse(result=result), Command(update={**update, "jump_to": "end"}))
 
     def _refuse_tool(self, request: ToolCallRequest, error: ThreadSealedError) -> ToolMessage:
@@ -316,17 +364,16 @@ def _answered(response: ModelResponse[Any]) -> list[str]:
 
 
 def _awaiting(request: ToolCallRequest, run: Run) -> AIMessage | None:
-    """Return the reply whose request waits for the user's own yes; the signed provenance says whether one does."""
-    if run.provenance.asking is not Category.USER_REQUEST:
+    """Return the reply whose request waits for somebody's yes; the signed provenance says whether one does."""
+    messages = read(request.state, "messages") or ()
+    place = None if run.provenance.asking is None else requesting(messages)
+    if place is None:
         return None
-    replies = (one for one in reversed(read(request.state, "messages") or ()) if isinstance(one, AIMessage))
-    reply = next(replies, None)
-    calls = [call.id for call in reply_of(reply).end_calls] if reply is not None else []
-    return reply if request.tool_call["id"] in calls else None
+    reply: AIMessage = messages[place]
+    return reply if request.tool_call["id"] in [call.id for call in reply_of(reply).end_calls] else None
 
 
-def _stray_call(request: ToolCallRequest) -> ToolMessage:
-    """Deny a call that reached the tools: no model call of this graph made it, so nobody has decided on it."""
-    call = request.tool_call
-    text = denial_text([UnmetCode.NOT_MAIN_AGENT])
+def _denied(request: ToolCallRequest, code: UnmetCode) -> ToolMessage:
+    """Deny a call in the tools node, where nothing is decided on it."""
+    call, text = request.tool_call, denial_text([code])
     return ToolMessage(text, name=call["name"], tool_call_id=call["id"] or "", status="error")

@@ -13,7 +13,7 @@ NOTICE, STATEMENT = Texts().notice(Category.USER_REQUEST), Texts().statement(Cat
 
 def test_the_guide_runs(tmp_path: Path) -> None:
     blocks = python_blocks("docs/guide-create-agent.md")
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     assert run_python(tmp_path, "-c", "\n".join(blocks)) == [
         "Hello!",
         "What a nice day.",
@@ -21,4 +21,7 @@ def test_the_guide_runs(tmp_path: Path) -> None:
         NOTICE,
         STATEMENT,
         "closed: new_chat, edit_and_retry, feedback",
+        "abuse",
+        "sealed: False",
+        "sealed: True",
     ]

@@ -293,6 +293,9 @@ def test_a_new_message_in_place_of_an_answer(asynchronous: bool, door: str) -> N
     chat = Asked(door, [ask(), "on we go", "and on"], asynchronous=asynchronous)
     chat.say(ASKS)
     assert chat.say("never mind")["messages"][-1].text == "on we go"
+    unmet = [record.decision.unmet for record in chat.records]
+    # A wrapped graph was left in the midst of its node, which keeps nothing of what it asked.
+    assert unmet == ([] if door == "wrapped" else [(UnmetCode.USER_DID_NOT_CONFIRM,)])
     assert not chat.registry.status("t").sealed
     assert_every_call_is_answered(chat.model.calls[1])
     result = chat.say("well")

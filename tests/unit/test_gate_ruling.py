@@ -13,6 +13,7 @@ from end_conversation_tool._core.prompts import denial_text, shadow_text
 from end_conversation_tool._core.records import Category, Mode, Outcome, RiskKind, UnmetCode
 from end_conversation_tool._core.run import Call, Reply, Ruling, RunContext
 from end_conversation_tool._core.texts import Texts
+from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._gate.gate import is_counted
 from support.keywords import QUICK, KeywordReader, assistant
 from support.listener import Listener
@@ -252,7 +253,7 @@ def ask_app(talk: Talk) -> None:
     talk.says("please end this chat")
     asking = talk.ends("user_request", "")
     assert (asking.asks, asking.text, asking.closing) == (True, "", "")
-    assert talk.known.asking is Category.USER_REQUEST
+    assert talk.known.asking is Asked.USER
     assert talk.registry.decisions("t") == ()
 
 

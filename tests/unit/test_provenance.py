@@ -26,6 +26,7 @@ from end_conversation_tool._core.provenance import (
     transcript_of,
 )
 from end_conversation_tool._core.records import BranchStatus, Category, RiskKind, ThreadStatus
+from end_conversation_tool._core.vocabulary import Asked
 from support.keywords import assistant, user
 
 KEY = b"k" * 32
@@ -235,11 +236,11 @@ def test_no_more_can_wait_than_a_run_can_make() -> None:
 
 
 def test_a_new_turn_forgets_denials_and_the_question() -> None:
-    known = replace(Thread().says("one").known, denials=2, asking=Category.USER_REQUEST)
+    known = replace(Thread().says("one").known, denials=2, asking=Asked.USER)
     more = heard(user("one", "u1"), user("two", "u2"), known=known)
-    assert (more.denials, more.asking) == (2, Category.USER_REQUEST), "the same turn"
+    assert (more.denials, more.asking) == (2, Asked.USER), "the same turn"
     answered = heard(user("one", "u1"), assistant("yes"), known=known)
-    assert (answered.denials, answered.asking) == (2, Category.USER_REQUEST)
+    assert (answered.denials, answered.asking) == (2, Asked.USER)
     after = heard(user("one", "u1"), assistant("yes"), user("two", "u2"), known=known)
     assert (after.denials, after.asking, after.turn) == (0, None, 2)
 
@@ -357,7 +358,7 @@ FULL = Provenance(
     floor=1,
     read_turn=4,
     denials=1,
-    asking=Category.USER_REQUEST,
+    asking=Asked.USER,
     unrecorded=((RiskKind.CRISIS, "w/1", "m1", "d1"),),
     last_message="l",
     checkpoint="b",
@@ -566,7 +567,7 @@ def test_parents_in_a_circle_end_nowhere() -> None:
 
 def test_what_is_older_than_a_reopening_is_no_evidence_any_more() -> None:
     thread = whole_thread()
-    thread.known = replace(thread.known, asking=Category.USER_REQUEST)
+    thread.known = replace(thread.known, asking=Asked.USER)
     reopened = status(sequence=2, reopened=2)
     after = thread.known.at(reopened, 0)
     assert (after.floor, after.asking, after.sequence) == (3, None, 2)

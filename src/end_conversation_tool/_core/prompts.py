@@ -146,8 +146,8 @@ def no_further_step_text(tool_name: str) -> str:
 
 
 def asked_first_text(tool_name: str) -> str:
-    """Return the tool result for a call that is not run because the user is asked about the end first."""
-    return f"{tool_name} was not run: the user was asked first whether to end this chat."
+    """Return the tool result for a call that is not run because somebody is asked about the end first."""
+    return f"{tool_name} was not run: it was asked first whether to end this chat."
 
 
 def not_enforced_text() -> str:

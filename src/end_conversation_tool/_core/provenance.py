@@ -25,6 +25,7 @@ from typing import Any
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.reading import Line
 from end_conversation_tool._core.records import Category, RiskKind, ThreadStatus
+from end_conversation_tool._core.vocabulary import Asked
 
 __all__ = ["MAX_TURNS", "Provenance", "begins_with", "catch_up", "transcript_of"]
 
@@ -67,7 +68,7 @@ class Provenance:
         floor: Turns up to this one are no evidence: an operator has reopened the thread after them.
         read_turn: The turn in which a reader was last asked.
         denials: Denied calls in the current turn.
-        asking: The ground of a request that waits for the user's own yes.
+        asking: Whose yes a request waits for; ``None`` where none does.
         unrecorded: Flags that the registry could not take yet, as (kind, source, message id, digest).
         last_message: Id of the last message that an honoured call left on the branch.
         checkpoint: The checkpoint on which the node ran that wrote it; empty where there are none.
@@ -85,7 +86,7 @@ class Provenance:
     floor: int = 0
     read_turn: int = 0
     denials: int = 0
-    asking: Category | None = None
+    asking: Asked | None = None
     unrecorded: tuple[tuple[RiskKind, str, str, str], ...] = ()
     last_message: str = ""
     checkpoint: str = ""
@@ -330,7 +331,7 @@ def _load(body: Mapping[str, Any]) -> Provenance:
         floor=int(body.get("floor", 0)),
         read_turn=int(body.get("read_turn", 0)),
         denials=int(body.get("denials", 0)),
-        asking=Category(body["asking"]) if body.get("asking") else None,
+        asking=Asked(body["asking"]) if body.get("asking") else None,
         unrecorded=tuple(_load_flag(*kept) for kept in body.get("unrecorded", ())),
         last_message=str(body.get("last_message", "")),
         checkpoint=str(body.get("checkpoint", "")),

@@ -117,8 +117,8 @@ class Ruling:
         seal: The seal, when the end was honoured.
         closing: What the user reads as the last word of this turn: the statement, the notice, or that somebody is still
             there. Empty where the run goes on.
-        asks: Whether only the user's own yes is missing, for which the app asks by an interrupt. Nothing is recorded
-            yet; ``Gate.settle`` takes the answer.
+        asks: Whether only a yes is missing, the user's own or a reviewer's, for which the app asks. Nothing is recorded
+            yet; ``Gate.settle`` and ``Gate.review`` take the answer.
     """
 
     record: DecisionRecord

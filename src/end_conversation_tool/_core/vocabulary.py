@@ -82,6 +82,7 @@ class UnmetCode(StrEnum):
     NO_PERSISTENCE = "no_persistence"
     USER_DID_NOT_ASK = "user_did_not_ask"
     USER_DID_NOT_CONFIRM = "user_did_not_confirm"
+    REVIEWER_DID_NOT_APPROVE = "reviewer_did_not_approve"
 
     RISK_CHECK_FAILED = "risk_check_failed"
     POLICY_REQUIRES_NOTHING = "policy_requires_nothing"
@@ -125,6 +126,13 @@ class RiskKind(StrEnum):
     CRISIS = "crisis"
     VIOLENCE = "violence"
     OTHER = "other"
+
+
+class Asked(StrEnum):
+    """Whose yes a request waits for."""
+
+    USER = "user"
+    REVIEWER = "reviewer"
 
 
 class Outcome(StrEnum):

@@ -61,6 +61,7 @@ def create_gate(
     reader: Reader | None,
     on_sealed: OnSealed = "raise",
     confirm: Confirm | None = None,
+    review: bool = False,
     **options: Unpack[DoorOptions],
 ) -> Gate:
     """Return the gate that a door's options describe.
@@ -73,6 +74,8 @@ def create_gate(
     _check_registry(registry)
     if confirm not in (None, "interrupt"):
         raise InvalidInputError(f"confirm: expected None or 'interrupt', got {confirm!r}")
+    if not isinstance(review, bool):
+        raise InvalidInputError(f"review: expected True or False, got {review!r}")
     policy = _chosen_policy(options.pop("policy", None), options.pop("mode", None))
     _check_readers(policy, reader)
     if isinstance(reader, OfflineReader) and policy.mode is Mode.ENFORCE:
@@ -89,6 +92,7 @@ def create_gate(
         watch=default_watch() if watch is None else watch,
         texts=texts,
         asks=confirm is not None,
+        reviews=review,
         **rest,
     )
 

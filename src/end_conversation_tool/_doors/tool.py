@@ -5,7 +5,8 @@ Called with nothing round it, it says so, instead of letting the model believe t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -18,6 +19,7 @@ from end_conversation_tool.errors import InvalidInputError
 
 __all__ = [
     "anthropic_tool",
+    "arrivals",
     "check_tools",
     "create_end_conversation_tool",
     "openai_tool",
@@ -26,6 +28,22 @@ __all__ = [
 
 tool_answer: ContextVar[Callable[[EndRequest], str] | None] = ContextVar("end_conversation_tool_answer", default=None)
 """Set by a door that lets calls reach the tool: gives the answer to a call that was not honoured."""
+
+
+@contextmanager
+def arrivals() -> Iterator[list[EndRequest]]:
+    """Collect the requests that reach the tool itself, past everything that others have put before it."""
+    arrived: list[EndRequest] = []
+
+    def note(request: EndRequest) -> str:
+        arrived.append(request)
+        return ""
+
+    token = tool_answer.set(note)
+    try:
+        yield arrived
+    finally:
+        tool_answer.reset(token)
 
 
 def create_end_conversation_tool() -> BaseTool:

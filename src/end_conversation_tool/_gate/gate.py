@@ -51,7 +51,7 @@ from end_conversation_tool._core.records import (
 )
 from end_conversation_tool._core.run import FlagRaised, Reply, Ruling, Run, RunContext
 from end_conversation_tool._core.texts import Texts
-from end_conversation_tool._core.vocabulary import EvidenceKind
+from end_conversation_tool._core.vocabulary import Asked, EvidenceKind
 from end_conversation_tool._gate.enforcement import Enforcement
 from end_conversation_tool._gate.ruling import conclude, denied, record_of, report_of, request_of, ruled_out
 from end_conversation_tool.errors import EndConversationError, InvalidInputError, ThreadSealedError
@@ -95,6 +95,18 @@ class _Known(NamedTuple):
     reader: Reader | None
 
 
+class _Settled(NamedTuple):
+    """What somebody has said to a request that waited for them.
+
+    Attributes:
+        asked: Who.
+        yes: Whether they want the end.
+    """
+
+    asked: Asked
+    yes: bool
+
+
 class _Read(NamedTuple):
     """What came of reading.
 
@@ -119,6 +131,7 @@ class Gate:
         watch: Who looks at each user message for risk.
         texts: What the user reads.
         asks: Whether the app asks the user by an interrupt where only their own yes is missing (R5).
+        reviews: Whether an end for which all else holds waits for a reviewer.
         clock: Gives the present moment, UTC.
         keep_reasons: Whether the model's reason and the quotes are kept.
         sinks: Who is told of decisions, risk flags, refusals, alarms and violations.
@@ -138,6 +151,7 @@ class Gate:
         watch: RiskWatch,
         texts: Texts | None = None,
         asks: bool = False,
+        reviews: bool = False,
         clock: Callable[[], datetime] = utc_now,
         keep_reasons: bool = True,
         sinks: Sequence[Sink] | None = None,
@@ -151,7 +165,7 @@ class Gate:
             raise InvalidInputError(f"reader: expected None or a Reader, got {type(reader).__name__}")
         self.policy, self.registry, self.reader, self.watch = policy, registry, reader, watch
         self.texts = texts or Texts()
-        self._asks, self._clock, self._keep_reasons = asks, clock, keep_reasons
+        self._asks, self._reviews, self._clock, self._keep_reasons = asks, reviews, clock, keep_reasons
         self._sinks = checked_sinks(sinks)
         self._enforcement = Enforcement(registry, breaker, self._sinks)
         self._share = _checked_share(count_threads, registry)
@@ -266,7 +280,32 @@ class Gate:
         yes = is_yes(answer)
         if not yes and (words := words_of(answer)):  # the user's own: they may be at risk
             run = yield from self._look(run, [ObservedMessage("user", words, "")])
-        return (yield from self._conclude(run, reply, history, reader, settled=yes))
+        return (yield from self._conclude(run, reply, history, reader, settled=_Settled(Asked.USER, yes)))
+
+    def review(
+        self, run: Run, reply: Reply, history: History, *, reader: Reader | None = None
+    ) -> Flow[tuple[Run, Ruling]]:
+        """Rule anew on a request that a reviewer has approved: their yes is needed, and takes the place of nothing.
+
+        Args:
+            run: The admitted run.
+            reply: The reply that made the request, with the arguments that they approved.
+            history: As for ``settle``.
+            reader: As for ``rule``.
+        """
+        return (yield from self._conclude(run, reply, history, reader, settled=_Settled(Asked.REVIEWER, yes=True)))
+
+    def turn_down(self, run: Run, asked: Asked, reply: Reply, history: History) -> Flow[Run]:
+        """Rule on a request that waited for a yes which did not come; without reading.
+
+        Args:
+            run: The admitted run, before ``hear``.
+            asked: Whose yes it waited for.
+            reply: The reply that made the request.
+            history: As for ``settle``.
+        """
+        run, _ = yield from self._conclude(run, reply, history, None, settled=_Settled(asked, yes=False))
+        return run
 
     def _noted(self, run: Run, reply: Reply) -> Run:
         mark = REFUSED if reply.refused else OWN
@@ -285,9 +324,9 @@ class Gate:
         return known.dump(self.registry.signing_key, run.context.thread_id or "")
 
     def _conclude(
-        self, run: Run, reply: Reply, history: History, reader: Reader | None, *, settled: bool | None = None
+        self, run: Run, reply: Reply, history: History, reader: Reader | None, *, settled: _Settled | None = None
     ) -> Flow[tuple[Run, Ruling]]:
-        """Rule on a request; ``settled`` is the user's answer to the app, where it has asked them."""
+        """Rule on a request; ``settled`` is the answer of whoever was asked: then there is an end, or none."""
         key = self.registry.signing_key
         said = tuple(history())
         known = self._known(run, reply, said, reader or self.reader, settled=settled)
@@ -314,9 +353,10 @@ class Gate:
             keep_words=self._keep_reasons,
         )
         after = self._noted(run, reply) if settled is None else run
-        if self._asks and settled is None and _lacks_only_a_yes(record):
-            asking = replace(after.provenance, asking=Category.USER_REQUEST)
-            return after.knowing(asking), Ruling(record, "", asks=True)
+        if settled is None and (asked := self._asked(record)) is not None:
+            return after.knowing(replace(after.provenance, asking=asked)), Ruling(record, "", asks=True)
+        if settled is not None and record.outcome is Outcome.NOTICED:  # a reviewer has changed the ground
+            record = record.model_copy(update={"outcome": Outcome.DENIED})
         try:
             written = yield from self._enforcement.commit(run.context, record)
         except EndConversationError as error:
@@ -328,8 +368,20 @@ class Gate:
         yield from self._tell(run, ruling, written)
         return after, ruling
 
+    def _asked(self, record: DecisionRecord) -> Asked | None:
+        """Return whose yes alone is missing, and would be enforced; ``None`` for nobody's."""
+        if self._asks and record.category is Category.USER_REQUEST and record.outcome is Outcome.NOTICED:
+            return Asked.USER
+        return Asked.REVIEWER if self._reviews and record.outcome is Outcome.SEALED else None
+
     def _known(
-        self, run: Run, reply: Reply, said: Sequence[ObservedMessage], reader: Reader | None, *, settled: bool | None
+        self,
+        run: Run,
+        reply: Reply,
+        said: Sequence[ObservedMessage],
+        reader: Reader | None,
+        *,
+        settled: _Settled | None,
     ) -> _Known:
         """3.1: gather what is known without reading a word."""
         lines, heard, whole = transcript_of(run.provenance, said, self.registry.signing_key)
@@ -349,7 +401,7 @@ class Gate:
                 if one.turn > heard.floor and (one.shadow or heard.shows_notice(one.turn, one.category))
             ),
             refused_turns=heard.refused_turns(),
-            confirmed=settled is True,
+            confirmed=settled == _Settled(Asked.USER, yes=True),
             shadow=self.policy.mode is Mode.SHADOW,
         )
         unread = any(one.media for one in said if one.role != "assistant") and not self.watch.reads_media
@@ -358,7 +410,8 @@ class Gate:
             UnmetCode.NO_READER: reader is None,
             UnmetCode.TRANSCRIPT_INCOMPLETE: not whole or any(one.summary for one in said),
             UnmetCode.ALREADY_READ_THIS_TURN: settled is None and run.provenance.read_turn == heard.turn > 0,
-            UnmetCode.USER_DID_NOT_CONFIRM: settled is False,
+            UnmetCode.USER_DID_NOT_CONFIRM: settled == _Settled(Asked.USER, yes=False),
+            UnmetCode.REVIEWER_DID_NOT_APPROVE: settled == _Settled(Asked.REVIEWER, yes=False),
         }
         codes = ruled_out(run, reply) | {code for code, fails in found.items() if fails}
         return _Known(request_of(reply), lines, facts, frozenset(codes), reader)
@@ -447,11 +500,6 @@ def is_counted(thread_id: str, share: float) -> bool:
     """Whether a thread is one of those that are counted; every process gives the same answer."""
     number = int.from_bytes(blake2b(thread_id.encode(), digest_size=7).digest())
     return number < share * 2**56
-
-
-def _lacks_only_a_yes(record: DecisionRecord) -> bool:
-    """Whether the app may ask: the user wants the end, nothing else is missing, and their yes would be enforced."""
-    return record.category is Category.USER_REQUEST and record.outcome is Outcome.NOTICED
 
 
 def _cleared(status: ThreadStatus | None, lines: Sequence[Line], key: bytes) -> frozenset[str]:

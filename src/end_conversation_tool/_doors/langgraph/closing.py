@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
+from end_conversation_tool._core.flow import Flow
 from end_conversation_tool._core.records import new_id
 from end_conversation_tool._core.request import TOOL_NAME
 from end_conversation_tool._core.run import Ruling, Run
-from end_conversation_tool._doors.langgraph.messages import tool_results
+from end_conversation_tool._core.vocabulary import Asked
+from end_conversation_tool._doors.langgraph.messages import reply_of, requesting, said_messages, tool_results
+from end_conversation_tool._gate.gate import Gate
 
-__all__ = ["by_model_of", "closed_messages", "last_words"]
+__all__ = ["by_model_of", "closed_messages", "last_words", "turned_down"]
 
 
 def by_model_of(reply: AIMessage, run: Run) -> Run:
@@ -25,6 +29,23 @@ def by_model_of(reply: AIMessage, run: Run) -> Run:
     if not isinstance(name, str) or not name or name == run.context.model:
         return run
     return replace(run, context=replace(run.context, model=name))
+
+
+def turned_down(gate: Gate, run: Run, asked: Asked, messages: Sequence[AnyMessage]) -> Flow[Run]:
+    """Note that a request waited for a yes in vain: a reviewer has rejected it, or the user has typed on.
+
+    Args:
+        gate: The gate.
+        run: The admitted run, before it hears.
+        asked: Whose yes the request waited for.
+        messages: All messages of the branch.
+    """
+    place = requesting(messages)
+    if place is None:
+        return run
+    reply: Any = messages[place]
+    run, history = by_model_of(reply, run), partial(said_messages, messages[: place + 1])
+    return (yield from gate.turn_down(run, asked, reply_of(reply), history))
 
 
 def last_words(ruling: Ruling) -> list[AIMessage]:

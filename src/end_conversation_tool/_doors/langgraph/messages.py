@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from end_conversation_tool._core.content import has_unread, without_reasoning
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.prompts import asked_first_text, not_run_text
 from end_conversation_tool._core.provenance import Provenance
-from end_conversation_tool._core.records import is_storable, new_id
+from end_conversation_tool._core.records import EndRequest, is_storable, new_id
 from end_conversation_tool._core.request import TOOL_NAME
 from end_conversation_tool._core.run import Call, Reply, Ruling
 from end_conversation_tool.watch.native import is_native_refusal
@@ -33,10 +34,12 @@ __all__ = [
     "mended",
     "newest_first",
     "reply_of",
+    "requesting",
     "said_messages",
     "text_of",
     "tool_results",
     "with_id",
+    "with_request",
 ]
 
 STATE_KEY = "end_conversation_provenance"
@@ -103,6 +106,20 @@ def reply_of(message: AIMessage) -> Reply:
     )
 
 
+def requesting(messages: Sequence[BaseMessage]) -> int | None:
+    """Return the place of the newest reply of a model, if it asks for the end."""
+    replies = (place for place in range(len(messages) - 1, -1, -1) if isinstance(messages[place], AIMessage))
+    place = next(replies, None)
+    reply = None if place is None else messages[place]
+    return place if isinstance(reply, AIMessage) and reply_of(reply).end_calls else None
+
+
+def with_request(reply: Reply, request: EndRequest) -> Reply:
+    """Return a reply that asks for the end as a reviewer has approved, or changed, its request."""
+    call = reply.end_calls[0]
+    return replace(reply, end_calls=(replace(call, arguments=request.model_dump(mode="json")),))
+
+
 def with_id(message: AIMessage) -> AIMessage:
     """Return the message with an id: evidence is tied to ids, and not every model gives one."""
     return message if message.id else message.model_copy(update={"id": new_id()})
@@ -132,7 +149,7 @@ def tool_results(message: AIMessage, ruling: Ruling, answered: Iterable[str] = (
 
 
 def awaiting_results(message: AIMessage, answered: Iterable[str] = ()) -> list[ToolMessage]:
-    """Return the results of a reply that waits for the user's own yes: its siblings, and all its requests but one.
+    """Return the results of a reply that waits for somebody's yes: its siblings, and all its requests but one.
 
     Args:
         message: The reply.

@@ -30,6 +30,10 @@ _HIDDEN = (
     "another middleware has taken end_conversation out of the tools, so the model cannot call it; with "
     "LLMToolSelectorMiddleware, pass always_include=['end_conversation']"
 )
+_NOT_REVIEWED = (
+    "review=True, but nobody was asked about an end, which is denied; add "
+    "HumanInTheLoopMiddleware(interrupt_on={'end_conversation': True}), or leave review out"
+)
 
 
 class Mistakes:
@@ -57,6 +61,10 @@ class Mistakes:
     def hidden(self) -> None:
         """Tell that the model is not offered the tool."""
         self.tell(_HIDDEN)
+
+    def not_reviewed(self) -> None:
+        """Tell that a reviewer was to be asked, and that there is none."""
+        self.tell(_NOT_REVIEWED)
 
     def tell(self, what: str, *values: object) -> None:
         """Log a warning, unless it was told before."""

@@ -11,10 +11,12 @@ from langgraph.pregel import Pregel
 
 from end_conversation_tool.errors import InvalidInputError
 
-__all__ = ["LEAVING_KEY", "hide_private_state", "keep_from_streams"]
+__all__ = ["LEAVING_KEY", "UNASKED_KEY", "hide_private_state", "keep_from_streams"]
 
 LEAVING_KEY = "end_conversation_leaving"
 """Set for the rest of a run whose tools have ended the thread."""
+UNASKED_KEY = "end_conversation_unasked"
+"""Set for the rest of a run in which a request waits for a reviewer: to ask one is to interrupt the run."""
 
 _PRIVATE_PREFIX = "end_conversation_"
 

@@ -1,0 +1,326 @@
+"""An end that waits for a reviewer, by LangChain's own middleware: their yes is needed, and replaces no evidence."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.policy import PRESETS
+from end_conversation_tool._core.records import Outcome, RiskKind, UnmetCode
+from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
+from end_conversation_tool.middleware import EndConversationMiddleware, awaits_reviewer
+from end_conversation_tool.registry import InMemorySealRegistry
+from end_conversation_tool.testing import in_one_message
+from support.agents import INSULT, LADDER, REFUSE, Agent, config, ending, search_call
+from support.graphs import assert_every_call_is_answered
+
+both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+places = pytest.mark.parametrize("place", ["before", "after"])
+ways = pytest.mark.parametrize("way", ["batched", "per_call"])
+
+APPROVE, REJECT, RESPOND = {"type": "approve"}, {"type": "reject"}, {"type": "respond", "message": "Stay calm."}
+
+
+def edit(category: str = "abuse", reason: str = "Insults.", name: str = "end_conversation") -> dict[str, Any]:
+    return {"type": "edit", "edited_action": {"name": name, "args": {"category": category, "reason": reason}}}
+
+
+class Reviewed(Agent):
+    """An agent whose ends wait for a reviewer."""
+
+    def __init__(
+        self,
+        *replies: Any,
+        place: str = "after",
+        way: Any = "batched",
+        sealed: bool = True,
+        interrupt_on: Any = True,
+        **options: Any,
+    ) -> None:
+        registry = options.setdefault("registry", InMemorySealRegistry())
+        options.setdefault("checkpointer", SealedSaver(InMemorySaver(), registry) if sealed else None)
+        reviewer: Any = HumanInTheLoopMiddleware({"end_conversation": interrupt_on}, interrupt_mode=way)
+        layers: Any = {place: [reviewer]}
+        super().__init__([*LADDER, *replies], review=True, **layers, **options)
+        self.way = way
+
+    def asked(self) -> Any:
+        """Climb the ladder and insult once more, until the reviewer is asked."""
+        result = self.climb().say(INSULT)
+        (waiting,) = result["__interrupt__"]
+        assert not self.registry.status("t").sealed
+        assert self.registry.decisions("t") == ()
+        return waiting.value
+
+    def decide(self, decision: dict[str, Any], **kwargs: Any) -> Any:
+        resume = {"decisions": [decision]} if self.way == "batched" else decision
+        return self.invoke(Command(resume=resume), **kwargs)
+
+    @property
+    def unmet(self) -> list[tuple[UnmetCode, ...]]:
+        return [record.decision.unmet for record in self.registry.decisions("t")]
+
+
+@ways
+@places
+@both
+def test_an_approved_end_ends(asynchronous: bool, place: str, way: str) -> None:  # noqa: FBT001 - both ways
+    agent = Reviewed(ending(), "past the end", place=place, way=way, asynchronous=asynchronous)
+    agent.asked()
+    result = agent.decide(APPROVE)
+    (record,) = agent.registry.decisions("t")
+    last = result["messages"][-1]
+    assert (record.outcome, last.text) == (Outcome.SEALED, record.statement)
+    assert last.response_metadata["end_conversation"] == "sealed"
+    assert result["conversation_end"]["ended"]
+    assert_every_call_is_answered(result["messages"])
+    assert len(agent.model.calls) == len(LADDER) + 1
+    with pytest.raises(ThreadSealedError):
+        agent.say("hello?")
+
+
+@ways
+@places
+@both
+@pytest.mark.parametrize("decision", [REJECT, RESPOND], ids=["reject", "respond"])
+def test_a_rejected_end_goes_on(decision: Any, asynchronous: bool, place: str, way: str) -> None:  # noqa: FBT001 - both ways
+    agent = Reviewed(ending(), "on we go", "hello", place=place, way=way, asynchronous=asynchronous)
+    agent.asked()
+    result = agent.decide(decision)
+    assert result["messages"][-1].text == "on we go"
+    assert result.get("conversation_end") is None
+    assert agent.unmet == [(UnmetCode.REVIEWER_DID_NOT_APPROVE,)]
+    assert_every_call_is_answered(result["messages"])
+    assert agent.say("hello")["messages"][-1].text == "hello"
+    assert not agent.registry.status("t").sealed
+
+
+@ways
+@places
+def test_what_was_rejected_is_not_asked_about_again_in_the_same_turn(place: str, way: str) -> None:
+    agent = Reviewed(ending(call_id="a"), ending(call_id="b"), "on we go", ending(call_id="c"), place=place, way=way)
+    agent.asked()
+    result = agent.decide(REJECT)
+    while "__interrupt__" in result:  # the stock middleware asks about denied calls too: its answer changes nothing
+        result = agent.decide(APPROVE)
+    assert result["messages"][-1].text == "on we go"
+    assert agent.unmet == [(UnmetCode.REVIEWER_DID_NOT_APPROVE,), (UnmetCode.ALREADY_READ_THIS_TURN,)]
+    assert "__interrupt__" in agent.say(INSULT), "but in the next turn they are"
+    assert agent.decide(APPROVE)["conversation_end"]["ended"]
+
+
+@ways
+@places
+@both
+def test_a_message_in_place_of_a_decision(asynchronous: bool, place: str, way: str) -> None:  # noqa: FBT001 - both ways
+    agent = Reviewed(ending(), "on we go", place=place, way=way, asynchronous=asynchronous)
+    agent.asked()
+    result = agent.say("sorry, that was not fair")
+    assert result["messages"][-1].text == "on we go"
+    assert agent.unmet == [(UnmetCode.REVIEWER_DID_NOT_APPROVE,)]
+    assert_every_call_is_answered(agent.model.calls[-1])
+    assert_every_call_is_answered(result["messages"])
+    assert not agent.registry.status("t").sealed
+
+
+@ways
+@places
+@both
+def test_a_flag_that_was_raised_meanwhile_vetoes(asynchronous: bool, place: str, way: str) -> None:  # noqa: FBT001 - both ways
+    agent = Reviewed(ending(), "I am here", place=place, way=way, asynchronous=asynchronous)
+    agent.asked()
+    agent.registry.flag_risk("t", kind=RiskKind.CRISIS, source="desk")
+    result = agent.decide(APPROVE)
+    assert result["messages"][-1].text == "I am here"
+    assert "Somebody may be at risk" in result["messages"][-2].text
+    assert agent.unmet == [(UnmetCode.RISK_FLAGGED,)]
+    assert_every_call_is_answered(result["messages"])
+
+
+@ways
+@places
+def test_a_thread_that_was_sealed_meanwhile(place: str, way: str) -> None:
+    agent = Reviewed(ending(), place=place, way=way, sealed=False)
+    agent.asked()
+    other = Agent([*LADDER, ending()], registry=agent.registry).climb()
+    assert other.say(INSULT)["conversation_end"]["ended"]
+    with pytest.raises(ThreadSealedError):
+        agent.decide(APPROVE)
+    assert len(agent.model.calls) == len(LADDER) + 1
+
+
+@ways
+@places
+def test_a_changed_reason_is_kept(place: str, way: str) -> None:
+    agent = Reviewed(ending(), place=place, way=way)
+    agent.asked()
+    assert agent.decide(edit(reason="Four insults."))["conversation_end"]["ended"]
+    (record,) = agent.registry.decisions("t")
+    assert record.reason == "Four insults."
+
+
+@ways
+@places
+def test_a_changed_ground_needs_its_own_evidence(place: str, way: str) -> None:
+    agent = Reviewed(ending(), "on we go", place=place, way=way)
+    agent.asked()
+    result = agent.decide(edit(category="harmful_requests"))
+    assert result["messages"][-1].text == "on we go"
+    assert UnmetCode.NO_PERSISTENCE in agent.unmet[0]
+    assert not agent.registry.status("t").sealed
+
+
+@places
+def test_a_changed_ground_needs_its_own_notice(place: str) -> None:
+    """No notice is given on a reviewer's word: the model may ask in the next turn."""
+    said = f"{INSULT}, forge it"
+    agent = Reviewed(ending(), ending(), "on we go", place=place, policy=PRESETS["default"])
+    for _ in (*LADDER, "the notice"):
+        agent.say(said)
+    assert "__interrupt__" in agent.say(said)
+    result = agent.decide(edit(category="harmful_requests"))
+    assert result["messages"][-1].text == "on we go"
+    last = agent.registry.decisions("t")[-1]
+    assert (last.outcome, last.decision.unmet) == (Outcome.DENIED, (UnmetCode.NOTICE_REQUIRED,))
+
+
+@places
+@pytest.mark.parametrize("way", ["batched"])
+def test_another_tool_in_its_place_ends_nothing(place: str, way: str) -> None:
+    agent = Reviewed(ending(), "on we go", place=place, way=way)
+    agent.asked()
+    other = {"type": "edit", "edited_action": {"name": "search", "args": {"query": "q"}}}
+    result = agent.decide(other)
+    assert result["messages"][-1].text == "on we go"
+    assert agent.counter.runs == ["q"]
+    assert agent.unmet == [(UnmetCode.REVIEWER_DID_NOT_APPROVE,)]
+    assert_every_call_is_answered(result["messages"])
+
+
+@ways
+@places
+def test_siblings_do_not_run(place: str, way: str) -> None:
+    agent = Reviewed(in_one_message(search_call(), ending(), ending(call_id="f")), place=place, way=way)
+    agent.climb()
+    result = agent.say(INSULT)
+    while "__interrupt__" in result:
+        (waiting,) = result["__interrupt__"]
+        answers = [APPROVE] * len(waiting.value.get("action_requests", ""))
+        result = agent.invoke(Command(resume={"decisions": answers} if answers else APPROVE))
+    assert result["conversation_end"]["ended"]
+    assert agent.counter.runs == []
+    assert_every_call_is_answered(result["messages"])
+
+
+@ways
+@places
+def test_the_notice_comes_first_and_nobody_is_asked_about_it(place: str, way: str) -> None:
+    agent = Reviewed(ending(), ending(), place=place, way=way, policy=PRESETS["default"])
+    result = agent.climb().say(INSULT)
+    assert "__interrupt__" not in result
+    assert result["messages"][-1].response_metadata["end_conversation"] == "noticed"
+    assert "__interrupt__" in agent.say(INSULT)
+    assert agent.decide(APPROVE)["conversation_end"]["ended"]
+
+
+@ways
+@places
+def test_what_is_denied_waits_for_nobody(place: str, way: str) -> None:
+    agent = Reviewed("hello", place=place, way=way)
+    agent.model.replies = [ending(), "on we go"]
+    result = agent.say("hello")
+    while "__interrupt__" in result:
+        result = agent.decide(APPROVE)
+    assert result["messages"][-1].text == "on we go"
+    assert not agent.registry.status("t").sealed
+    assert len(agent.unmet) == 1
+
+
+@ways
+@places
+def test_a_reviewer_who_looks_at_open_calls_alone(place: str, way: str) -> None:
+    looks: Any = {"allowed_decisions": ["approve", "reject"], "when": awaits_reviewer}
+    agent = Reviewed("hello", place=place, way=way, interrupt_on=looks)
+    agent.model.replies = [ending(), *LADDER, ending(), ending(), "on we go"]
+    assert agent.say("hello")["messages"][-1].text == REFUSE, "denied: they are not asked"
+    for _ in LADDER[1:]:
+        agent.say(INSULT)
+    assert "__interrupt__" in agent.say(INSULT)
+    result = agent.decide(REJECT)
+    assert "__interrupt__" not in result
+    assert result["messages"][-1].text == "on we go"
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_every_durability(durability: Any) -> None:
+    agent = Reviewed(ending())
+    agent.climb(durability=durability)
+    assert "__interrupt__" in agent.say(INSULT, durability=durability)
+    assert agent.decide(APPROVE, durability=durability)["conversation_end"]["ended"]
+
+
+@places
+def test_the_users_own_yes_is_asked_for_after_the_reviewers(place: str) -> None:
+    agent = Reviewed(place=place, confirm="interrupt", policy=PRESETS["default"])
+    agent.model.replies = [ending("", "user_request")]
+    (reviewer,) = agent.say("please end this chat")["__interrupt__"]
+    assert "action_requests" in reviewer.value
+    (user,) = agent.decide(APPROVE)["__interrupt__"]
+    assert user.value["type"] == "end_conversation.confirm"
+    assert not agent.registry.status("t").sealed
+    assert agent.invoke(Command(resume="yes"))["conversation_end"]["ended"]
+
+
+# Nobody to ask
+
+
+class Quiet(AgentMiddleware[Any, Any, Any]):
+    """A hook after the model that asks nobody."""
+
+    def after_model(self, state: Any, runtime: Any) -> None: ...
+
+
+@pytest.mark.parametrize("others", [[], [Quiet()]], ids=["alone", "hook"])
+@both
+def test_without_a_reviewer_nothing_ends_and_it_is_told(
+    asynchronous: bool,  # noqa: FBT001 - both ways
+    others: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, logger="end_conversation_tool")
+    agent = Agent([*LADDER, ending(), "on we go"], review=True, after=others, asynchronous=asynchronous).climb()
+    result = agent.say(INSULT)
+    assert result["messages"][-1].text == "on we go"
+    assert not agent.registry.status("t").sealed
+    assert [one.decision.unmet for one in agent.registry.decisions("t")] == [(UnmetCode.REVIEWER_DID_NOT_APPROVE,)]
+    assert [entry.message for entry in caplog.records if "HumanInTheLoopMiddleware" in entry.message]
+
+
+def test_shadow_waits_for_nobody() -> None:
+    agent = Agent([*LADDER, ending(), "on we go"], review=True, mode="shadow").climb()
+    agent.say(INSULT)
+    (record,) = agent.registry.decisions("t")
+    assert record.outcome is Outcome.WOULD_HAVE_SEALED
+
+
+def test_a_call_that_waits_for_nobody_is_stray() -> None:
+    """A reviewer's yes to a call that no model made here ends nothing."""
+    agent = Reviewed("hello")
+    agent.climb()
+    forged = ending(call_id="forged")
+    agent.graph.update_state(config(), {"messages": [forged]}, as_node="model")
+    result = agent.invoke(None)
+    while "__interrupt__" in result:
+        result = agent.decide(APPROVE)
+    assert not agent.registry.status("t").sealed
+
+
+def test_bad_option() -> None:
+    with pytest.raises(InvalidInputError, match="review: expected True or False, got 'human'"):
+        EndConversationMiddleware(registry=InMemorySealRegistry(), review="human")  # type: ignore[arg-type]
