@@ -35,13 +35,13 @@ from end_conversation_tool._core.run import Ruling, Run, RunContext
 from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, check_reader, create_gate
 from end_conversation_tool._doors.guarded_graph.state import convert
+from end_conversation_tool._doors.langgraph.arrivals import hear
 from end_conversation_tool._doors.langgraph.closing import by_model_of, last_words, turned_down
 from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
     STATE_KEY,
     arrived_after,
     mended,
-    newest_first,
     reply_of,
     said_messages,
     tool_results,
@@ -167,7 +167,7 @@ class _ModelNode(_Node):
         if (asked := run.provenance.asking) is not None:
             run = yield from turned_down(self._gate, run, asked, kept)
         said = mended(kept)
-        run = yield from self._gate.hear(run, newest_first(said))
+        run = yield from hear(self._gate, run, said)
         if said == kept:
             return (yield from self._speak(state, said, run, config))
         answer = yield from self._speak(with_messages(state, said), said, run, config)

@@ -42,6 +42,7 @@ from end_conversation_tool._core.request import TOOL_NAME
 from end_conversation_tool._core.run import Reply, Ruling, Run
 from end_conversation_tool._core.vocabulary import Asked, Outcome
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
+from end_conversation_tool._doors.langgraph.arrivals import hear
 from end_conversation_tool._doors.langgraph.closing import by_model_of, last_words, turned_down
 from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
@@ -49,7 +50,6 @@ from end_conversation_tool._doors.langgraph.messages import (
     arrived_after,
     awaiting_results,
     mended,
-    newest_first,
     reply_of,
     requesting,
     said_messages,
@@ -183,7 +183,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         if (asked := run.provenance.asking) is not None:
             run = yield from turned_down(self._gate, run, asked, state["messages"])
         messages = mended(state["messages"], request.messages)
-        run = yield from self._gate.hear(run, newest_first(messages))
+        run = yield from hear(self._gate, run, messages)
         answer = yield from ask(handler, handler, self._prepared(request))
         response, reply = _speech(answer)
         whole = messages is state["messages"]

@@ -120,12 +120,14 @@ class Looking(AgentMiddleware[Any, Any, Any]):
 
 @pytest.mark.parametrize("turns", [10, 1_000])
 def test_a_turn_looks_at_the_same_few_messages_however_long_the_thread(turns: int) -> None:
-    """Three for what was said: the new one, the reply before it, the one that is known; some more for open calls."""
+    """One for what came in, three for what was said: the new one, the reply before it, the one that is known; some more
+    for open calls.
+    """
     looking = Looking()
     agent = Agent(lambda _messages: "Gladly.", before=[looking])
     past = [made("Could you suggest a soup?") for _ in range(turns) for made in (HumanMessage, AIMessage)]
     agent.invoke({"messages": past})
     agent.say("And a salad?")
     agent.say("And a bread?")
-    assert looking.looks[1:] == [8, 7]
-    assert looking.looks[0] == 2 * turns + 6  # what came in as the past is read once, for risk
+    assert looking.looks[1:] == [9, 8]
+    assert looking.looks[0] == 4 * turns + 6  # what came in as the past is found there, and read once, for risk

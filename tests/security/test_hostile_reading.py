@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain.agents.middleware import AgentMiddleware
-from langchain_core.messages import AIMessage, ChatMessage, FunctionMessage, HumanMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import AIMessage, ChatMessage, FunctionMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
@@ -358,26 +357,6 @@ def test_the_risk_that_a_nested_reader_can_show_is_a_flag() -> None:
     one.replies_with(REFUSE)
     one.climbs().ends()
     assert one.registry.status("t").at_risk
-
-
-class Drops(AgentMiddleware[Any, Any, Any]):
-    """Removes the first of the messages that came in, before the model is called."""
-
-    def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
-        del runtime  # LangGraph gives it by this name
-        gone = [one.id for one in state["messages"] if DISGUISED in str(one.content) or RISK in str(one.content)]
-        return {"messages": [RemoveMessage(id=id_) for id_ in gone]} if gone else None
-
-
-@pytest.mark.xfail(
-    strict=True,
-    reason="a hook before the model may remove what has just come in: nobody has heard it, and nothing is missing that "
-    "was. The middleware should hear in a hook of its own before all others, or compare with the input checkpoint.",
-)
-def test_a_message_that_a_hook_removes_before_it_is_heard() -> None:
-    agent = Agent([*LADDER, ending(), "I am here"], before=[Drops()]).climb()
-    agent.say(RISK, INSULT)
-    assert not agent.registry.status("t").sealed
 
 
 def sealed_with(*messages: Any, replies: Sequence[Any] = (), **options: Any) -> bool:

@@ -232,6 +232,26 @@ class Gate:
             return (yield from self._enforcement.raise_flags(run, run.context.host_flags))
         return (yield from self._look(run, fresh, run.context.host_flags))
 
+    def miss(self, run: Run, came: Sequence[ObservedMessage], *, gone: bool) -> Flow[Run]:
+        """Listen to what came in, of which something is not on the branch as it came. To be called before ``hear``.
+
+        No reader gets to see it. So no end is possible on this branch any more where it is gone, or where what came may
+        be a sign of risk.
+
+        Args:
+            run: The admitted run.
+            came: All that users said in what came in.
+            gone: Whether a message is missing, and not only its words.
+        """
+        if gone or self.doubts(came):
+            run = run.knowing(replace(run.provenance, broken=True))
+        return (yield from self._look(run, came)) if came else run
+
+    def doubts(self, words: Sequence[ObservedMessage]) -> bool:
+        """Whether what a user has said in a row may be a sign of risk, looked at in full."""
+        seen = self.watch.look([one.text for one in words], media=any(one.media for one in words))
+        return seen.grade is not RiskGrade.NONE
+
     def _look(self, run: Run, fresh: Sequence[ObservedMessage], known: Sequence[FlagRaised] = ()) -> Flow[Run]:
         """Look for risk at what a user has said in a row: a clear sign is a flag, anything less is for the reader."""
         seen, key = self.watch.alarm([message.text for message in fresh]), self.registry.signing_key

@@ -14,7 +14,7 @@ from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.prompts import PROMPT_SECTION
 from end_conversation_tool._core.provenance import Provenance, begins_with
-from end_conversation_tool._core.records import RiskGrade, validate_thread_id
+from end_conversation_tool._core.records import validate_thread_id
 from end_conversation_tool._core.run import Ruling, Run, RunContext
 from end_conversation_tool._doors.anthropic.turn import TurnOutcome, outcome_of
 from end_conversation_tool._doors.anthropic.wire import Response, check_messages, read_response, said_in, with_section
@@ -243,8 +243,7 @@ class Conversation:
         """Whether what the user said last may be a sign of risk: no reader will see it once it has left the history."""
         from_user = dropwhile(lambda message: message.role != "user", reversed(said))
         users = list(takewhile(lambda message: message.role == "user", from_user))[::-1]
-        seen = self._gate.watch.look([one.text for one in users], media=any(one.media for one in users))
-        return seen.grade is not RiskGrade.NONE
+        return self._gate.doubts(users)
 
     def _admit_again(self, run: Run, response: Response) -> Flow[Run]:
         context = replace(run.context, model=response.model)

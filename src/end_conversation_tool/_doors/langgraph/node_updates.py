@@ -7,13 +7,13 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.utils import convert_to_messages
 from langgraph.types import Command, Overwrite
 
 from end_conversation_tool._doors.langgraph.messages import with_id
 
-__all__ = ["NodeUpdate", "as_list", "joined", "mapping_of", "read", "with_messages"]
+__all__ = ["NodeUpdate", "as_list", "joined", "mapping_of", "messages_in", "read", "with_messages"]
 
 
 class NodeUpdate:
@@ -31,7 +31,7 @@ class NodeUpdate:
         self.reply: AIMessage | None = None
         self.others: list[Any] = []
         for place, part in enumerate(self._parts):
-            messages = _messages_in(part)
+            messages = messages_in(part)
             self.others += [message for message in messages if not isinstance(message, AIMessage)]
             for index, message in enumerate(messages):
                 if isinstance(message, AIMessage):
@@ -57,13 +57,13 @@ class NodeUpdate:
         return [*(part if isinstance(part, Command) else Command(update=part) for part in parts), Command(update=ours)]
 
 
-def _messages_in(part: Any) -> list[Any]:
+def messages_in(part: Any) -> list[BaseMessage]:
+    """Return the messages in an update, or in the input of a run, whichever way it says it."""
     update = part.update if isinstance(part, Command) else part
-    value = update.get("messages") if isinstance(update, Mapping) else None
-    value = value.value if isinstance(value, Overwrite) else value
-    if value is None:
-        return []
-    return list(convert_to_messages(value if isinstance(value, list) else [value]))
+    pairs = update if isinstance(update, list | tuple) else [("messages", read(update, "messages"))]
+    values = [value.value if isinstance(value, Overwrite) else value for key, value in pairs if key == "messages"]
+    given = [one for value in values if value for one in (value if isinstance(value, list) else [value])]
+    return convert_to_messages(given)
 
 
 def _with_messages(part: Any, messages: list[Any]) -> Any:

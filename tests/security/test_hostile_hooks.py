@@ -1,0 +1,212 @@
+"""What comes in is heard, though a hook or a node of others changes it before ours is reached."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+from langchain.agents.middleware import AgentMiddleware
+from langchain_core.messages import AnyMessage, HumanMessage, RemoveMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from langgraph.prebuilt import ToolNode, tools_condition
+from langgraph.types import Command, Durability, Overwrite
+
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.vocabulary import UnmetCode
+from end_conversation_tool._doors.langgraph import arrivals
+from end_conversation_tool._doors.tool import create_end_conversation_tool
+from end_conversation_tool.graph_parts import EndConversationChannels, add_end_conversation
+from end_conversation_tool.registry import InMemorySealRegistry
+from end_conversation_tool.testing import ScriptedChatModel
+from support.agents import INSULT, LADDER, Agent, config, ending, said
+from support.keywords import DOUBT, QUICK, KeywordReader, keyword_watch
+
+RISK = "I want to kill myself"
+SECRET = "my mail is kim@example.org"
+SAD = "soon none of this matters and the pills are here"
+"""Which no word of the watch shows."""
+
+both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+
+
+def _without(state: Any, words: str) -> dict[str, Any] | None:
+    gone = [RemoveMessage(id=one.id) for one in state["messages"] if words in str(one.content)]
+    return {"messages": gone} if gone else None
+
+
+class Drops(AgentMiddleware[Any, Any, Any]):
+    """Removes messages with these words before the model is called."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
+
+    def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        del runtime  # LangGraph gives it by this name
+        return _without(state, self.words)
+
+
+class DropsFirst(Drops):
+    """Does so before the agent begins, and not before each call of the model."""
+
+    before_model: Any = AgentMiddleware.before_model
+
+    def before_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        del runtime
+        return _without(state, self.words)
+
+
+class SumsUp(Drops):
+    """Puts a summary in the place of all but the newest message."""
+
+    def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        del runtime
+        if not _without(state, self.words):
+            return None
+        summary = HumanMessage("They talked.", additional_kwargs={"lc_source": "summarization"})
+        return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), summary, state["messages"][-1]]}
+
+
+class Redacts(Drops):
+    """Puts other words in the place of these, under the same id."""
+
+    def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        del runtime
+        changed = [
+            HumanMessage(str(one.content).replace(self.words, "[redacted]"), id=one.id)
+            for one in state["messages"]
+            if self.words in str(one.content)
+        ]
+        return {"messages": changed} if changed else None
+
+
+def unmet(agent: Agent) -> set[UnmetCode]:
+    return set(agent.registry.decisions("t")[-1].decision.unmet)
+
+
+def climbed(*hooks: Any, after: bool = False, **options: Any) -> Agent:
+    place: dict[str, Any] = {"after" if after else "before": hooks}
+    return Agent([*LADDER, ending(), "I am here", ending(), "still here"], **place, **options).climb()
+
+
+@both
+@pytest.mark.parametrize("after", [False, True], ids=["outside of ours", "inside of ours"])
+@pytest.mark.parametrize("hook", [Drops, DropsFirst, SumsUp, Redacts])
+def test_a_clear_sign_that_a_hook_takes_away_is_a_flag(hook: Any, *, after: bool, asynchronous: bool) -> None:
+    agent = climbed(hook(RISK), after=after, asynchronous=asynchronous)
+    agent.say(RISK, INSULT)
+    status = agent.registry.status("t")
+    assert (status.at_risk, status.sealed) == (True, False)
+    assert RISK not in str(agent.state()["messages"])
+
+
+@both
+@pytest.mark.parametrize("hook", [Drops, DropsFirst, SumsUp])
+def test_what_nobody_can_read_any_more_is_a_doubt_for_good(hook: Any, *, asynchronous: bool) -> None:
+    agent = climbed(hook(SAD), asynchronous=asynchronous)
+    agent.say(SAD, INSULT)
+    assert UnmetCode.TRANSCRIPT_INCOMPLETE in unmet(agent)
+    agent.say(INSULT)
+    assert UnmetCode.TRANSCRIPT_INCOMPLETE in unmet(agent)
+    assert not agent.registry.status("t").sealed
+
+
+@pytest.mark.parametrize(("words", "ends"), [(SECRET, True), (DOUBT, False)])
+def test_what_was_redacted_is_a_doubt_only_where_it_may_have_been_a_sign(words: str, *, ends: bool) -> None:
+    agent = climbed(Redacts(words))
+    agent.say(words, INSULT)
+    assert agent.registry.status("t").sealed is ends
+    assert (UnmetCode.TRANSCRIPT_INCOMPLETE in unmet(agent)) is not ends
+
+
+def test_a_sentence_of_which_a_hook_takes_the_beginning_is_heard_whole() -> None:
+    agent = climbed(Drops("I want to kill"))
+    agent.say("you idiot, I want to kill", "myself")
+    assert agent.registry.status("t").at_risk
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"messages": [{"role": "user", "content": RISK}, ("user", INSULT)]},
+        {"messages": RISK},
+        {"messages": HumanMessage(RISK)},
+        {"messages": [HumanMessage(RISK, id="x"), HumanMessage(INSULT, id="x")]},
+        Command(update={"messages": [HumanMessage(RISK), HumanMessage(INSULT)]}, goto="Drops.before_model"),
+        Command(update=[("messages", HumanMessage(RISK)), ("messages", [HumanMessage(INSULT)])], goto="model"),
+    ],
+    ids=["plain", "text", "alone", "one id", "command", "pairs"],
+)
+def test_whichever_way_it_comes_in(given: Any) -> None:
+    agent = climbed(Drops(RISK))
+    agent.invoke(given)
+    status = agent.registry.status("t")
+    assert (status.at_risk, status.sealed) == (True, False)
+
+
+@pytest.mark.parametrize("durability", get_args(Durability))
+@pytest.mark.parametrize("guarded", [False, True], ids=["plain saver", "SealedSaver"])
+def test_whatever_keeps_the_thread_and_when(durability: Durability, *, guarded: bool) -> None:
+    registry = InMemorySealRegistry()
+    saver = SealedSaver(InMemorySaver(), registry) if guarded else InMemorySaver()
+    agent = Agent([*LADDER, ending(), "I am here"], before=[Drops(RISK)], registry=registry, checkpointer=saver)
+    agent.climb(durability=durability)
+    agent.say(RISK, INSULT, durability=durability)
+    assert (registry.status("t").at_risk, registry.status("t").sealed) == (True, False)
+
+
+@both
+@pytest.mark.parametrize("texts", [[INSULT], ["well", INSULT], [INSULT, INSULT]])
+def test_a_hook_that_takes_nothing_away_is_no_doubt(texts: list[str], *, asynchronous: bool) -> None:
+    agent = climbed(Drops(RISK), Redacts(RISK), asynchronous=asynchronous)
+    agent.say(*texts)
+    assert agent.registry.status("t").sealed
+
+
+def test_a_client_that_sends_the_whole_thread_each_time_is_no_doubt() -> None:
+    agent = climbed(Drops(RISK))
+    agent.invoke({"messages": [*agent.state()["messages"], HumanMessage(INSULT)]})
+    assert agent.registry.status("t").sealed
+
+
+def test_a_langgraph_that_does_not_tell_what_came_in_permits_no_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(arrivals, "_CALL", "renamed")
+    agent = climbed()
+    agent.say(INSULT)
+    assert UnmetCode.TRANSCRIPT_INCOMPLETE in unmet(agent)
+    assert "no end is possible" in caplog.text
+
+
+class _State(EndConversationChannels, MessagesState):
+    """Messages, and our channels."""
+
+
+@pytest.mark.parametrize(("words", "flagged"), [(RISK, True), (SAD, False)])
+def test_a_node_before_the_model_of_a_graph_of_ones_own(words: str, *, flagged: bool) -> None:
+    tool, registry = create_end_conversation_tool(), InMemorySealRegistry()
+    speaker = ScriptedChatModel([*LADDER, ending(), "I am here"]).bind_tools([tool])
+
+    def trims(state: Any) -> dict[str, Any]:
+        kept: list[AnyMessage] = [one for one in state["messages"] if words not in str(one.content)]
+        return {"messages": Overwrite(kept)}
+
+    builder: Any = StateGraph(_State)
+    builder.add_node("trims", trims)
+    builder.add_node("model", lambda state: {"messages": [speaker.invoke(state["messages"])]})
+    builder.add_node("tools", ToolNode([tool]))
+    builder.add_edge(START, "trims")
+    builder.add_edge("trims", "model")
+    builder.add_conditional_edges("model", tools_condition)
+    builder.add_edge("tools", "model")
+    add_end_conversation(builder, registry=registry, policy=QUICK, reader=KeywordReader(), watch=keyword_watch())
+    graph = builder.compile(checkpointer=SealedSaver(InMemorySaver(), registry))
+    for _ in LADDER:
+        graph.invoke(said(INSULT), config())
+    graph.invoke(said(words, INSULT), config())
+    status = registry.status("t")
+    assert (status.at_risk, status.sealed) == (flagged, False)
+    assert UnmetCode.TRANSCRIPT_INCOMPLETE in registry.decisions("t")[-1].decision.unmet or flagged
