@@ -37,8 +37,7 @@ from end_conversation_tool._doors.guarded_graph.state import InnerGraph, convert
 from end_conversation_tool._doors.guarded_graph.stream import INTERRUPTS_KEY, GuardedGraph, Inside
 from end_conversation_tool._doors.langgraph.closing import closed_messages
 from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY, arrived_after, newest_first
-from end_conversation_tool._doors.langgraph.mistakes import Mistakes
-from end_conversation_tool._doors.langgraph.run_context import run_context
+from end_conversation_tool._doors.langgraph.run_context import Mistakes, run_context
 from end_conversation_tool._doors.langgraph.streams import keep_from_streams
 from end_conversation_tool._doors.tool import tool_answer
 from end_conversation_tool._gate.gate import Gate

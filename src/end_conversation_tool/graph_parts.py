@@ -36,19 +36,19 @@ from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, check_reader, create_gate
 from end_conversation_tool._doors.guarded_graph.state import convert
 from end_conversation_tool._doors.langgraph.arrivals import hear
-from end_conversation_tool._doors.langgraph.closing import by_model_of, last_words, turned_down
+from end_conversation_tool._doors.langgraph.closing import last_words, turned_down
 from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
     STATE_KEY,
     arrived_after,
+    by_model_of,
     mended,
     reply_of,
     said_messages,
     tool_results,
 )
-from end_conversation_tool._doors.langgraph.mistakes import Mistakes
 from end_conversation_tool._doors.langgraph.node_updates import NodeUpdate, joined, read, with_messages
-from end_conversation_tool._doors.langgraph.run_context import kept_messages, run_context
+from end_conversation_tool._doors.langgraph.run_context import Mistakes, kept_messages, run_context
 from end_conversation_tool._doors.langgraph.streams import keep_from_streams
 from end_conversation_tool._doors.langgraph.wiring import check, lead_to_end, wrap_node
 from end_conversation_tool._doors.tool import tool_answer

@@ -37,18 +37,18 @@ from langgraph.types import Command, interrupt
 from end_conversation_tool._core.confirmation import question
 from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 from end_conversation_tool._core.prompts import PROMPT_SECTION, conversation_end, denial_text, not_run_text
-from end_conversation_tool._core.records import UnmetCode, new_id
-from end_conversation_tool._core.request import TOOL_NAME
+from end_conversation_tool._core.records import TOOL_NAME, UnmetCode, new_id
 from end_conversation_tool._core.run import Reply, Ruling, Run
 from end_conversation_tool._core.vocabulary import Asked, Outcome
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
 from end_conversation_tool._doors.langgraph.arrivals import hear
-from end_conversation_tool._doors.langgraph.closing import by_model_of, last_words, turned_down
+from end_conversation_tool._doors.langgraph.closing import last_words, turned_down
 from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
     STATE_KEY,
     arrived_after,
     awaiting_results,
+    by_model_of,
     mended,
     reply_of,
     requesting,
@@ -57,16 +57,15 @@ from end_conversation_tool._doors.langgraph.messages import (
     with_id,
     with_request,
 )
-from end_conversation_tool._doors.langgraph.mistakes import Mistakes
 from end_conversation_tool._doors.langgraph.node_updates import read
-from end_conversation_tool._doors.langgraph.run_context import kept_messages, run_context
+from end_conversation_tool._doors.langgraph.run_context import Mistakes, kept_messages, run_context
 from end_conversation_tool._doors.langgraph.streams import (
     LEAVING_KEY,
     UNASKED_KEY,
     hide_private_state,
     keep_from_streams,
 )
-from end_conversation_tool._doors.tool import arrivals, check_tools, create_end_conversation_tool
+from end_conversation_tool._doors.tool import arrivals, create_end_conversation_tool, offers_end
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.readers import ModelReader, Reader
 from end_conversation_tool.registry.protocol import SealRegistry
@@ -259,8 +258,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         Raises:
             InvalidInputError: The agent has another tool of our name.
         """
-        check_tools(request.tools)
-        if not any(getattr(tool, "name", None) == TOOL_NAME for tool in request.tools):
+        if not offers_end(request.tools):
             self._mistakes.hidden()
         messages = mended(request.messages)
         if messages is not request.messages:
@@ -288,8 +286,9 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         before: Sequence[Any] = (),
     ) -> ExtendedModelResponse[Any]:
         """Put the provenance, the tool results and the end of the run into one answer of the node."""
-        keep_from_streams(before)
         update: dict[str, Any] = {END_KEY: None} if request.state.get(END_KEY) else {}  # reopened since, or forged
+        if before:
+            keep_from_streams(before)
         if reply is None or ruling is None:
             spoken = ModelResponse([*before, *response.result], response.structured_response) if before else response
             return ExtendedModelResponse(spoken, Command(update={**update, STATE_KEY: self._gate.dump(run)}))

@@ -119,7 +119,7 @@ def bytes_of(saver: Any, thread: str = "t") -> int:
 def test_bytes_added_by_a_turn_stay_below_a_kilobyte_however_long_the_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What LangGraph writes differently from run to run is none of what is measured here: random numbers in its versions,
+    # What LangGraph writes differently from run to run is not measured here: random numbers in its versions,
     # and the id of an input's message, which its first checkpoint holds or not, by which of two threads is faster.
     monkeypatch.setattr(random, "random", lambda: 0.5)
     sizes: dict[bool, list[int]] = {}

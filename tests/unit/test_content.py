@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 
-from end_conversation_tool._core.content import has_media
+from end_conversation_tool._core.messages import has_media
 from end_conversation_tool._core.vocabulary import UnmetCode
 from support.agents import INSULT, LADDER, Agent, ending
 

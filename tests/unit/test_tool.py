@@ -12,8 +12,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_tests.unit_tests import ToolsUnitTests
 
 from end_conversation_tool._core.prompts import TOOL_DESCRIPTION, denial_text, not_enforced_text
-from end_conversation_tool._core.records import Category, UnmetCode
-from end_conversation_tool._core.request import TOOL_NAME, parse_request
+from end_conversation_tool._core.records import TOOL_NAME, Category, UnmetCode, parse_request
 from end_conversation_tool._doors.tool import anthropic_tool, create_end_conversation_tool, openai_tool
 from end_conversation_tool.errors import InvalidInputError
 

@@ -13,7 +13,6 @@ from end_conversation_tool._doors.upstream import (
     RISK_CONTEXT_KEY,
     context_flags,
     openai_moderation_flags,
-    perspective_flags,
 )
 from end_conversation_tool.errors import InvalidInputError
 from support.agents import INSULT, LADDER, Agent, ending, said
@@ -64,18 +63,6 @@ def test_what_is_no_result_is_refused(result: Any) -> None:
 def test_a_score_that_was_rounded_up_counts() -> None:
     result = moderation({"self-harm": False}, {"self-harm": 1.0000001})
     assert [flag.score for flag in openai_moderation_flags(result)] == [1.0]
-
-
-@pytest.mark.parametrize(("value", "found"), [(0.9, 1), (0.5, 1), (0.49, 0), (None, 0), ("0.9", 0), (True, 0), (2, 1)])
-def test_perspective_threats(value: Any, found: int) -> None:
-    response = {"attributeScores": {"THREAT": {"summaryScore": {"value": value}}, "TOXICITY": {}}}
-    assert len(perspective_flags(response)) == found
-
-
-@pytest.mark.parametrize("answer", [{}, None])
-def test_an_answer_of_perspective_without_scores(answer: Any) -> None:
-    with pytest.raises(InvalidInputError, match=f"response: .*{type(answer).__name__}"):
-        perspective_flags(answer)
 
 
 @pytest.mark.parametrize("context", [None, {}, object(), {"other": 1}, {RISK_CONTEXT_KEY: []}])

@@ -26,6 +26,7 @@ from end_conversation_tool._checkpoint.metadata import (
     fence_on,
     fenced,
     hiding_end,
+    is_current,
     is_stale,
     may_follow,
     only_end,
@@ -38,12 +39,12 @@ from end_conversation_tool._checkpoint.metadata import (
     without_marks,
     without_private,
 )
-from end_conversation_tool._core.fence import Fence, branch_to_write, can_fork, check_write, new_fence
+from end_conversation_tool._core.fence import Fence, can_fork, check_write, new_fence
 from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.records import Seal, ThreadStatus, validate_thread_id
 from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
-from end_conversation_tool.registry.protocol import SealRegistry, open_branch
+from end_conversation_tool.registry.protocol import SealRegistry, branch_of_run
 from end_conversation_tool.registry.sql.triggers import asks, refused_by_trigger
 
 __all__ = ["SaverFlows", "thread_of"]
@@ -133,7 +134,7 @@ class SaverFlows:
                 raise RegistryError(_SET_BACK)
         if config["configurable"].get("checkpoint_id"):
             return status, None if is_stale(found, status) else found
-        if not _is_current(found, status, config["configurable"].get("checkpoint_ns")):
+        if not is_current(found, status, config["configurable"].get("checkpoint_ns")):
             found = yield from self._current(config, found, status)
         return status, found
 
@@ -148,7 +149,7 @@ class SaverFlows:
         namespace = config["configurable"].get("checkpoint_ns")
         before: dict[str, Any] = {"before": newest.config}
         earlier = yield from ask(_listed(self.inner), _alisted(self.inner), config, **before)
-        found = next((one for one in earlier if _is_current(one, status, namespace)), None)
+        found = next((one for one in earlier if is_current(one, status, namespace)), None)
         origin = status.on_branch(status.branch).forked_from
         if found is not None or origin is None or namespace:
             return found
@@ -275,14 +276,7 @@ class SaverFlows:
             StaleRunError: The run was overtaken.
         """
         status: ThreadStatus = yield from self._status(thread_id)
-        if fence is None:
-            branch = status.on_branch(status.branch)
-        else:
-            found = branch_to_write(status, fence)
-            if found is None:
-                status = yield from open_branch(self.registry, fence)
-                found = branch_to_write(status, fence)
-            branch = found or status.on_branch(fence.branch)
+        status, branch = yield from branch_of_run(self.registry, status, fence)
         check_write(status, branch, fence)
         return branch.branch, status.sequence
 
@@ -346,7 +340,7 @@ class SaverFlows:
         for thread_id in () if chosen else thread_ids:
             status: ThreadStatus = yield from self._status(thread_id)
             newest = yield from ask(self.inner.get_tuple, self.inner.aget_tuple, _config(thread_id))
-            if newest is not None and not _is_current(newest, status, None):
+            if newest is not None and not is_current(newest, status, None):
                 _log.warning("a thread was not pruned: its newest checkpoint is not what readers of the thread get")
             else:
                 chosen = [*chosen, thread_id]
@@ -361,15 +355,6 @@ class SaverFlows:
 
     def _status(self, thread_id: str) -> Flow[ThreadStatus]:
         return (yield from ask(self.registry.status, self.registry.astatus, thread_id))
-
-
-def _is_current(found: CheckpointTuple, status: ThreadStatus, namespace: str | None) -> bool:
-    """Whether a checkpoint is on the present branch, and not written beside a seal; a subgraph's may be anywhere."""
-    if is_stale(found, status):
-        return False
-    if namespace or not status.branches:
-        return True
-    return branch_of(found, status) == status.branch
 
 
 def thread_of(config: RunnableConfig) -> str:

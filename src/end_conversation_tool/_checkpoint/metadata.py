@@ -32,6 +32,7 @@ __all__ = [
     "fence_on",
     "fenced",
     "hiding_end",
+    "is_current",
     "is_stale",
     "may_follow",
     "only_end",
@@ -83,6 +84,15 @@ def is_stale(found: CheckpointTuple, status: ThreadStatus) -> bool:
     return isinstance(started, int) and any(
         started < point.sequence and _beside(found, point.checkpoint_id, point.run_token) for point in branch.past_seals
     )
+
+
+def is_current(found: CheckpointTuple, status: ThreadStatus, namespace: str | None) -> bool:
+    """Whether a checkpoint is on the present branch, and not written beside a seal; a subgraph's may be anywhere."""
+    if is_stale(found, status):
+        return False
+    if namespace or not status.branches:
+        return True
+    return branch_of(found, status) == status.branch
 
 
 def _beside(found: CheckpointTuple, checkpoint_id: str | None, run_token: str | None) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,3 +31,57 @@ class ObservedMessage:
     raw: Any = None
     media: bool = False
     summary: bool = False
+
+
+_NO_MEDIA = frozenset(
+    {
+        "text",
+        "input_text",
+        "output_text",
+        "refusal",
+        "thinking",
+        "redacted_thinking",
+        "reasoning",
+        "tool_use",
+        "tool_call",
+        "tool_result",
+        "search_result",
+    }
+)
+"""Types of parts that are text, or that no user says: a tool's result is not the user's behaviour (R12)."""
+
+_TEXTS = ("text", "input_text", "output_text")
+
+
+def has_media(content: Any) -> bool:
+    """Whether a content has parts that nobody can read as text: images, recordings, films, files."""
+    if not isinstance(content, list | tuple):
+        return False
+    return any(not isinstance(part, str) and _is_unreadable(part) for part in content)
+
+
+def has_unread(content: Any) -> bool:
+    """Whether what a person may have said has parts besides plain text, whatever they are: nobody reads those."""
+    if not isinstance(content, list | tuple):
+        return False
+    return any(not isinstance(part, str) and (_type_of(part) not in _TEXTS or _is_unreadable(part)) for part in content)
+
+
+def _is_unreadable(part: Any) -> bool:
+    kind = _type_of(part)
+    if kind in _TEXTS:
+        text = part.get("text", "") if isinstance(part, Mapping) else getattr(part, "text", "")
+        return not isinstance(text, str)
+    return kind not in _NO_MEDIA
+
+
+def _type_of(part: Any) -> Any:
+    return part.get("type", "text") if isinstance(part, Mapping) else getattr(part, "type", "text")
+
+
+_REASONING = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+
+
+def without_reasoning(text: str) -> str:
+    """Return what a user is shown of a reply in which a model thinks aloud between ``<think>`` marks."""
+    return _REASONING.sub("", text) if "<" in text else text

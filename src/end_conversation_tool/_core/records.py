@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from end_conversation_tool._core.vocabulary import (
     Category,
@@ -30,6 +30,7 @@ from end_conversation_tool.errors import InvalidInputError
 __all__ = [
     "MAX_REASON_CHARS",
     "MAX_THREAD_ID_CHARS",
+    "TOOL_NAME",
     "BranchStatus",
     "Category",
     "Decision",
@@ -54,10 +55,14 @@ __all__ = [
     "Verdict",
     "is_storable",
     "new_id",
+    "parse_request",
     "untouched",
     "utc_now",
     "validate_thread_id",
 ]
+
+TOOL_NAME = "end_conversation"
+"""The name of the tool, as models know it."""
 
 MAX_REASON_CHARS = 500
 """Longest reason, in characters, that the model may give for an end."""
@@ -130,6 +135,19 @@ class EndRequest(Record):
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON_CHARS)] = Field(
         description="One or two sentences for the operator: what happened and what was tried."
     )
+
+
+def parse_request(arguments: object) -> EndRequest:
+    """Read the tool's arguments as a model gave them.
+
+    Raises:
+        InvalidInputError: They are malformed; the message names each field and what is allowed.
+    """
+    try:
+        return EndRequest.model_validate(arguments)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'arguments'}: {p['msg']}" for p in error.errors())
+        raise InvalidInputError(f"{TOOL_NAME}: {problems}") from error
 
 
 class EvidenceRecord(Record):

@@ -21,7 +21,7 @@ from end_conversation_tool._core.vocabulary import RiskKind
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.checks import new_flag
 
-__all__ = ["RISK_CONTEXT_KEY", "context_flags", "openai_moderation_flags", "perspective_flags"]
+__all__ = ["RISK_CONTEXT_KEY", "context_flags", "openai_moderation_flags"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,9 +38,6 @@ _OPENAI_KINDS: Mapping[str, RiskKind] = {
     "illicit/violent": RiskKind.VIOLENCE,
 }
 """OpenAI's moderation categories (API reference, 2026) that speak of risk."""
-
-_PERSPECTIVE_KINDS: Mapping[str, RiskKind] = {"THREAT": RiskKind.VIOLENCE, "THREAT_EXPERIMENTAL": RiskKind.VIOLENCE}
-"""Perspective's attributes that speak of risk; it has none for self-harm, so it cannot be the only risk check."""
 
 
 def openai_moderation_flags(
@@ -70,28 +67,6 @@ def openai_moderation_flags(
         if flagged is True or (number is not None and number >= threshold):
             found[kind] = max(found.get(kind, 0.0), 1.0 if number is None else number)
     return [FlagRaised(kind, f"openai-moderation/{model}", message_id, score) for kind, score in found.items()]
-
-
-def perspective_flags(response: Any, *, message_id: str = "", threshold: float = 0.5) -> list[FlagRaised]:
-    """Return the flags that an answer of the Perspective API calls for.
-
-    Args:
-        response: The JSON of ``comments:analyze``.
-        message_id: The message that was analysed.
-        threshold: Score, 0 to 1, from which a threat counts.
-
-    Raises:
-        InvalidInputError: It holds no scores, so nobody has looked.
-    """
-    attributes = _plain(_get(response, "attributeScores"))
-    if not isinstance(attributes, Mapping):
-        raise InvalidInputError(f"response: expected one with attributeScores, got {type(response).__name__}")
-    found: dict[RiskKind, float] = {}
-    for name, kind in _PERSPECTIVE_KINDS.items():
-        number = _number(_get(_get(_get(attributes, name), "summaryScore"), "value"))
-        if number is not None and number >= threshold:
-            found[kind] = max(found.get(kind, 0.0), number)
-    return [FlagRaised(kind, "perspective/v1alpha1", message_id, score) for kind, score in found.items()]
 
 
 def context_flags(context: Any) -> tuple[FlagRaised, ...]:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from end_conversation_tool._core.breaker import CircuitBreaker
 from end_conversation_tool._core.confirmation import is_yes, words_of
 from end_conversation_tool._core.evidence import Evidence, check_reading, is_unsound
-from end_conversation_tool._core.fence import branch_to_write, check_write, moved_to
+from end_conversation_tool._core.fence import check_write, moved_to
 from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.policy import EndConversationPolicy, Facts, decide
@@ -47,7 +47,6 @@ from end_conversation_tool._core.records import (
     ThreadStatus,
     UnmetCode,
     utc_now,
-    validate_thread_id,
 )
 from end_conversation_tool._core.run import FlagRaised, Reply, Ruling, Run, RunContext
 from end_conversation_tool._core.texts import Texts
@@ -66,7 +65,7 @@ from end_conversation_tool.operations.telemetry import (
 )
 from end_conversation_tool.readers.base import Reader, read_by
 from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
-from end_conversation_tool.registry.protocol import SealRegistry, open_branch
+from end_conversation_tool.registry.protocol import SealRegistry, branch_of_run
 from end_conversation_tool.watch import RiskWatch
 
 __all__ = ["Gate", "History"]
@@ -169,6 +168,7 @@ class Gate:
         self._sinks = checked_sinks(sinks)
         self._enforcement = Enforcement(registry, breaker, self._sinks)
         self._share = _checked_share(count_threads, registry)
+        self._key = registry.signing_key
 
     # 1
 
@@ -194,8 +194,7 @@ class Gate:
         known = self.provenance_of(state, context.thread_id or "")
         if context.thread_id is None:
             return Run(context, None, 0, known)
-        thread_id = validate_thread_id(context.thread_id)
-        status = yield from ask(self.registry.status, self.registry.astatus, thread_id)
+        status = yield from ask(self.registry.status, self.registry.astatus, context.thread_id)
         status, context = yield from self._enter(status, context)
         branch = context.fence.branch if context.fence else status.branch
         return Run(context, status, branch, known.at(status, branch))
@@ -203,12 +202,7 @@ class Gate:
     def _enter(self, status: ThreadStatus, context: RunContext) -> Flow[tuple[ThreadStatus, RunContext]]:
         """Find the branch that the run continues, opening it when the run edits and retries; refuse a sealed one."""
         fence = context.fence
-        if fence is None:
-            branch = status.on_branch(status.branch)
-        else:
-            if branch_to_write(status, fence) is None:
-                status = yield from open_branch(self.registry, fence)
-            branch = branch_to_write(status, fence) or status.on_branch(fence.branch)
+        status, branch = yield from branch_of_run(self.registry, status, fence)
         if branch.seal is not None:
             raise ThreadSealedError(status.thread_id, conversation_end(branch.seal))
         check_write(status, branch, fence)
@@ -224,7 +218,7 @@ class Gate:
             newest_first: All messages of the branch, the newest first; read only as far back as needed.
         """
         before = run.provenance
-        known, fresh = catch_up(before, newest_first, self.registry.signing_key)
+        known, fresh = catch_up(before, newest_first, self._key)
         run = run.knowing(known)
         if not before.length and known.turn:
             yield from self._count(run)
@@ -254,9 +248,9 @@ class Gate:
 
     def _look(self, run: Run, fresh: Sequence[ObservedMessage], known: Sequence[FlagRaised] = ()) -> Flow[Run]:
         """Look for risk at what a user has said in a row: a clear sign is a flag, anything less is for the reader."""
-        seen, key = self.watch.alarm([message.text for message in fresh]), self.registry.signing_key
+        seen = self.watch.alarm([message.text for message in fresh])
         flags = [
-            FlagRaised(kind, seen.source, fresh[-1].message_id, seen.score, digest=digest_of(fresh[-1], key))
+            FlagRaised(kind, seen.source, fresh[-1].message_id, seen.score, digest=digest_of(fresh[-1], self._key))
             for kind in (seen.kinds or (RiskKind.OTHER,))
             if seen.grade is RiskGrade.CLEAR
         ]
@@ -329,11 +323,11 @@ class Gate:
 
     def _noted(self, run: Run, reply: Reply) -> Run:
         mark = REFUSED if reply.refused else OWN
-        return run.knowing(run.provenance.made(mark, reply.message, self.registry.signing_key))
+        return run.knowing(run.provenance.made(mark, reply.message, self._key))
 
     def provenance_of(self, state: object, thread_id: str) -> Provenance:
         """Return what graph state holds; nothing known when there is none that this registry signed."""
-        known = Provenance.load(state, self.registry.signing_key, thread_id)
+        known = Provenance.load(state, self._key, thread_id)
         if known is None and state is not None:
             _log.warning("a provenance that this registry did not sign was ignored")
         return known or Provenance()
@@ -341,13 +335,12 @@ class Gate:
     def dump(self, run: Run) -> dict[str, Any]:
         """Return what is known by now as graph state holds it, bound to the checkpoint on which the node runs."""
         known = replace(run.provenance, checkpoint=run.context.checkpoint_id or "")
-        return known.dump(self.registry.signing_key, run.context.thread_id or "")
+        return known.dump(self._key, run.context.thread_id or "")
 
     def _conclude(
         self, run: Run, reply: Reply, history: History, reader: Reader | None, *, settled: _Settled | None = None
     ) -> Flow[tuple[Run, Ruling]]:
         """Rule on a request; ``settled`` is the answer of whoever was asked: then there is an end, or none."""
-        key = self.registry.signing_key
         said = tuple(history())
         known = self._known(run, reply, said, reader or self.reader, settled=settled)
         if UnmetCode.TRANSCRIPT_INCOMPLETE in known.codes:  # what was rewritten in place was heard by nobody
@@ -383,7 +376,7 @@ class Gate:
             _log.error("the registry could not be written, the end is denied: %s", type(error).__name__)
             record, written = denied(record, UnmetCode.REGISTRY_UNAVAILABLE), None
         after, ruling = conclude(
-            after, reply, record, written, max_denials=self.policy.max_denials, texts=self.texts, key=key
+            after, reply, record, written, max_denials=self.policy.max_denials, texts=self.texts, key=self._key
         )
         yield from self._tell(run, ruling, written)
         return after, ruling
@@ -404,7 +397,7 @@ class Gate:
         settled: _Settled | None,
     ) -> _Known:
         """3.1: gather what is known without reading a word."""
-        lines, heard, whole = transcript_of(run.provenance, said, self.registry.signing_key)
+        lines, heard, whole = transcript_of(run.provenance, said, self._key)
         users = [line for line in lines if line.role == "user"]
         status = run.status
         flagged = {flag.kind for flag in status.risk_flags if flag.active} if status else set()
@@ -446,8 +439,7 @@ class Gate:
         case = ReadingCase(known.lines)
         reading = yield from read_by(known.reader, case)
         parts = _leaves(reading)
-        key = self.registry.signing_key
-        cleared = _cleared(run.status, known.lines, key)
+        cleared = _cleared(run.status, known.lines, self._key)
         evidence = [check_reading(part, case, cleared) for part in parts]
         failure = reading.failure
         if failure is None and any(is_unsound(one) for one in evidence):
@@ -460,7 +452,7 @@ class Gate:
             # What could not be read well is no finding, and what is missing in it no condition that does not hold.
             decision = decide(*asked, ruled_out=codes | _doubts(evidence), model=model)
         yield from self._note_violations(run, decision, evidence)
-        return _Read(decision, report_of(reading, evidence), tuple(_shown_risk(parts, evidence, key)))
+        return _Read(decision, report_of(reading, evidence), tuple(_shown_risk(parts, evidence, self._key)))
 
     def _count(self, run: Run) -> Flow[None]:
         """Count a thread that begins, if it is one of those that are counted."""

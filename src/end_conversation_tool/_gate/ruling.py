@@ -22,8 +22,8 @@ from end_conversation_tool._core.records import (
     RiskKind,
     SealOutcome,
     new_id,
+    parse_request,
 )
-from end_conversation_tool._core.request import parse_request
 from end_conversation_tool._core.run import Reply, Ruling, Run
 from end_conversation_tool._core.texts import Texts
 from end_conversation_tool._core.vocabulary import Mode, Outcome, UnmetCode, Verdict

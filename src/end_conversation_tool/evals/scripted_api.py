@@ -25,7 +25,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from end_conversation_tool._core.request import TOOL_NAME
+from end_conversation_tool._core.records import TOOL_NAME
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.evals.sets import conversations
 from end_conversation_tool.readers.prompt import digest_of_rows

@@ -23,7 +23,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from end_conversation_tool import InMemorySealRegistry, SealedSaver
 from end_conversation_tool._core.prompts import PROMPT_SECTION, ended_text, noticed_text
-from end_conversation_tool._core.request import TOOL_NAME, parse_request
+from end_conversation_tool._core.records import TOOL_NAME, parse_request
 from end_conversation_tool._core.texts import LANGUAGES, Texts
 from end_conversation_tool._core.vocabulary import Category, Outcome, UnmetCode
 from end_conversation_tool._doors.tool import create_end_conversation_tool

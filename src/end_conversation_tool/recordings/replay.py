@@ -29,6 +29,7 @@ from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.policy import EndConversationPolicy, Facts, decide
 from end_conversation_tool._core.reading import Line, Reading, ReadingCase
 from end_conversation_tool._core.records import (
+    TOOL_NAME,
     Category,
     Decision,
     EndRequest,
@@ -40,7 +41,6 @@ from end_conversation_tool._core.records import (
     RiskKind,
     UnmetCode,
 )
-from end_conversation_tool._core.request import TOOL_NAME
 from end_conversation_tool._core.run import Reply
 from end_conversation_tool._doors.langgraph.messages import reply_of, said_messages
 from end_conversation_tool._gate.ruling import outcome_of, report_of, request_of

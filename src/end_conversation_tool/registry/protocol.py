@@ -20,9 +20,10 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar, r
 
 from pydantic import AwareDatetime, Field
 
-from end_conversation_tool._core.fence import Fence
+from end_conversation_tool._core.fence import Fence, branch_to_write
 from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.records import (
+    BranchStatus,
     DecisionRecord,
     EvidenceRecord,
     NoticeOutcome,
@@ -329,10 +330,21 @@ class ProvenanceStore(Protocol):
     def asave_provenance(self) -> Any: ...
 
 
-def open_branch(registry: SealRegistry, fence: Fence) -> Flow[ThreadStatus]:
-    """Open the branch of a run that forks, and return the thread after it; asking twice opens one branch."""
-    return (
-        yield from ask(
+def branch_of_run(
+    registry: SealRegistry, status: ThreadStatus, fence: Fence | None
+) -> Flow[tuple[ThreadStatus, BranchStatus]]:
+    """Return the thread, and the branch of it that a run writes to, which is opened where the run forks.
+
+    Args:
+        registry: The truth about threads.
+        status: The thread as it was read.
+        fence: What the run read when it started; ``None`` for a writer that read nothing.
+    """
+    if fence is None:
+        return status, status.on_branch(status.branch)
+    branch = branch_to_write(status, fence)
+    if branch is None:
+        status = yield from ask(
             registry.open_branch,
             registry.aopen_branch,
             fence.thread_id,
@@ -340,4 +352,5 @@ def open_branch(registry: SealRegistry, fence: Fence) -> Flow[ThreadStatus]:
             forked_from=fence.fork or "",
             run_token=fence.run_token,
         )
-    )
+        branch = branch_to_write(status, fence)
+    return status, branch or status.on_branch(fence.branch)

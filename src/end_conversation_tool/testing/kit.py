@@ -22,8 +22,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 from end_conversation_tool._core.prompts import not_enforced_text, noticed_text
-from end_conversation_tool._core.records import RiskGrade
-from end_conversation_tool._core.request import TOOL_NAME
+from end_conversation_tool._core.records import TOOL_NAME, RiskGrade
 from end_conversation_tool._doors.langgraph.messages import text_of
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.testing.labelled import LabelledConversation, read_conversations

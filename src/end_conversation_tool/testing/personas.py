@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from end_conversation_tool._core.reading import Line, Reading, ReadingCase
-from end_conversation_tool._core.records import Category, EvidenceKind, RiskGrade
-from end_conversation_tool._core.request import TOOL_NAME
+from end_conversation_tool._core.records import TOOL_NAME, Category, EvidenceKind, RiskGrade
 from end_conversation_tool._doors.langgraph.messages import text_of
 from end_conversation_tool.readers import OfflineReader, Reader
 from end_conversation_tool.testing.scripted import ScriptedChatModel, end_call

@@ -13,8 +13,7 @@ from types import MappingProxyType
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool
 
-from end_conversation_tool._core.records import Category
-from end_conversation_tool._core.request import TOOL_NAME
+from end_conversation_tool._core.records import TOOL_NAME, Category
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.testing.scripted import ScriptedChatModel, end_call, tool_call
 

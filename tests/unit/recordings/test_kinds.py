@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, ToolMessage
 
-from end_conversation_tool._core.content import has_media
+from end_conversation_tool._core.messages import has_media
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.recordings.files import BrokenRow, Recording, read_recordings
 from end_conversation_tool.recordings.messages import read_messages

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from end_conversation_tool._core.prompts import conversation_end, no_further_step_text, not_run_text
-from end_conversation_tool._core.records import DecisionRecord
-from end_conversation_tool._core.request import TOOL_NAME
+from end_conversation_tool._core.records import TOOL_NAME, DecisionRecord
 from end_conversation_tool._core.run import Ruling
 from end_conversation_tool._doors.anthropic.wire import Response, get, has_calls, is_user_turn, result_block
 from end_conversation_tool.errors import InvalidInputError

@@ -13,9 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from end_conversation_tool._core.content import has_media, without_reasoning
-from end_conversation_tool._core.messages import ObservedMessage, Role
-from end_conversation_tool._core.request import TOOL_NAME
+from end_conversation_tool._core.messages import ObservedMessage, Role, has_media, without_reasoning
+from end_conversation_tool._core.records import TOOL_NAME
 from end_conversation_tool._core.run import Call, Reply
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.watch.native import is_native_refusal

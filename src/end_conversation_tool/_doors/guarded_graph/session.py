@@ -32,8 +32,7 @@ from langgraph.types import Command
 
 from end_conversation_tool._core.flow import Flow, arun_flow, run_flow
 from end_conversation_tool._core.prompts import denial_text
-from end_conversation_tool._core.records import EndRequest
-from end_conversation_tool._core.request import TOOL_NAME
+from end_conversation_tool._core.records import TOOL_NAME, EndRequest
 from end_conversation_tool._core.run import Ruling, Run
 from end_conversation_tool._core.texts import Texts
 from end_conversation_tool._core.vocabulary import UnmetCode

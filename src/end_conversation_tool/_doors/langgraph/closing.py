@@ -1,34 +1,27 @@
-"""How a run that stops here is closed, and who read for it: for the LangGraph doors."""
+"""How a run that stops here is closed: for the LangGraph doors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from end_conversation_tool._core.flow import Flow
-from end_conversation_tool._core.records import new_id
-from end_conversation_tool._core.request import TOOL_NAME
+from end_conversation_tool._core.records import TOOL_NAME, new_id
 from end_conversation_tool._core.run import Ruling, Run
 from end_conversation_tool._core.vocabulary import Asked
-from end_conversation_tool._doors.langgraph.messages import reply_of, requesting, said_messages, tool_results
+from end_conversation_tool._doors.langgraph.messages import (
+    by_model_of,
+    reply_of,
+    requesting,
+    said_messages,
+    tool_results,
+)
 from end_conversation_tool._gate.gate import Gate
 
-__all__ = ["by_model_of", "closed_messages", "last_words", "turned_down"]
-
-
-def by_model_of(reply: AIMessage, run: Run) -> Run:
-    """Return the run with the name of the model that made ``reply``, as its provider gave it.
-
-    A fallback, a router or a dynamic model may have answered in place of the one that was asked.
-    """
-    name = reply.response_metadata.get("model_name") or reply.response_metadata.get("model")
-    if not isinstance(name, str) or not name or name == run.context.model:
-        return run
-    return replace(run, context=replace(run.context, model=name))
+__all__ = ["closed_messages", "last_words", "turned_down"]
 
 
 def turned_down(gate: Gate, run: Run, asked: Asked, messages: Sequence[AnyMessage]) -> Flow[Run]:

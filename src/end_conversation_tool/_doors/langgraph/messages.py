@@ -17,13 +17,11 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from end_conversation_tool._core.content import has_unread, without_reasoning
-from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.messages import ObservedMessage, has_unread, without_reasoning
 from end_conversation_tool._core.prompts import asked_first_text, not_run_text
 from end_conversation_tool._core.provenance import Provenance
-from end_conversation_tool._core.records import EndRequest, is_storable, new_id
-from end_conversation_tool._core.request import TOOL_NAME
-from end_conversation_tool._core.run import Call, Reply, Ruling
+from end_conversation_tool._core.records import TOOL_NAME, EndRequest, is_storable, new_id
+from end_conversation_tool._core.run import Call, Reply, Ruling, Run
 from end_conversation_tool.watch.native import is_native_refusal
 
 __all__ = [
@@ -31,6 +29,7 @@ __all__ = [
     "STATE_KEY",
     "arrived_after",
     "awaiting_results",
+    "by_model_of",
     "mended",
     "newest_first",
     "reply_of",
@@ -86,7 +85,7 @@ def said_messages(messages: Iterable[BaseMessage]) -> Iterator[ObservedMessage]:
         if _is_user(message):
             yield _observed(message)
         elif isinstance(message, AIMessage):
-            yield reply_of(message).message
+            yield _spoken(message)
         elif _is_result(message):
             yield _returned(message)
 
@@ -100,10 +99,21 @@ def reply_of(message: AIMessage) -> Reply:
     """Return a model's message as the gate sees it."""
     calls = [*message.tool_calls, *message.invalid_tool_calls]
     return Reply(
-        message=ObservedMessage("assistant", text_of(message.content), _evidence_id(message.id or ""), message),
         end_calls=tuple(Call(call["id"] or "", TOOL_NAME, call["args"]) for call in calls if call["name"] == TOOL_NAME),
+        message=_spoken(message),
         refused=is_native_refusal(message),
     )
+
+
+def by_model_of(reply: AIMessage, run: Run) -> Run:
+    """Return the run with the name of the model that made ``reply``, as its provider gave it.
+
+    A fallback, a router or a dynamic model may have answered in place of the one that was asked.
+    """
+    name = reply.response_metadata.get("model_name") or reply.response_metadata.get("model")
+    if not isinstance(name, str) or not name or name == run.context.model:
+        return run
+    return replace(run, context=replace(run.context, model=name))
 
 
 def requesting(messages: Sequence[BaseMessage]) -> int | None:
@@ -242,11 +252,14 @@ def _is_user(message: BaseMessage) -> bool:
     return isinstance(message, ChatMessage) and message.role.lower() not in _NOT_USERS
 
 
+def _spoken(message: AIMessage) -> ObservedMessage:
+    return ObservedMessage("assistant", text_of(message.content), _evidence_id(message.id or ""), message)
+
+
 def _observed(message: BaseMessage) -> ObservedMessage:
-    text, summary = _user_text(message.content), message.additional_kwargs.get("lc_source") == _SUMMARY
-    return ObservedMessage(
-        "user", text, _evidence_id(message.id or ""), message, media=has_unread(message.content), summary=summary
-    )
+    text, media = _user_text(message.content)
+    summary = message.additional_kwargs.get("lc_source") == _SUMMARY
+    return ObservedMessage("user", text, _evidence_id(message.id or ""), message, media=media, summary=summary)
 
 
 def _is_result(message: BaseMessage) -> bool:
@@ -257,17 +270,17 @@ def _is_result(message: BaseMessage) -> bool:
 
 def _returned(message: BaseMessage) -> ObservedMessage:
     """Return what a tool returned: a person may have typed it, so that none of it is taken for hidden reasoning."""
-    text, media = _user_text(message.content), has_unread(message.content)
+    text, media = _user_text(message.content)
     return ObservedMessage("tool", text, _evidence_id(message.id or ""), message, media=media)
 
 
-def _user_text(content: Any) -> str:
-    """Return what a user said: their own words are never taken for hidden reasoning."""
+def _user_text(content: Any) -> tuple[str, bool]:
+    """Return what a user said, never taken for hidden reasoning, and whether there is more that nobody reads."""
     if isinstance(content, str):
-        return content
+        return content, False
     if not isinstance(content, Iterable) or isinstance(content, Mapping | bytes):
-        return ""
-    return "\n".join(text for part in content if (text := _part_text(part)))
+        return "", False
+    return "\n".join(text for part in content if (text := _part_text(part))), has_unread(content)
 
 
 def _evidence_id(message_id: str) -> str:

@@ -1,7 +1,8 @@
-"""What LangGraph's runtime tells about the run that a node belongs to."""
+"""What LangGraph tells of the run that a node belongs to, and mistakes of its graph, each told once, with its cure."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +12,33 @@ from langgraph.config import get_config
 from end_conversation_tool._checkpoint.active_runs import current_fence
 from end_conversation_tool._core.run import RunContext
 from end_conversation_tool._doors.upstream import context_flags
+from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.registry.protocol import SealRegistry
 
-__all__ = ["kept_messages", "model_name", "run_context", "saver_of_run"]
+__all__ = ["Mistakes", "kept_messages", "model_name", "run_context"]
+
+_log = logging.getLogger(__name__)
+
+_NO_CHECKPOINTER = (
+    "the graph has no checkpointer: nothing is remembered, and no conversation can be ended; "
+    "compile it with checkpointer=SealedSaver(saver, registry)"
+)
+_NO_THREAD = (
+    "the run has no thread id, and its conversation cannot be ended; "
+    'pass config={"configurable": {"thread_id": ...}}, or use another door, such as anthropic_sdk, without LangGraph'
+)
+_NOT_GUARDED = (
+    "the checkpointer is a plain %s: messages to an ended conversation are refused when the model is to answer them, "
+    "but writes past the model are kept; wrap it: checkpointer=SealedSaver(saver, registry)"
+)
+_HIDDEN = (
+    "another middleware has taken end_conversation out of the tools, so the model cannot call it; with "
+    "LLMToolSelectorMiddleware, pass always_include=['end_conversation']"
+)
+_NOT_REVIEWED = (
+    "review=True, but nobody was asked about an end, which is denied; add "
+    "HumanInTheLoopMiddleware(interrupt_on={'end_conversation': True}), or leave review out"
+)
 
 _CHECKPOINTER = "__pregel_checkpointer"
 _READ = "__pregel_read"
@@ -43,11 +69,6 @@ def run_context(runtime: Any, model: Any) -> RunContext:
     )
 
 
-def saver_of_run() -> Any:
-    """Return the checkpointer of the present run; ``None`` when it has none."""
-    return get_config().get("configurable", {}).get(_CHECKPOINTER)
-
-
 def kept_messages(given: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
     """Return the messages that the run's own channel holds; those in a node's input may have been sent to it alone.
 
@@ -68,3 +89,50 @@ def model_name(model: Any) -> str | None:
         if isinstance(value, str) and value:
             return value
     return None
+
+
+class Mistakes:
+    """Tells mistakes of one door."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def check_run(self, context: RunContext, registry: SealRegistry) -> None:
+        """Look at a run of the graph; a subagent's is its parent's business.
+
+        Raises:
+            InvalidInputError: Checkpointer and door look into different registries: a thread that one of them ends
+                would stay open for the other.
+        """
+        if context.nested:
+            return
+        if not context.persisted:
+            self.tell(_NO_CHECKPOINTER)
+        elif context.thread_id is None:
+            self.tell(_NO_THREAD)
+        else:
+            self._check_saver(get_config().get("configurable", {}).get(_CHECKPOINTER), registry)
+
+    def hidden(self) -> None:
+        """Tell that the model is not offered the tool."""
+        self.tell(_HIDDEN)
+
+    def not_reviewed(self) -> None:
+        """Tell that a reviewer was to be asked, and that there is none."""
+        self.tell(_NOT_REVIEWED)
+
+    def tell(self, what: str, *values: object) -> None:
+        """Log a warning, unless it was told before."""
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning(what, *values)
+
+    def _check_saver(self, saver: Any, registry: SealRegistry) -> None:
+        if getattr(saver, "fence_scope", None) is None:
+            self.tell(_NOT_GUARDED, type(saver).__name__)
+            return
+        if saver.registry is not registry and saver.registry.signing_key != registry.signing_key:
+            raise InvalidInputError(
+                "registry: the SealedSaver of this graph has another registry than the middleware; hand the same one "
+                "to both"
+            )
