@@ -70,7 +70,7 @@ $(EVALS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[evals,test]'
 	@touch $@
 
-evals: $(EVALS) ## EndBench with three scripted models: offline, no key; writes docs/evaluation/endbench.md
+evals: $(EVALS) ## EndBench with three scripted models: offline, no key; writes docs/evaluation/endbench.md and its plot
 	$(BIN)/python -m end_conversation_tool.evals --every 8 --write docs/evaluation/endbench.md
 
 # The next two need labelled data, in $END_CONVERSATION_DATA or ../shared/data; without it they say so and stop.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -10,10 +11,11 @@ from end_conversation_tool._core.reading import Finding, Reading, Usage
 from end_conversation_tool._core.vocabulary import EvidenceKind, RiskGrade, UnmetCode
 from end_conversation_tool.evals.labelling import label
 from end_conversation_tool.evals.outcomes import CODE_SCORES, MODEL_SCORES, scores_of
-from end_conversation_tool.evals.page import page_of
+from end_conversation_tool.evals.page import page_of, plot_of
 from end_conversation_tool.evals.rates import Scored, rate_of, table
 from end_conversation_tool.evals.reading_quality import READER_SCORES, case_of, quality_of
 from end_conversation_tool.evals.traces import Call, Said, Trace
+from end_conversation_tool.readers import Price
 from end_conversation_tool.testing import LabelledConversation, kit_scenarios
 from end_conversation_tool.testing.manners import report_on
 from support.keywords import KeywordReader
@@ -153,6 +155,31 @@ def test_tables_group_and_count_what_applies() -> None:
     ]
 
 
+def test_numbers_that_are_no_shares_are_shown_as_their_mean() -> None:
+    rows = [Scored("k", "en", "m", "raw", {"a": value, "b": 0.004}) for value in (1234.0, 2000.0, None)]
+    empty = [Scored("k", "en", "none", "raw", {})]
+    assert table([*rows, *empty], ["a", "b"], lambda row: row.model, means={"a", "b"})[2:] == [
+        "| m | 3 | 1,617 | 0.004 |",
+        "| none | 1 | - | - |",
+    ]
+
+
+def test_the_plot_shows_both_modes_with_their_intervals() -> None:
+    rows = [
+        Scored("at_risk", "en", "ends_everything", mode, {"code_right": right, "code_ended_at_risk": 1 - right})
+        for mode, right in (("raw", 0.0), ("enforce", 1.0))
+    ]
+    plot = plot_of(rows)
+    root = ET.fromstring(plot)  # noqa: S314 - of our own making
+    texts = [one.text or "" for one in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == [
+        "no code round it", "enforced",
+        "Came out right, % of the conversations", "ends at everything", "0", "", "100",
+        "Ended at risk, % of those at risk", "ends at everything", "100", "", "0",
+    ]  # fmt: skip
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) == 4
+
+
 def test_the_page_names_models_and_shows_the_log() -> None:
     rows = [Scored("warranted", "en", "never_ends", "enforce", {"code_right": 0.0})]
     text = page_of(rows, [Scored("warranted", "en", "offline", "reader", {"read": 1.0})], "user: hello", 8)
@@ -160,6 +187,11 @@ def test_the_page_names_models_and_shows_the_log() -> None:
     assert "| OfflineReader | 1 | 100 % (21 to 100) |" in text
     assert "one of 8 conversations" in text
     assert "user: hello" in text
+    assert "tokens in" not in text
+    assert "svg" not in text
+    read = [Scored("warranted", "en", "offline", "reader", {"read": 1.0, "tokens_in": 9.0})]
+    assert "![With and without the code, with intervals](plot.svg)" in page_of(rows, read, "", 8, "plot.svg")
+    assert "| quotes nobody said | tokens in |\n" in page_of(rows, read, "", 8)
 
 
 def scenario(name: str) -> LabelledConversation:
@@ -186,9 +218,18 @@ def test_a_reader_is_measured_by_the_labels() -> None:
     scores = quality_of(reading_of(conversation), conversation)
     assert set(scores) == set(READER_SCORES)
     assert (scores["abuse_found"], scores["refusals_found"], scores["risk_missed"]) == (1, 0, 1)
-    assert (scores["tokens"], scores["seconds"], scores["false_quotes"]) == (15, 2, 0)
+    assert (scores["tokens_in"], scores["tokens_out"], scores["dollars"], scores["seconds"]) == (10, 5, None, 2)
+    assert scores["false_quotes"] == 0
     assert scores["harmful_requests_found"] is None
     assert scores["risk_invented"] is None
+
+
+def test_a_reading_costs_what_its_tokens_cost_and_nothing_known_where_none_were_reported() -> None:
+    conversation = scenario("kit-abuse-en")
+    scores = quality_of(reading_of(conversation), conversation, Price(3, 15))
+    assert scores["dollars"] == pytest.approx((10 * 3 + 5 * 15) / 1e6)
+    silent = quality_of(Reading("test/1"), conversation, Price(3, 15))
+    assert [silent[name] for name in ("tokens_in", "tokens_out", "dollars")] == [None] * 3
 
 
 def test_quotes_that_nobody_said_are_counted() -> None:

@@ -138,14 +138,11 @@ def replay(  # noqa: PLR0917 - typer takes options for positional arguments
     """
     with reporting_errors():
         chosen = chosen_policy(policy)
-        from end_conversation_tool.cli.readers import (  # noqa: PLC0415 - other verbs start faster
-            chosen_budget,
-            chosen_price,
-            chosen_reader,
-        )
+        from end_conversation_tool.cli.readers import chosen_budget, chosen_reader  # noqa: PLC0415 - as below
         from end_conversation_tool.cli.replay import run_dry, run_replay  # noqa: PLC0415 - other verbs start faster
+        from end_conversation_tool.readers import Price  # noqa: PLC0415 - as above
 
-        cost = chosen_price(price)
+        cost = None if price is None else Price.parse(price)
         limits = chosen_budget(budget, cost)
         if dry_run:
             run_dry(file, chosen, offline=reader == "offline", price=cost, limit=limit)

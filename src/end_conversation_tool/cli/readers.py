@@ -14,29 +14,12 @@ from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.readers import Meter, ModelReader, Price, Reader, ReadingBudget
 from end_conversation_tool.readers.portions import PortionReader
 
-__all__ = ["CLAUDE", "chosen_budget", "chosen_price", "chosen_reader"]
+__all__ = ["CLAUDE", "chosen_budget", "chosen_reader"]
 
 CLAUDE = "claude-opus-5-5"
 """The Claude model where none is named."""
 
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)(tokens|readings|usd)", re.ASCII)
-
-
-def chosen_price(text: str | None) -> Price | None:
-    """Read ``--price``.
-
-    Raises:
-        InvalidInputError: It is not two or four numbers with slashes between.
-    """
-    if text is None:
-        return None
-    try:
-        numbers = [float(number) for number in text.split("/")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (2, 4):
-        raise InvalidInputError(f"price: expected IN/OUT or IN/OUT/READ/WRITE, as in 3/15, got {text[:80]!r}")
-    return Price(*numbers)
 
 
 def chosen_budget(text: str | None, price: Price | None) -> ReadingBudget:

@@ -14,7 +14,7 @@ from inspect_ai import eval as run_tasks
 from inspect_ai.log import EvalLog, EvalSample
 
 from end_conversation_tool.evals import _registry as _registry  # noqa: PLC0414 - it makes the scripted models known
-from end_conversation_tool.evals.page import page_of
+from end_conversation_tool.evals.page import page_of, plot_of
 from end_conversation_tool.evals.rates import Scored
 from end_conversation_tool.evals.scorers import values_of
 from end_conversation_tool.evals.sets import data_folder
@@ -26,7 +26,7 @@ EXAMPLE = "in-en-1"
 """The conversation that the page shows: one of the scenarios, not of the frozen set."""
 
 _QUIET: dict[str, Any] = {
-    "display": "none",
+    "display": "log",  # which is off; "none" lays out a table that nobody sees
     "log_realtime": False,
     "log_model_api": False,
     "score_display": False,
@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.ArgumentParser(prog="python -m end_conversation_tool.evals", description=__doc__)
     options.add_argument("--every", type=int, default=1, help="3 for every third conversation of each kind")
     options.add_argument("--logs", type=Path, help="folder for the logs of Inspect; a new temporary one by default")
-    options.add_argument("--write", type=Path, help="file to write the page to")
+    options.add_argument("--write", type=Path, help="file to write the page to, with the plot beside it")
+    options.add_argument("--price", help="US dollars for a million tokens of a reader, IN/OUT, as in 3/15")
     options.add_argument("--data", help="folder of your own set")
     chosen = options.parse_args(arguments)
     logging.disable(logging.WARNING)
@@ -54,29 +55,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows += _scored(log, str(manner), mode, "endings")
             if manner is Manner.ENDS_EVERYTHING and mode == "enforce":
                 example = _shown(log)
-    logs_of_readers = _readings(chosen.data, logs, chosen.every)
+    logs_of_readers = _readings(chosen.data, logs, chosen.every, chosen.price)
     readers = [one for name, log in logs_of_readers for one in _scored(log, name, "reader", "reading")]
-    page = page_of(rows, readers, example, chosen.every)
+    plot = None if chosen.write is None else chosen.write.with_suffix(".svg")
+    page = page_of(rows, readers, example, chosen.every, None if plot is None else plot.name)
     print(page)  # noqa: T201 - a command's output
     print(f"Logs: inspect view --log-dir {logs}")  # noqa: T201 - as above
-    if chosen.write:
+    if plot is not None:
         chosen.write.write_text(page, encoding="utf-8")
+        plot.write_text(plot_of(rows), encoding="utf-8")
     return 0
 
 
-def _readings(data: str | None, logs: Path, every: int) -> Iterator[tuple[str, EvalLog]]:
+def _readings(data: str | None, logs: Path, every: int, price: str | None) -> Iterator[tuple[str, EvalLog]]:
     """Yield each reader's name and log; the recorded one only in a copy of the project, which has the answers."""
-    yield "scripted", _run(reader(data=data, every=every), f"endbench/{Manner.NEVER_ENDS}", logs, data=data)
-    yield (
-        "offline",
-        _run(reader(reader="offline", data=data, every=every), f"endbench/{Manner.NEVER_ENDS}", logs, data=data),
-    )
+    chosen: dict[str, Any] = {"data": data, "every": every, "price": price}
+    scripted = f"endbench/{Manner.NEVER_ENDS}"
+    yield "scripted", _run(reader(**chosen), scripted, logs, data=data)
+    yield "offline", _run(reader(reader="offline", **chosen), scripted, logs, data=data)
     recorded = data_folder(data) / "readings" / f"{PROMPT_DIGEST}.jsonl"
     if recorded.exists():
-        yield (
-            "recorded",
-            _run(reader(data=data, every=every), "endbench/recorded", logs, data=data, readings=str(recorded)),
-        )
+        yield "recorded", _run(reader(**chosen), "endbench/recorded", logs, data=data, readings=str(recorded))
 
 
 def _run(task: Task, model: str, logs: Path, **model_args: str | None) -> EvalLog:

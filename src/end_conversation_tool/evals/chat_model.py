@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import uuid4
 
@@ -24,7 +24,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from end_conversation_tool._doors.langgraph.messages import text_of
 
@@ -37,12 +37,14 @@ class InspectChatModel(BaseChatModel):
     Attributes:
         model: The Inspect model.
         model_name: Its name, as records show it.
+        tool_words: Descriptions that the model sees in place of a tool's own, by the tool's name.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
     model: Model
     model_name: str = ""
+    tool_words: Mapping[str, str] = Field(default_factory=dict)
     _said: dict[str, ChatMessageAssistant] = PrivateAttr(default_factory=dict)
 
     def __init__(self, model: Model, **kwargs: Any) -> None:
@@ -56,7 +58,11 @@ class InspectChatModel(BaseChatModel):
         self, tools: Sequence[Any], *, tool_choice: Any = None, **_: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model with tools."""
-        return self.bind(tools=[tool_info(tool) for tool in tools], tool_choice=_choice(tool_choice))
+        described = [tool_info(tool) for tool in tools]
+        shown = [
+            one.model_copy(update={"description": self.tool_words.get(one.name, one.description)}) for one in described
+        ]
+        return self.bind(tools=shown, tool_choice=_choice(tool_choice))
 
     def _generate(
         self,

@@ -1,13 +1,14 @@
-"""The page that ``make evals`` writes: the scripted models' scores, and what the code prevents. Pure."""
+"""The page that ``make evals`` writes: the scripted models' scores, what the code prevents, and a plot of it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from end_conversation_tool.evals.outcomes import EARLIER_TURNS
-from end_conversation_tool.evals.rates import Scored, table
+from end_conversation_tool.evals.rates import Scored, rate_of, table
+from end_conversation_tool.operations.charts import Measured, picture
 
-__all__ = ["MODES", "page_of"]
+__all__ = ["MODES", "page_of", "plot_of"]
 
 MODES: Mapping[str, str] = {"raw": "no code round it", "enforce": "enforced", "shadow": "shadow mode"}
 
@@ -44,9 +45,19 @@ _READER = {
     "risk_invented": "risk seen where none is",
     "false_quotes": "quotes nobody said",
 }
+_COSTS = {"tokens_in": "tokens in", "tokens_out": "tokens out", "dollars": "US dollars"}
+"""Means for one reading."""
+
+_PLOTTED = {
+    "code_right": "Came out right, % of the conversations",
+    "code_noticed_at_risk": "Notice at risk, % of those at risk",
+    "code_ended_at_risk": "Ended at risk, % of those at risk",
+}
 
 
-def page_of(rows: Sequence[Scored], readers: Sequence[Scored], example: str, every: int) -> str:
+def page_of(
+    rows: Sequence[Scored], readers: Sequence[Scored], example: str, every: int, plot: str | None = None
+) -> str:
     """Return the page.
 
     Args:
@@ -54,12 +65,15 @@ def page_of(rows: Sequence[Scored], readers: Sequence[Scored], example: str, eve
         readers: The transcripts that readers read; ``model`` is the reader.
         example: One conversation as the log has it.
         every: One of how many conversations of each kind was played.
+        plot: Name of the file that holds the plot, beside the page; ``None`` for none.
     """
+    reader_columns = _READER | {name: head for name, head in _COSTS.items() if _is_known(readers, name)}
     enforced = [row for row in rows if row.mode == "enforce"]
     languages = len({row.lang for row in rows})
     kinds = len({(row.kind) for row in rows})
     lines = [
         *_HEAD.format(languages=languages, kinds=kinds, earlier=EARLIER_TURNS, every=_share_played(every)).splitlines(),
+        *([] if plot is None else ["", f"![With and without the code, with intervals]({plot})"]),
         "",
         "## What the models did",
         "",
@@ -86,7 +100,7 @@ def page_of(rows: Sequence[Scored], readers: Sequence[Scored], example: str, eve
         "",
         *_READERS.splitlines(),
         "",
-        *table(readers, list(_READER), _model_of, list(_READER.values())),
+        *table(readers, list(reader_columns), _model_of, list(reader_columns.values()), means=_COSTS),
         "",
         "## One log",
         "",
@@ -98,6 +112,31 @@ def page_of(rows: Sequence[Scored], readers: Sequence[Scored], example: str, eve
         "",
     ]
     return "\n".join(lines)
+
+
+def plot_of(rows: Sequence[Scored]) -> str:
+    """Return the plot, an SVG file: what came of the conversations, with and without the code, with intervals."""
+    modes = list(dict.fromkeys(row.mode for row in rows))
+    charts = {
+        title: {MODES.get(mode, mode): _shares([row for row in rows if row.mode == mode], score) for mode in modes}
+        for score, title in _PLOTTED.items()
+        if _is_known(rows, score)
+    }
+    return picture(charts, most=100)
+
+
+def _shares(rows: Sequence[Scored], score: str) -> dict[str, Measured]:
+    names = dict.fromkeys(map(_model_of, rows))
+    rates = {name: rate_of(row.scores.get(score) for row in rows if _model_of(row) == name) for name in names}
+    return {
+        name: Measured(round(100 * rate.share), 100 * rate.low, 100 * rate.high)
+        for name, rate in rates.items()
+        if rate.of
+    }
+
+
+def _is_known(rows: Sequence[Scored], score: str) -> bool:
+    return any(row.scores.get(score) is not None for row in rows)
 
 
 def _model_of(row: Scored) -> str:
@@ -132,4 +171,5 @@ alone would have made a wrong end, and there was none.
 _READERS = """\
 The transcripts of the frozen set, read as a whole, and the findings beside the labels of the turns. *Recorded*: the
 answers that are kept in `evaluation/readings`; for transcripts that are not among them it counts as *not read*. What
-could not be read is no end, and stands in no other column."""
+could not be read is no end, and stands in no other column of quality. *Tokens*: the mean of one reading, for these
+models an estimate of one for four bytes; `-` where none are used. `--price IN/OUT` adds a column of US dollars."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["Rate", "Scored", "rate_of", "table"]
+__all__ = ["Rate", "Scored", "mean_of", "rate_of", "table"]
 
 _Z = 1.959964
+_WHOLE = 100
+"""From here on a mean is shown without decimals."""
 
 
 class Rate(NamedTuple):
@@ -63,7 +65,7 @@ def rate_of(values: Iterable[float | None]) -> Rate:
 
     A value between 0 and 1, such as the mean of several epochs, counts as the part of a hit that it is.
     """
-    known = [value for value in values if value is not None and not math.isnan(value)]
+    known = _known(values)
     of, hits = len(known), math.fsum(known)
     if not of:
         return Rate(0.0, 0, 0.0, 1.0)
@@ -73,8 +75,19 @@ def rate_of(values: Iterable[float | None]) -> Rate:
     return Rate(hits, of, max(0.0, middle - half), min(1.0, middle + half))
 
 
+def mean_of(values: Iterable[float | None]) -> float:
+    """Return the mean of what is known of ``values``; not a number where nothing is."""
+    known = _known(values)
+    return math.fsum(known) / len(known) if known else math.nan
+
+
 def table(
-    rows: Sequence[Scored], names: Sequence[str], key: Callable[[Scored], str], heads: Sequence[str] = ()
+    rows: Sequence[Scored],
+    names: Sequence[str],
+    key: Callable[[Scored], str],
+    heads: Sequence[str] = (),
+    *,
+    means: Collection[str] = (),
 ) -> list[str]:
     """Return a table in Markdown: a line for each group, a column for each score.
 
@@ -83,6 +96,7 @@ def table(
         names: The scores.
         key: Tells the group of a conversation.
         heads: What stands above the columns; the names of the scores where empty.
+        means: The scores that are numbers, and no shares: their mean is shown.
     """
     groups: dict[str, list[Scored]] = defaultdict(list)
     for row in rows:
@@ -90,6 +104,17 @@ def table(
     columns = [*(heads or names)]
     lines = [f"| | conversations | {' | '.join(columns)} |", "|---|" + "---|" * (len(columns) + 1)]
     for name, found in groups.items():
-        rates = (str(rate_of(row.scores.get(score) for row in found)) for score in names)
-        lines.append(f"| {name} | {len(found)} | {' | '.join(rates)} |")
+        cells = (_cell([row.scores.get(score) for row in found], mean=score in means) for score in names)
+        lines.append(f"| {name} | {len(found)} | {' | '.join(cells)} |")
     return lines
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None and not math.isnan(value)]
+
+
+def _cell(values: Sequence[float | None], *, mean: bool) -> str:
+    if not mean:
+        return str(rate_of(values))
+    number = mean_of(values)
+    return "-" if math.isnan(number) else f"{number:,.0f}" if number >= _WHOLE else f"{number:.2g}"

@@ -6,18 +6,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, mean, metric, scorer
+from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, metric, scorer
 from inspect_ai.solver import TaskState
 
 from end_conversation_tool.evals.labelling import label
 from end_conversation_tool.evals.outcomes import CODE_SCORES, MODEL_SCORES, scores_of
-from end_conversation_tool.evals.rates import rate_of
-from end_conversation_tool.evals.reading_quality import READER_SCORES
+from end_conversation_tool.evals.rates import mean_of, rate_of
+from end_conversation_tool.evals.reading_quality import COSTS, READER_SCORES
 from end_conversation_tool.evals.solvers import TRACE, conversation_in, reader_named
 from end_conversation_tool.evals.traces import Trace
 from end_conversation_tool.readers import OfflineReader
 
-__all__ = ["endings", "rate", "reading", "values_of"]
+__all__ = ["average", "endings", "rate", "reading", "values_of"]
 
 
 @metric
@@ -27,6 +27,16 @@ def rate() -> Metric:
     def compute(scores: list[SampleScore]) -> dict[str, float]:
         found = rate_of(_float(one.score.value) for one in scores)
         return {"share": found.share, "low": found.low, "high": found.high, "of": found.of}
+
+    return compute
+
+
+@metric
+def average() -> Metric:
+    """Mean of the samples in which the number is known."""
+
+    def compute(scores: list[SampleScore]) -> float:
+        return mean_of(_float(one.score.value) for one in scores)
 
     return compute
 
@@ -51,7 +61,7 @@ def endings() -> Scorer:
     return score
 
 
-@scorer(metrics={name: [mean() if name in ("tokens", "seconds") else rate()] for name in READER_SCORES})
+@scorer(metrics={name: [average() if name in COSTS else rate()] for name in READER_SCORES})
 def reading() -> Scorer:
     """Hand on how well a transcript was read; the solver has compared it already."""
 

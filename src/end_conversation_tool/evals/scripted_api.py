@@ -3,7 +3,7 @@
 They know the conversations, as no real model does: ``follows_rules`` asks for the end where it is right,
 ``ends_everything`` in every turn, ``never_ends`` never. As readers, all three read by the labels. ``persona`` plays a
 simulated person, and ``recorded`` reads as a large language model did, from a file of its answers (``-M
-readings=...``).
+readings=...``). Their tokens are estimates: a token for four bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from inspect_ai.model import (
     GenerateConfig,
     ModelAPI,
     ModelOutput,
+    ModelUsage,
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
@@ -37,6 +38,8 @@ __all__ = ["NAMES", "ScriptedAPI"]
 NAMES = (*map(str, Manner), "persona", "recorded")
 _REPORT = "Report"
 _DIGEST_CHARS = 16
+_BYTES_PER_TOKEN = 4
+_NOT_RECORDED = "no answer is recorded"
 
 
 class ScriptedAPI(ModelAPI):
@@ -80,14 +83,26 @@ class ScriptedAPI(ModelAPI):
         config: GenerateConfig,  # noqa: ARG002 - as above
     ) -> ModelOutput:
         """Say what the script says next."""
-        said = [message.text for message in input if isinstance(message, ChatMessageUser)]
+        output = self._said(input, tools)
+        if output.completion != _NOT_RECORDED:
+            asked = [*(message.text for message in input), *(tool.model_dump_json() for tool in tools)]
+            answer = [
+                output.completion,
+                *(json.dumps(call.arguments, ensure_ascii=False) for call in output.message.tool_calls or ()),
+            ]
+            read, written = _tokens(asked), _tokens(answer)
+            output.usage = ModelUsage(input_tokens=read, output_tokens=written, total_tokens=read + written)
+        return output
+
+    def _said(self, messages: Sequence[ChatMessage], tools: Sequence[ToolInfo]) -> ModelOutput:
+        said = [message.text for message in messages if isinstance(message, ChatMessageUser)]
         if any(tool.name == _REPORT for tool in tools):
             return self._report(said[-1])
         if self.model_name == "persona":
             return self._text(json.loads(said[-1])["your_line"])
         if self.model_name == "recorded":
             return self._text("")
-        newest = input[-1]
+        newest = messages[-1]
         after = newest.function if isinstance(newest, ChatMessageTool) else None
         move = move_of(Manner(self.model_name), _found(said, self._data), said, after)
         if move.reads:
@@ -100,7 +115,7 @@ class ScriptedAPI(ModelAPI):
         rows = rows_in(question) or ""
         if self.model_name == "recorded":
             report = self._recorded.get(digest_of_rows(rows)[:_DIGEST_CHARS])
-            return self._text("no answer is recorded") if report is None else self._call(_REPORT, report)
+            return self._text(_NOT_RECORDED) if report is None else self._call(_REPORT, report)
         lines = [json.loads(line) for line in rows.split("\n") if line]
         conversation = _found([line["text"] for line in lines if line["role"] == "user"], self._data)
         empty = {"findings": [], "risk": "none"}
@@ -111,6 +126,10 @@ class ScriptedAPI(ModelAPI):
 
     def _call(self, tool: str, arguments: dict[str, Any], text: str = "") -> ModelOutput:
         return ModelOutput.for_tool_call(f"endbench/{self.model_name}", tool, arguments, content=text)
+
+
+def _tokens(texts: Sequence[str]) -> int:
+    return sum(len(text.encode("utf-8", "replace")) for text in texts) // _BYTES_PER_TOKEN
 
 
 def _found(said: Sequence[str], data: str | None) -> LabelledConversation | None:

@@ -31,8 +31,7 @@ def raw_model(wording: Wording = "package") -> Solver:
     Args:
         wording: ``package`` for this package's tool and prompt section; ``free`` for a tool to be used at will.
     """
-    if wording not in ("package", "free"):
-        raise InvalidInputError(f"wording: expected 'package' or 'free', got {wording!r}")
+    _check_wording(wording)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001 - the talk generates
         conversation = conversation_in(state)
@@ -42,23 +41,33 @@ def raw_model(wording: Wording = "package") -> Solver:
 
 
 @solver
-def agent(mode: Literal["enforce", "shadow"] = "enforce", reader: ReaderName = "model") -> Solver:
+def agent(
+    mode: Literal["enforce", "shadow"] = "enforce", reader: ReaderName = "model", wording: Wording = "package"
+) -> Solver:
     """Talk with ``create_agent`` and the middleware round the model.
 
     Args:
         mode: ``enforce``; ``shadow``: all is decided, nothing shown or sealed.
         reader: ``model`` for the model role ``reader``, where one is given, else for the model itself; ``offline``
             for none.
+        wording: As for ``raw_model``; the policy, and who reads, are the same.
     """
+    _check_wording(wording)
     if mode not in ("enforce", "shadow"):
         raise InvalidInputError(f"mode: expected 'enforce' or 'shadow', got {mode!r}")
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001 - the talk generates
         conversation = conversation_in(state)
         who = reader_named(reader, "reader")
-        return await _converse(state, conversation, AgentTalk(get_model(), conversation, mode, who), mode, "package")
+        talk = AgentTalk(get_model(), conversation, mode, who, wording)
+        return await _converse(state, conversation, talk, mode, wording)
 
     return solve
+
+
+def _check_wording(wording: str) -> None:
+    if wording not in ("package", "free"):
+        raise InvalidInputError(f"wording: expected 'package' or 'free', got {wording!r}")
 
 
 def conversation_in(state: TaskState) -> LabelledConversation:

@@ -161,12 +161,14 @@ class AgentTalk:
         conversation: Which pages can be read, and in which language the notice is.
         mode: ``enforce`` or ``shadow``.
         reader: Who reads when an end is asked for; ``None`` for the model itself.
+        wording: The words of the tool as the model sees them; the code round it is the same.
     """
 
     model: Model
     conversation: LabelledConversation
     mode: Any = "enforce"
     reader: Reader | None = None
+    wording: Wording = "package"
 
     def __post_init__(self) -> None:
         self._registry = InMemorySealRegistry()
@@ -176,9 +178,11 @@ class AgentTalk:
             mode=self.mode,
             language=_language(self.conversation),
             sinks=(),
+            prompt_section=None if self.wording == "free" else PROMPT_SECTION,
         )
+        words = {TOOL_NAME: FREE_TOOL} if self.wording == "free" else {}
         self._agent: Any = create_agent(
-            InspectChatModel(self.model),
+            InspectChatModel(self.model, tool_words=words),
             _page_tools(self.conversation.pages),
             system_prompt=SYSTEM,
             middleware=[guard],

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from threading import Lock
+from typing import Self
 
 from end_conversation_tool._core.reading import Usage
 from end_conversation_tool._core.records import utc_now
@@ -40,6 +41,24 @@ class Price:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise InvalidInputError(f"price.{name}: expected a number of dollars, 0 or more, got {value}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a price as it is written at a command line.
+
+        Args:
+            text: ``IN/OUT``, as in ``3/15``, or ``IN/OUT/READ/WRITE`` with the cache.
+
+        Raises:
+            InvalidInputError: It is not two or four numbers with slashes between.
+        """
+        try:
+            numbers = [float(number) for number in text.split("/")]
+        except ValueError:
+            numbers = []
+        if len(numbers) not in (2, 4):
+            raise InvalidInputError(f"price: expected IN/OUT or IN/OUT/READ/WRITE, as in 3/15, got {text[:80]!r}")
+        return cls(*numbers)
 
     def of(self, usage: Usage) -> float:
         """Return what these tokens cost, in US dollars."""
