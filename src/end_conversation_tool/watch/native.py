@@ -6,7 +6,7 @@ messages that a model call returned just now: the same fields on a message from 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["is_native_refusal"]
@@ -18,20 +18,23 @@ _UNSAFE = frozenset(
 _BLOCKED = _UNSAFE | {"other", "jailbreak"}
 _TRUE = frozenset({"true"})
 
-_TABLE: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = (
-    (("stop_reason",), _FILTERED),  # Anthropic SDK
-    (("stopReason",), _FILTERED),  # Bedrock Converse, as the API answers
-    (("response_metadata", "stop_reason"), _FILTERED),  # ChatAnthropic; ChatBedrock
-    (("response_metadata", "stopReason"), _FILTERED),  # ChatBedrockConverse
-    (("response_metadata", "messageStop", "stopReason"), _FILTERED),  # the same, streamed, where nothing unwrapped it
-    (("additional_kwargs", "stop_reason"), _FILTERED),  # ChatBedrock
-    (("response_metadata", "finish_reason"), _FILTERED | _UNSAFE),  # OpenAI, Azure; Gemini
-    (("response_metadata", "incomplete_details", "reason"), _FILTERED),  # OpenAI Responses
-    (("incomplete_details", "reason"), _FILTERED),  # the same, of the SDK
-    (("response_metadata", "is_blocked"), _TRUE),  # Vertex AI
-    (("response_metadata", "prompt_feedback", "block_reason"), _BLOCKED),  # Gemini
-)
-"""Where a provider says so, and by which words: in small letters, without underscores and an enum's prefix.
+_TABLE: Mapping[str, Sequence[tuple[tuple[str, ...], frozenset[str]]]] = {
+    "response_metadata": (
+        (("stop_reason",), _FILTERED),  # ChatAnthropic; ChatBedrock
+        (("stopReason",), _FILTERED),  # ChatBedrockConverse
+        (("messageStop", "stopReason"), _FILTERED),  # the same, streamed, where nothing unwrapped it
+        (("finish_reason",), _FILTERED | _UNSAFE),  # OpenAI, Azure; Gemini
+        (("incomplete_details", "reason"), _FILTERED),  # OpenAI Responses
+        (("is_blocked",), _TRUE),  # Vertex AI
+        (("prompt_feedback", "block_reason"), _BLOCKED),  # Gemini
+    ),
+    "additional_kwargs": ((("stop_reason",), _FILTERED),),  # ChatBedrock
+    "stop_reason": (((), _FILTERED),),  # Anthropic SDK
+    "stopReason": (((), _FILTERED),),  # Bedrock Converse, as the API answers
+    "incomplete_details": ((("reason",), _FILTERED),),  # OpenAI Responses, of the SDK
+}
+"""Where a provider says so, by the field of its message and the way from there, and by which words: in small letters,
+without underscores and an enum's prefix.
 
 Whatever is not named here is no refusal.
 """
@@ -41,8 +44,10 @@ def is_native_refusal(raw: Any) -> bool:
     """Whether the provider's own fields on a message, or on the dict that it was dumped to, report a refusal."""
     if raw is None:
         return False
-    refused = any(_word(_at(raw, path)) in words for path, words in _TABLE)
-    return refused or _is_text(_at(raw, ("additional_kwargs", "refusal"))) or _has_refusal_part(_get(raw, "content"))
+    given = ((_get(raw, field), rows) for field, rows in _TABLE.items())
+    if any(_word(_at(value, path)) in words for value, rows in given if value for path, words in rows):
+        return True
+    return _is_text(_at(raw, ("additional_kwargs", "refusal"))) or _has_refusal_part(_get(raw, "content"))
 
 
 def _at(raw: Any, path: tuple[str, ...]) -> Any:

@@ -16,7 +16,7 @@ from functools import cache
 from importlib import resources
 from string import ascii_lowercase
 
-__all__ = ["as_meant", "compact", "fold", "has_cjk", "own_voice", "plain", "tokens"]
+__all__ = ["as_meant", "compact", "fold", "has_cjk", "own_voice", "plain", "spells", "tokens"]
 
 _EMOJI = {
     "\N{HOCHO}": " knife ", "\N{PISTOL}": " gun ", "\N{BOMB}": " bomb ", "\N{DAGGER KNIFE}": " knife ",
@@ -27,7 +27,7 @@ _EMOJI = {
 
 _LEET_LETTERS = "0134578@$"
 _LEET = str.maketrans(_LEET_LETTERS, "oieastbas")
-_LEET_RUN = re.compile(rf"[a-z{_LEET_LETTERS}]+")
+_LEET_RUN = re.compile(rf"(?<![a-z{_LEET_LETTERS}])[a-z]*+[{_LEET_LETTERS}][a-z{_LEET_LETTERS}]*")
 _MIXED = re.compile(rf"[a-z][{_LEET_LETTERS}]|[{_LEET_LETTERS}][a-z]")
 _SHORTHAND = {
     "4ever": "forever", "4eva": "forever", "b4": "before", "h8": "hate", "h8s": "hates", "gr8": "great", "l8": "late",
@@ -49,6 +49,7 @@ _LETTER_WORDS = frozenset("ainruy")
 _SINGLE_LETTERS = re.compile(r"[ .\-_*][a-z][ .\-_*][a-z](?![^\W_])")
 _SPELLED_OUT = re.compile(r"(?<![^\W_])(?:[a-z]([ .\-_*]))(?:[a-z]\1)+[a-z](?![^\W_])")
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
+_THRICE = re.compile(r"(.)\1\1")
 _PUNCTUATION = (
     '"#$%&()*+,-/:;<=>@[\\]^_`{|}~\N{BULLET}\N{EM DASH}\N{EN DASH}\N{ARABIC COMMA}\N{IDEOGRAPHIC COMMA}'
     "\N{INVERTED QUESTION MARK}\N{INVERTED EXCLAMATION MARK}"
@@ -163,9 +164,9 @@ def plain(text: str) -> str:
             folded = masked.sub(word, folded)
     if any(map(folded.__contains__, _LEET_LETTERS)):
         folded = _LEET_RUN.sub(_read_digits, folded)
-    if _SINGLE_LETTERS.search(folded):
+    if spells(folded):
         folded = _SPELLED_OUT.sub(_join, folded)
-    return _REPEATED.sub(_shrink, folded)
+    return _REPEATED.sub(_shrink, folded) if _THRICE.search(folded) else folded
 
 
 def _read_digits(match: re.Match[str]) -> str:
@@ -210,9 +211,16 @@ def as_meant(line: str) -> str:
 
     Often they are numbers all the same: look for phrases in the line as it is as well.
     """
+    if " 2" not in line and " 4" not in line:
+        return line
     line = _DIGIT_WORD.sub(lambda match: f" {_DIGIT_WORDS[match[1]]}", line)
     line = _TOO.sub(" too ", line)
     return _TO.sub(" to ", line).replace(" 4 ", " for ")
+
+
+def spells(text: str) -> bool:
+    """Whether two letters stand beside each other in ``text``, each for itself: a word may be spelled out."""
+    return _SINGLE_LETTERS.search(text) is not None
 
 
 def has_cjk(text: str) -> bool:

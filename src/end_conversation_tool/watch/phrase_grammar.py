@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 __all__ = ["SHORT_STEM", "parts", "read_sections", "regex", "split"]
 
@@ -32,6 +33,9 @@ _GAPS = {
     "~~~": r"(?:[^\s.!?]+ ){0,12}",
     "...": r"(?:\S+ ){0,40}?",
 }
+_MAX_PAIRS = 400
+"""More pairs of words than this that may meet are not looked for: they take memory, and tell little."""
+
 _ELEMENT = re.compile(r"\([^()]*(?:\([^()]*\)[^()]*)*\)[?*]?|\S+")
 
 
@@ -79,25 +83,43 @@ def split(body: str) -> list[str]:
 
 
 def parts(phrase: str) -> list[frozenset[str]]:
-    """Return the required parts of a phrase, the one of the longest words first: of each, one word must be in the text.
+    """Return the required parts of a phrase, the one of the longest words first: of each, one must be in the text.
 
     Returns:
-        For each part its triggers: words, and stems with a star.
+        For each part its triggers: words, stems with a star, and two words in a row.
 
     Raises:
         ValueError: No part of the phrase is required.
     """
-    found = [part for element in _ELEMENT.findall(phrase) if (part := _triggers(element))]
+    found = [part for part in _required(phrase) if part]
     if not found:
         raise ValueError(f"phrase without a required word: {phrase!r}")
     return sorted(found, key=lambda part: min(map(len, part)), reverse=True)
 
 
+def _required(phrase: str) -> Iterator[frozenset[str]]:
+    """Yield the triggers of each element, and those of each two without a gap: the pairs of words that may meet."""
+    elements = _ELEMENT.findall(phrase)
+    yield from map(_triggers, elements)
+    for one, other in pairwise(elements):
+        pairs = frozenset(f"{last} {first}" for last in _edge(one, -1) for first in _edge(other, 0))
+        yield pairs if len(pairs) <= _MAX_PAIRS else frozenset()
+
+
+def _edge(element: str, place: int) -> list[str]:
+    """Return the first or last words of an element; none where any of its alternatives has no such word."""
+    if not element.startswith("("):
+        return [element] if element.isalnum() else []
+    ways = [] if element.endswith((")?", ")*")) else split(element[1:-1])
+    edges = [_edge(elements[place], place) if (elements := _ELEMENT.findall(way)) else [] for way in ways]
+    return [word for edge in edges for word in edge] if all(edges) else []
+
+
 def _triggers(element: str) -> frozenset[str]:
-    """Return the words of which one must be there for an element; none where it does not need any."""
+    """Return the words, or pairs, of which one must be there for an element; none where it does not need any."""
     if element.startswith("("):
         ways = [] if element.endswith((")?", ")*")) else split(element[1:-1])
-        longest = [max(map(_triggers, _ELEMENT.findall(way)), key=_shortest, default=frozenset()) for way in ways]
+        longest = [max(_required(way), key=_shortest, default=frozenset()) for way in ways]
         return frozenset().union(*longest) if all(longest) else frozenset()
     is_word = (
         element not in _GAPS and element not in "^$?!.," and len(element.rstrip("*")) >= element.count("*") * SHORT_STEM

@@ -1,16 +1,17 @@
 """Phrase rules: what people say, written down: signs of risk and insults in twelve languages, the rest in English.
 
 The phrases live in ``phrases/*.txt``, in the small language of :mod:`phrase_grammar`. A rule is tried on a sentence
-only where a word of each of its required parts is in it.
+only where a word, or a pair of words in a row, of each of its required parts is in it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache, cached_property
 from importlib import resources
+from itertools import pairwise
 
 from end_conversation_tool.watch.normalise import fold
 from end_conversation_tool.watch.phrase_grammar import SHORT_STEM, parts, read_sections, regex, split
@@ -34,7 +35,7 @@ class Rule:
         excepts: Whether what it finds does not count for its kind.
         far: Whether it may reach across sentences.
         source: The phrase.
-        needs: Of each of these sets, a word must be in the sentence.
+        needs: Of each of these sets, one must be in the sentence: words, beginnings of words, two words in a row.
     """
 
     def __init__(self, number: int, language: str, section: str, source: str) -> None:
@@ -125,18 +126,27 @@ class PhraseBook:
             line = line if rule.excepts else rule.pattern.sub(" ", line)
         return line
 
+    def may_find(self, words: Sequence[str], kinds: AbstractSet[str]) -> bool:
+        """Whether a phrase of some kinds could be in a text of these words, or in what is left of it without some.
+
+        Args:
+            words: The words, in their order, without marks.
+            kinds: The kinds, by name.
+        """
+        return any(not rule.excepts for rule in self._fitting(words, kinds))
+
     def _candidates(self, line: str, kinds: AbstractSet[str]) -> list[Rule]:
         """Return, in the order of the files, the rules of which every required part may be in a line."""
-        seen = set(line.split())
-        seen.update(
-            stem
-            for word in tuple(seen)
-            for stem in self._stems.get(word[:SHORT_STEM], ())
-            if word.startswith(stem[:-1])
-        )
-        near = {rule for word in seen & self._by_word.keys() for rule in self._by_word[word] if rule.kind in kinds}
-        fitting = {rule for rule in near if not any(map(seen.isdisjoint, rule.needs))}
-        return sorted(fitting, key=lambda rule: rule.number)
+        return sorted(self._fitting(line.split(), kinds), key=lambda rule: rule.number)
+
+    def _fitting(self, words: Sequence[str], kinds: AbstractSet[str]) -> Iterator[Rule]:
+        """Yield the rules of which every required part is among some words in a row."""
+        stems, seen = self._stems, set(words)
+        begun = [(word, stems[word[:SHORT_STEM]]) for word in seen if word[:SHORT_STEM] in stems]
+        seen.update(stem for word, some in begun for stem in some if word.startswith(stem[:-1]))
+        seen.update(map(" ".join, pairwise(words)))
+        near = {rule for gram in seen & self._by_word.keys() for rule in self._by_word[gram] if rule.kind in kinds}
+        yield from (rule for rule in near if not any(map(seen.isdisjoint, rule.needs)))
 
     def is_yes(self, line: str) -> bool:
         """Whether a whole message is a yes to a question and nothing else, or with mere filler."""

@@ -52,7 +52,8 @@ class RiskWatcher(Protocol):
     def look(self, text: str) -> Sighting:
         """Return what is seen in ``text``, in time linear in its length.
 
-        A watcher may bring ``may_alarm(text) -> bool`` too, a cheaper look for an ordinary turn: false only where
-        ``look`` would see no clear sign in that text.
+        A watcher may bring ``may_alarm(text) -> bool`` too, a cheaper look for an ordinary turn, at all that was said
+        in a row, a line for each piece: false only where ``look`` would see no clear sign in that text, in lines of it,
+        or in it with its breaks left out.
         """
         ...

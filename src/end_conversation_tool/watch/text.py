@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from end_conversation_tool._core.vocabulary import RiskGrade, RiskKind
 from end_conversation_tool.watch.language import read_language
 from end_conversation_tool.watch.model import LinearModels, load_models, shipped_version
 from end_conversation_tool.watch.ngrams import units
-from end_conversation_tool.watch.normalise import as_meant, compact, has_cjk, own_voice, plain, tokens
+from end_conversation_tool.watch.normalise import as_meant, compact, has_cjk, own_voice, plain, spells, tokens
 from end_conversation_tool.watch.phrases import Rule, load_phrases
 from end_conversation_tool.watch.risk import Sighting
 
@@ -26,6 +27,9 @@ __all__ = ["MAX_CHARS", "TextWatcher", "bounded", "units_and_clauses", "windows_
 
 MAX_CHARS = 6_000
 """Longest text, in characters, that is read; of a longer one the middle is not."""
+
+MAX_TOLD_CHARS = 3_000
+"""Longest text, in characters, of which it can be told cheaply that nothing in it would raise an alarm."""
 
 MAX_YES_CHARS = 300
 """Longest message, in characters, that can be a mere yes."""
@@ -37,6 +41,7 @@ _CLEAR: Mapping[RiskKind, float] = {RiskKind.SELF_HARM: 0.5, RiskKind.VIOLENCE: 
 """Calibrated score from which on a sign that a phrase names is clear; chosen on the development rows (model card)."""
 
 _RISKS = frozenset({RiskKind.SELF_HARM, RiskKind.VIOLENCE})
+_TELLING = frozenset({*_RISKS, "abuse"})
 _CLAUSE = "\x00"
 _CLAUSE_END = re.compile(r"[,;:()\n.!?\N{EM DASH}\N{EN DASH}\N{IDEOGRAPHIC FULL STOP}\N{FULLWIDTH COMMA}]+")
 
@@ -92,8 +97,20 @@ class TextWatcher:
         return Sighting(grade, kinds, source, "" if grade is RiskGrade.CLEAR else why, score)
 
     def may_alarm(self, text: str) -> bool:
-        """Whether ``look`` could see a clear sign in ``text``: a phrase must name one, and that is cheap to tell."""
-        return bool(self._named(plain(bounded(text)[0])).found)
+        """Whether ``look`` could see a clear sign in ``text``, in lines of it, or in it with its breaks left out.
+
+        A phrase must name one, and most texts do not even have the words for any. What is left out of a text before it
+        is looked at brings words together that were apart: wherever that could be, the answer is yes.
+        """
+        if len(text) > MAX_TOLD_CHARS:
+            return True
+        prepared = plain(text)
+        marked = _CLAUSE_END.sub(f" {_CLAUSE} ", prepared.replace(_CLAUSE, " "))
+        words = [word for word, _ in groupby(tokens(marked))]
+        clauses = " ".join(words).strip(f" {_CLAUSE}").split(f" {_CLAUSE} ")
+        line = f" {' '.join(clauses)} "
+        repeats, reads_otherwise = len(set(clauses)) < len(clauses), as_meant(line) != line or has_cjk(prepared)
+        return repeats or reads_otherwise or spells(line) or self._phrases.may_find(line.split(), _TELLING)
 
     def _named(self, prepared: str) -> _Named:
         """Look for the phrases in a text, as it stands, as it is meant, and without its insults."""

@@ -84,9 +84,10 @@ class RiskWatch:
         Args:
             texts: As for ``look``.
         """
-        views = _views(_newest(texts)[0])
-        asked = ((watcher, view) for watcher in self.watchers for view in views if _may_alarm(watcher, view))
-        seen = surest(_ask(watcher, view) for watcher, view in asked)
+        pieces, _ = _newest(texts)
+        asked = [watcher for watcher in self.watchers if _may_alarm(watcher, "\n".join(pieces))]
+        views = _views(pieces) if asked else []
+        seen = surest(_ask(watcher, view) for watcher in asked for view in views)
         return seen if seen.grade is RiskGrade.CLEAR else Sighting(RiskGrade.NONE)
 
 
