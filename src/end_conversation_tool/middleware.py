@@ -43,6 +43,7 @@ from end_conversation_tool._core.vocabulary import Asked, Outcome
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
 from end_conversation_tool._doors.langgraph.arrivals import hear
 from end_conversation_tool._doors.langgraph.closing import last_words, turned_down
+from end_conversation_tool._doors.langgraph.hooks import lean
 from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
     STATE_KEY,
@@ -154,6 +155,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         """Admit the run, listen, let the model speak, and rule on its request to end, if there is one."""
         return run_flow(self._turn(request, handler))
 
+    @lean
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
@@ -166,6 +168,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         """Refuse tools of a sealed thread, ask the user, and deny calls that got past the model's own node."""
         return run_flow(self._tool_call(request, handler))
 
+    @lean
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
