@@ -9,14 +9,15 @@ stream writer does, and lives as long.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from threading import RLock
 from typing import Any, NamedTuple, TypeAlias
 
 from end_conversation_tool._core.fence import Fence
+from end_conversation_tool._core.records import ThreadStatus
 
-__all__ = ["belongs_to_run", "current_fence", "set_current_fence"]
+__all__ = ["belongs_to_run", "current_fence", "set_current_fence", "take_status"]
 
 _RUNTIME_KEY = "__pregel_runtime"
 
@@ -32,12 +33,14 @@ class _Entry(NamedTuple):
         runtime: Id of the runtime that it started with, which tells nested runs on one thread apart.
         owners: The control and the scope, kept alive so that their ids stay their own.
         end: Drops the entry when the run's stream writer is gone.
+        read: The thread's status as the run read it with its first checkpoint: good for one use.
     """
 
     fence: Fence
     runtime: int
     owners: tuple[object, object]
     end: weakref.ref[Any]
+    read: Iterator[ThreadStatus]
 
 
 _entries: dict[_Key, _Entry] = {}
@@ -52,12 +55,31 @@ def current_fence(configurable: Mapping[str, Any], thread_id: str, scope: object
         thread_id: The thread.
         scope: What the savers that guard one another's threads have in common.
     """
-    control = getattr(configurable.get(_RUNTIME_KEY), "control", None)
-    entry = None if control is None else _entries.get((id(control), id(scope), thread_id))
+    entry = _entry_of(configurable, thread_id, scope)
     return entry.fence if entry else None
 
 
-def set_current_fence(fence: Fence, configurable: Mapping[str, Any], scope: object) -> bool:
+def take_status(configurable: Mapping[str, Any], thread_id: str, scope: object) -> ThreadStatus | None:
+    """Return the status that the run has just read with its first checkpoint; ``None`` when that was taken before.
+
+    Whoever asks first comes right after that read, and needs none of its own: should the thread be sealed in between,
+    the run's writes are refused. Whoever comes later, after tools or another model call, reads again.
+
+    Args:
+        configurable: As for ``current_fence``, like the rest.
+        thread_id: The thread.
+        scope: What the savers have in common.
+    """
+    entry = _entry_of(configurable, thread_id, scope)
+    return next(entry.read, None) if entry else None
+
+
+def _entry_of(configurable: Mapping[str, Any], thread_id: str, scope: object) -> _Entry | None:
+    control = getattr(configurable.get(_RUNTIME_KEY), "control", None)
+    return None if control is None else _entries.get((id(control), id(scope), thread_id))
+
+
+def set_current_fence(fence: Fence, status: ThreadStatus, configurable: Mapping[str, Any], scope: object) -> bool:
     """Make ``fence`` the one of the present run, when a run and not a mere reader is loading.
 
     LangGraph loads a forked run's checkpoint, and then the thread's newest one, to compare. The second look belongs to
@@ -76,7 +98,7 @@ def set_current_fence(fence: Fence, configurable: Mapping[str, Any], scope: obje
         present = _entries.get(key)
         if second_look and present is not None and present.runtime == id(runtime):
             return False
-        _entries[key] = _Entry(fence, id(runtime), (runtime.control, scope), end)
+        _entries[key] = _Entry(fence, id(runtime), (runtime.control, scope), end, iter((status,)))
     return True
 
 

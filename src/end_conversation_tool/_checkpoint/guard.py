@@ -105,7 +105,7 @@ class SaverFlows:
         if fork and self.forks:
             seal = None
         fence = new_fence(status, branch, None if seal else fork)
-        starts = set_current_fence(fence, configurable, self.scope)
+        starts = set_current_fence(fence, status, configurable, self.scope)
         if starts and seal is not None and not self.discards:
             raise ThreadSealedError(fence.thread_id, conversation_end(seal))
         if found is None:

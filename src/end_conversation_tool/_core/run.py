@@ -38,6 +38,7 @@ class RunContext:
         host_flags: What the host knows about risk, see ``upstream``.
         readable: Whether the registry could be read when the reply came.
         fence: What the run read when it started; ``None`` when no ``SealedSaver`` guards the thread.
+        status: The registry's view of the thread, where the run has just read it; ``None`` when it is to be read.
     """
 
     thread_id: str | None
@@ -48,6 +49,7 @@ class RunContext:
     host_flags: tuple[FlagRaised, ...] = ()
     readable: bool = True
     fence: Fence | None = None
+    status: ThreadStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

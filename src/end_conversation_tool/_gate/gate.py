@@ -1,7 +1,8 @@
 """The gate: the only orchestration. Every door walks through it in the same three steps.
 
-1. ``admit``: may this run speak in the thread at all? One read of the registry. A sealed thread, an overtaken run and a
-   registry that cannot be read are refused with an error, before any model is called.
+1. ``admit``: may this run speak in the thread at all? One read of the registry, or what the saver has just read of it.
+   A sealed thread, an overtaken run and a registry that cannot be read are refused with an error, before any model is
+   called.
 2. ``hear``: what did the user say? The watch looks at it at once; a clear sign is a flag.
 3. ``rule``: what did the model answer, and if it asks for the end: what comes of it? The trip of a request:
    3.1 what is known without reading: acts, counts, flags, whether the transcript is whole;
@@ -194,7 +195,7 @@ class Gate:
         known = self.provenance_of(state, context.thread_id or "")
         if context.thread_id is None:
             return Run(context, None, 0, known)
-        status = yield from ask(self.registry.status, self.registry.astatus, context.thread_id)
+        status = context.status or (yield from ask(self.registry.status, self.registry.astatus, context.thread_id))
         status, context = yield from self._enter(status, context)
         branch = context.fence.branch if context.fence else status.branch
         return Run(context, status, branch, known.at(status, branch))

@@ -9,7 +9,7 @@ from typing import Any
 from langchain_core.messages import AnyMessage
 from langgraph.config import get_config
 
-from end_conversation_tool._checkpoint.active_runs import current_fence
+from end_conversation_tool._checkpoint.active_runs import current_fence, take_status
 from end_conversation_tool._core.run import RunContext
 from end_conversation_tool._doors.upstream import context_flags
 from end_conversation_tool.errors import InvalidInputError
@@ -58,6 +58,7 @@ def run_context(runtime: Any, model: Any) -> RunContext:
     namespace = str(configurable.get("checkpoint_ns", "") if info is None else info.checkpoint_ns)
     saver = configurable.get(_CHECKPOINTER)
     scope = getattr(saver, "fence_scope", None)
+    guarded = None if scope is None or thread_id is None else (configurable, str(thread_id), scope)
     return RunContext(
         thread_id=None if thread_id is None else str(thread_id),
         persisted=saver is not None,
@@ -65,7 +66,8 @@ def run_context(runtime: Any, model: Any) -> RunContext:
         nested=_NAMESPACE_SEPARATOR in namespace,
         checkpoint_id=None if info is None else info.checkpoint_id,
         host_flags=context_flags(getattr(runtime, "context", None)),
-        fence=None if scope is None or thread_id is None else current_fence(configurable, str(thread_id), scope),
+        fence=None if guarded is None else current_fence(*guarded),
+        status=None if guarded is None else take_status(*guarded),
     )
 
 
