@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
 from langchain_core.messages import HumanMessage, RemoveMessage
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import START, StateGraph
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
 
@@ -18,11 +19,16 @@ from end_conversation_tool._checkpoint.guard import MAX_BRANCHES
 from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import UnmetCode
+from end_conversation_tool._doors.tool import create_end_conversation_tool
 from end_conversation_tool.errors import InvalidInputError, RegistryError, ThreadSealedError
+from end_conversation_tool.graph import create_guarded_graph
+from end_conversation_tool.graph_parts import EndConversationChannels, add_end_conversation
 from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry
 from end_conversation_tool.registry.sql.triggers import refused_by_trigger
-from support.agents import INSULT, LADDER, Agent, config, ending
+from support.agents import INSULT, LADDER, Agent, config, ending, said
 from support.chats import END_IT, WARN, Chat, guarded, texts_of
+from support.graphs import hand_written
+from support.keywords import KeywordReader
 from support.pauses import Pause, PauseAround, background
 from support.records import permit
 from support.savers import Place
@@ -312,21 +318,33 @@ async def test_unknown_marks_lead_nowhere(some_place: Place) -> None:
         assert await agree(chat, place)
 
 
-class Prefixing(SealedSaver):
+class Prefixing(InMemorySaver):
     """A wrapper that keeps each thread under another id than the agent knows."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
     @staticmethod
     def _theirs(config: Any) -> Any:
         return {**config, "configurable": {**config["configurable"], "thread_id": "tenant:t"}}
 
+    @staticmethod
+    def _ours(config: Any) -> Any:
+        return {**config, "configurable": {**config["configurable"], "thread_id": "t"}}
+
     def get_tuple(self, config: Any) -> Any:
-        return super().get_tuple(self._theirs(config))
+        found = self.inner.get_tuple(self._theirs(config))
+        return found and found._replace(config=self._ours(found.config))
 
     def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
-        return super().put(self._theirs(config), checkpoint, metadata, new_versions)
+        return self._ours(self.inner.put(self._theirs(config), checkpoint, metadata, new_versions))
 
     def put_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
-        super().put_writes(self._theirs(config), writes, task_id, task_path)
+        self.inner.put_writes(self._theirs(config), writes, task_id, task_path)
 
 
 async def test_a_saver_with_another_registry_than_the_agent_is_a_wiring_error() -> None:
@@ -336,14 +354,34 @@ async def test_a_saver_with_another_registry_than_the_agent_is_a_wiring_error() 
         await chat.say("hello")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_doors/langgraph/run_context does not compare the thread ids of saver and door: a wrapper that gives "
-    "threads other ids keeps the seal of one from the other. One that has given no fence for the thread of a run is a "
-    "wiring error at the first run.",
-)
-async def test_a_saver_that_guards_other_threads_than_the_agent_is_a_wiring_error() -> None:
-    place = Place("memory", twin=False, inner=InMemorySaver(), registry=InMemorySealRegistry())
-    chat = guarded(place, Prefixing(place.inner, place.registry))
-    with pytest.raises(InvalidInputError):
-        await chat.say("hello")
+class _State(EndConversationChannels, MessagesState):
+    """Messages, and our channels."""
+
+
+def behind(door: str, registry: InMemorySealRegistry, saver: Any) -> Any:
+    """Return a graph behind one of the doors, which says hello."""
+    tools = [create_end_conversation_tool()]
+    guard: dict[str, Any] = {"registry": registry, "reader": KeywordReader()}
+    if door == "create_agent":
+        return Agent(["hello"] * 2, registry=registry, checkpointer=saver).graph
+    if door == "wrapped":
+        return create_guarded_graph(hand_written(["hello"] * 2, tools), checkpointer=saver, **guard)
+    added = partial(add_end_conversation, **guard)
+    return hand_written(["hello"] * 2, tools, state=_State, change=added, checkpointer=saver)
+
+
+@pytest.mark.parametrize("door", ["create_agent", "wrapped", "parts"])
+def test_a_saver_that_guards_other_threads_than_the_agent_is_a_wiring_error(door: str) -> None:
+    registry, inner = InMemorySealRegistry(), InMemorySaver()
+    graph = behind(door, registry, Prefixing(SealedSaver(inner, registry)))
+    with pytest.raises(InvalidInputError, match=r"SealedSaver\(wrapper, registry\)"):
+        graph.invoke(said("hello"), config())
+
+
+@pytest.mark.parametrize("door", ["create_agent", "wrapped", "parts"])
+def test_within_the_guard_threads_may_have_other_ids(door: str) -> None:
+    registry, inner = InMemorySealRegistry(), InMemorySaver()
+    graph = behind(door, registry, SealedSaver(Prefixing(inner), registry))
+    for _ in range(2):
+        answer = graph.invoke(said("hello"), config())
+    assert (len(answer["messages"]), set(inner.storage)) == (4, {"tenant:t"})

@@ -103,8 +103,8 @@ class Mistakes:
         """Look at a run of the graph; a subagent's is its parent's business.
 
         Raises:
-            InvalidInputError: Checkpointer and door look into different registries: a thread that one of them ends
-                would stay open for the other.
+            InvalidInputError: Checkpointer and door look into different registries, or know the thread by different
+                ids: a thread that one of them ends would stay open for the other.
         """
         if context.nested:
             return
@@ -113,7 +113,7 @@ class Mistakes:
         elif context.thread_id is None:
             self.tell(_NO_THREAD)
         else:
-            self._check_saver(get_config().get("configurable", {}).get(_CHECKPOINTER), registry)
+            self._check_saver(get_config().get("configurable", {}).get(_CHECKPOINTER), context, registry)
 
     def hidden(self) -> None:
         """Tell that the model is not offered the tool."""
@@ -129,7 +129,7 @@ class Mistakes:
             self._told.add(what)
             _log.warning(what, *values)
 
-    def _check_saver(self, saver: Any, registry: SealRegistry) -> None:
+    def _check_saver(self, saver: Any, context: RunContext, registry: SealRegistry) -> None:
         if getattr(saver, "fence_scope", None) is None:
             self.tell(_NOT_GUARDED, type(saver).__name__)
             return
@@ -137,4 +137,9 @@ class Mistakes:
             raise InvalidInputError(
                 "registry: the SealedSaver of this graph has another registry than the middleware; hand the same one "
                 "to both"
+            )
+        if context.fence is None:
+            raise InvalidInputError(
+                "checkpointer: the SealedSaver of this graph does not know the thread of this run, so that it guards "
+                "another one; what gives threads other ids belongs inside: SealedSaver(wrapper, registry)"
             )
