@@ -9,7 +9,7 @@ Needs the extra ``[langchain]``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from copy import copy
 from functools import partial
 from typing import Annotated, Any, Literal, NotRequired, Unpack, cast
@@ -30,6 +30,7 @@ except ImportError as error:  # pragma: no cover - shown by the test that instal
     ) from error
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, RemoveMessage, SystemMessage, ToolMessage
+from langchain_core.tools import BaseTool
 from langgraph.channels import UntrackedValue
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command, interrupt
@@ -37,7 +38,7 @@ from langgraph.types import Command, interrupt
 from end_conversation_tool._core.confirmation import question
 from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 from end_conversation_tool._core.prompts import PROMPT_SECTION, conversation_end, denial_text, not_run_text
-from end_conversation_tool._core.records import TOOL_NAME, UnmetCode, new_id
+from end_conversation_tool._core.records import TOOL_NAME, EndRequest, UnmetCode, new_id
 from end_conversation_tool._core.run import Reply, Ruling, Run
 from end_conversation_tool._core.vocabulary import Asked, Outcome
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
@@ -66,8 +67,8 @@ from end_conversation_tool._doors.langgraph.streams import (
     hide_private_state,
     keep_from_streams,
 )
-from end_conversation_tool._doors.tool import arrivals, create_end_conversation_tool, offers_end
-from end_conversation_tool.errors import ThreadSealedError
+from end_conversation_tool._doors.tool import arrivals, create_end_conversation_tool
+from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.readers import ModelReader, Reader
 from end_conversation_tool.registry.protocol import SealRegistry
 
@@ -187,15 +188,13 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         messages = mended(state["messages"], request.messages)
         run = yield from hear(self._gate, run, messages)
         answer = yield from ask(handler, handler, self._prepared(request))
-        response, reply = _speech(answer)
+        reader, (response, reply) = self._reader_on(request.model), _speech(answer)
         whole = messages is state["messages"]
         before = [] if whole else [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages]
         if reply is None:
             return self._respond(request, response, run, before=before)
         run = by_model_of(reply, run)
-        run, ruling = yield from self._gate.rule(
-            run, reply_of(reply), lambda: said_messages(messages), reader=self._reader_on(request.model)
-        )
+        run, ruling = yield from self._gate.rule(run, reply_of(reply), partial(said_messages, messages), reader=reader)
         return self._respond(request, response, run, reply, ruling, before=before)
 
     def _tool_call(self, request: ToolCallRequest, handler: Any) -> Flow[ToolMessage | Command[Any]]:
@@ -261,7 +260,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         Raises:
             InvalidInputError: The agent has another tool of our name.
         """
-        if not offers_end(request.tools):
+        if not _offers_end(request.tools):
             self._mistakes.hidden()
         messages = mended(request.messages)
         if messages is not request.messages:
@@ -270,13 +269,15 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             return request
         present = request.system_message
         if present is None:
-            return _with_system(request, SystemMessage(content=self._prompt_section))
-        content = present.content
-        if isinstance(content, str):
-            joined: Any = f"{content}\n\n{self._prompt_section}"
+            message = SystemMessage(content=self._prompt_section)
         else:
-            joined = [*content, {"type": "text", "text": self._prompt_section}]
-        return _with_system(request, present.model_copy(update={"content": joined}))
+            told: Any = {"type": "text", "text": self._prompt_section}
+            given = present.content
+            joined = f"{given}\n\n{self._prompt_section}" if isinstance(given, str) else [*given, told]
+            message = present.model_copy(update={"content": joined})
+        prepared = copy(request)  # what ``override`` does, without its warning for each field
+        object.__setattr__(prepared, "system_message", message)
+        return prepared
 
     def _respond(
         self,
@@ -340,11 +341,21 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         return ToolMessage(not_run_text(name), name=name, tool_call_id=request.tool_call["id"] or "", status="error")
 
 
-def _with_system(request: ModelRequest[Any], message: SystemMessage) -> ModelRequest[Any]:
-    """Return the request with another system message: what ``override`` does, without its warning for each field."""
-    prepared = copy(request)
-    object.__setattr__(prepared, "system_message", message)
-    return prepared
+def _offers_end(tools: Collection[object]) -> bool:
+    """Whether the tool is among those that a model is offered.
+
+    Another tool of our name is refused: LangChain keeps the last of two, and the model would call the wrong one.
+
+    Raises:
+        InvalidInputError: There is one.
+    """
+    for tool in tools:
+        if isinstance(tool, BaseTool) and tool.name == TOOL_NAME and tool.args_schema is not EndRequest:
+            raise InvalidInputError(
+                f"tools: the name {TOOL_NAME} belongs to EndConversationMiddleware, which brings the tool with it; "
+                f"got another tool of that name, a {type(tool).__name__}: rename or remove it"
+            )
+    return any(getattr(tool, "name", None) == TOOL_NAME for tool in tools)
 
 
 def _speech(response: Any) -> tuple[ModelResponse[Any], AIMessage | None]:

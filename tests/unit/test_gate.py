@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from end_conversation_tool._core.breaker import CircuitBreaker
-from end_conversation_tool._core.fence import Fence, new_fence
+from end_conversation_tool._core.fence import Fence
 from end_conversation_tool._core.flow import run_flow
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.prompts import PROMPT_VERSION, ended_text, noticed_text
@@ -263,14 +263,14 @@ def test_an_unusable_thread_id_admits_nobody(talk: Talk, thread_id: str) -> None
 
 
 def test_a_run_that_was_overtaken_is_not_admitted(talk: Talk, registry: FlakyRegistry) -> None:
-    fence = new_fence(registry.status("t"), 0)
+    fence = Fence("t", registry.status("t").sequence, 0)
     talk.climbs().ends()
     registry.reopen("t", operator="desk", reason="appeal")
     talk.context = RunContext("t", fence=fence)
     with pytest.raises(StaleRunError) as caught:
         talk.says("hello")
     assert (caught.value.held, caught.value.current) == (0, 2)
-    talk.context = RunContext("t", fence=new_fence(registry.status("t"), 0))
+    talk.context = RunContext("t", fence=Fence("t", registry.status("t").sequence, 0))
     assert talk.says("hello").branch == 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from end_conversation_tool._core.evidence import Evidence
-from end_conversation_tool._core.fence import new_fence
+from end_conversation_tool._core.fence import Fence
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.provenance import digest_of
@@ -186,7 +186,7 @@ def test_a_flag_that_is_raised_between_decision_and_writing_wins(
 
 
 def test_a_run_that_is_overtaken_between_decision_and_seal_seals_nothing(talk: Talk, registry: FlakyRegistry) -> None:
-    talk.context = RunContext("t", fence=new_fence(registry.status("t"), 0))
+    talk.context = RunContext("t", fence=Fence("t", registry.status("t").sequence, 0))
     talk.climbs()
     other = Talk(registry, QUICK, state=talk.state, history=list(talk.history), replies=90)
 

@@ -39,7 +39,7 @@ from end_conversation_tool._checkpoint.metadata import (
     without_marks,
     without_private,
 )
-from end_conversation_tool._core.fence import Fence, can_fork, check_write, new_fence
+from end_conversation_tool._core.fence import Fence, can_fork, check_write
 from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.records import Seal, ThreadStatus, validate_thread_id
@@ -102,9 +102,10 @@ class SaverFlows:
             found = only_end(config, conversation_end(seal))
         forks = bool(found and wanted and not namespace) and (yield from self._is_fork(found, status, branch))
         fork = found.checkpoint["id"] if found and forks else None
+        was_open = seal is None
         if fork and self.forks:
             seal = None
-        fence = new_fence(status, branch, None if seal else fork)
+        fence = Fence(thread_id, status.sequence, branch, fork=None if seal else fork, open=was_open)
         starts = set_current_fence(fence, status, configurable, self.scope)
         if starts and seal is not None and not self.discards:
             raise ThreadSealedError(fence.thread_id, conversation_end(seal))

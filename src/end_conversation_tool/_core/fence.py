@@ -15,7 +15,7 @@ answer the same in SQL, and are tested against it row by row.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from end_conversation_tool._core.prompts import conversation_end
@@ -32,7 +32,6 @@ __all__ = [
     "can_fork",
     "check_write",
     "moved_to",
-    "new_fence",
 ]
 
 
@@ -52,15 +51,9 @@ class Fence:
     thread_id: str
     sequence: int
     branch: int
-    run_token: str
+    run_token: str = field(default_factory=new_id)
     fork: str | None = None
     open: bool = True
-
-
-def new_fence(status: ThreadStatus, branch: int, fork: str | None = None) -> Fence:
-    """Return the fence for a run that reads the thread now."""
-    was_open = status.on_branch(branch).seal is None
-    return Fence(status.thread_id, status.sequence, branch, new_id(), fork, was_open)
 
 
 def can_fork(seal: Seal, checkpoint_id: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from hashlib import sha256
 from secrets import token_hex
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -53,6 +54,7 @@ __all__ = [
     "ThreadStatus",
     "UnmetCode",
     "Verdict",
+    "evidence_id",
     "is_storable",
     "new_id",
     "parse_request",
@@ -69,6 +71,8 @@ MAX_REASON_CHARS = 500
 
 MAX_THREAD_ID_CHARS = 10_000
 """Longest thread id, in characters."""
+
+_MAX_EVIDENCE_ID_CHARS = 128
 
 
 def utc_now() -> datetime:
@@ -105,6 +109,13 @@ def validate_thread_id(value: Any) -> str:
     if not is_storable(text):
         raise InvalidInputError("thread_id: a str with NUL or a lone surrogate cannot be stored")
     return text
+
+
+def evidence_id(message_id: str) -> str:
+    """Return the id that evidence is tied to: callers choose ids, and no id may fill the state or fail a write."""
+    if len(message_id) <= _MAX_EVIDENCE_ID_CHARS and is_storable(message_id):
+        return message_id
+    return f"digest:{sha256(message_id.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
 def is_storable(text: str) -> bool:

@@ -100,13 +100,9 @@ class Run:
     provenance: Provenance
     flagged: tuple[RiskKind, ...] = ()
 
-    def knowing(self, provenance: Provenance) -> Run:
-        """Return the run with what is known by now."""
-        return self if provenance is self.provenance else replace(self, provenance=provenance)
-
     def leaving(self, message_id: str) -> Run:
         """Return the run with the id of the last message that it leaves on the branch."""
-        return self.knowing(replace(self.provenance, last_message=message_id))
+        return replace(self, provenance=replace(self.provenance, last_message=message_id))
 
 
 @dataclass(frozen=True, slots=True)

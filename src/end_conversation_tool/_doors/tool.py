@@ -5,7 +5,7 @@ Called with nothing round it, it says so, instead of letting the model believe t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -14,13 +14,11 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from end_conversation_tool._core.prompts import TOOL_DESCRIPTION, denial_text, not_enforced_text
 from end_conversation_tool._core.records import MAX_REASON_CHARS, TOOL_NAME, Category, EndRequest, UnmetCode
-from end_conversation_tool.errors import InvalidInputError
 
 __all__ = [
     "anthropic_tool",
     "arrivals",
     "create_end_conversation_tool",
-    "offers_end",
     "openai_tool",
     "tool_answer",
 ]
@@ -62,23 +60,6 @@ def create_end_conversation_tool() -> BaseTool:
         handle_tool_error=True,
         handle_validation_error=lambda _error: denial_text([UnmetCode.INVALID_ARGUMENTS]),
     )
-
-
-def offers_end(tools: Collection[object]) -> bool:
-    """Whether the tool is among those that a model is offered.
-
-    Another tool of our name is refused: LangChain keeps the last of two, and the model would call the wrong one.
-
-    Raises:
-        InvalidInputError: There is one.
-    """
-    for tool in tools:
-        if isinstance(tool, BaseTool) and tool.name == TOOL_NAME and tool.args_schema is not EndRequest:
-            raise InvalidInputError(
-                f"tools: the name {TOOL_NAME} belongs to EndConversationMiddleware, which brings the tool with it; "
-                f"got another tool of that name, a {type(tool).__name__}: rename or remove it"
-            )
-    return any(getattr(tool, "name", None) == TOOL_NAME for tool in tools)
 
 
 def anthropic_tool(*, strict: bool = False) -> dict[str, Any]:

@@ -196,18 +196,14 @@ class Gate:
         if context.thread_id is None:
             return Run(context, None, 0, known)
         status = context.status or (yield from ask(self.registry.status, self.registry.astatus, context.thread_id))
-        status, context = yield from self._enter(status, context)
-        branch = context.fence.branch if context.fence else status.branch
-        return Run(context, status, branch, known.at(status, branch))
-
-    def _enter(self, status: ThreadStatus, context: RunContext) -> Flow[tuple[ThreadStatus, RunContext]]:
-        """Find the branch that the run continues, opening it when the run edits and retries; refuse a sealed one."""
         fence = context.fence
         status, branch = yield from branch_of_run(self.registry, status, fence)
         if branch.seal is not None:
             raise ThreadSealedError(status.thread_id, conversation_end(branch.seal))
         check_write(status, branch, fence)
-        return status, context if fence is None else replace(context, fence=moved_to(fence, branch))
+        if fence is not None:
+            context = replace(context, fence=moved_to(fence, branch))
+        return Run(context, status, branch.branch, known.at(status, branch.branch))
 
     # 2
 
@@ -220,7 +216,7 @@ class Gate:
         """
         before = run.provenance
         known, fresh = catch_up(before, newest_first, self._key)
-        run = run.knowing(known)
+        run = replace(run, provenance=known)
         if not before.length and known.turn:
             yield from self._count(run)
         if not fresh:
@@ -239,7 +235,7 @@ class Gate:
             gone: Whether a message is missing, and not only its words.
         """
         if gone or self.doubts(came):
-            run = run.knowing(replace(run.provenance, broken=True))
+            run = replace(run, provenance=replace(run.provenance, broken=True))
         return (yield from self._look(run, came)) if came else run
 
     def doubts(self, words: Sequence[ObservedMessage]) -> bool:
@@ -250,12 +246,11 @@ class Gate:
     def _look(self, run: Run, fresh: Sequence[ObservedMessage], known: Sequence[FlagRaised] = ()) -> Flow[Run]:
         """Look for risk at what a user has said in a row: a clear sign is a flag, anything less is for the reader."""
         seen = self.watch.alarm([message.text for message in fresh])
-        flags = [
-            FlagRaised(kind, seen.source, fresh[-1].message_id, seen.score, digest=digest_of(fresh[-1], self._key))
-            for kind in (seen.kinds or (RiskKind.OTHER,))
-            if seen.grade is RiskGrade.CLEAR
-        ]
-        return (yield from self._enforcement.raise_flags(run, (*known, *flags)))
+        if seen.grade is RiskGrade.CLEAR:
+            said, digest = fresh[-1].message_id, digest_of(fresh[-1], self._key)
+            kinds = seen.kinds or (RiskKind.OTHER,)
+            known = [*known, *(FlagRaised(kind, seen.source, said, seen.score, digest=digest) for kind in kinds)]
+        return (yield from self._enforcement.raise_flags(run, known))
 
     # 3
 
@@ -324,7 +319,7 @@ class Gate:
 
     def _noted(self, run: Run, reply: Reply) -> Run:
         mark = REFUSED if reply.refused else OWN
-        return run.knowing(run.provenance.made(mark, reply.message, self._key))
+        return replace(run, provenance=run.provenance.made(mark, reply.message, self._key))
 
     def provenance_of(self, state: object, thread_id: str) -> Provenance:
         """Return what graph state holds; nothing known when there is none that this registry signed."""
@@ -350,7 +345,7 @@ class Gate:
                 run = yield from self._look(run, users)
         found = yield from self._read(run, known)
         if found.report is not None:
-            run = run.knowing(replace(run.provenance, read_turn=known.facts.turn))
+            run = replace(run, provenance=replace(run.provenance, read_turn=known.facts.turn))
         run = yield from self._enforcement.raise_flags(run, found.flags)
         tripped = yield from self._enforcement.tripped(self.policy.mode)
         record = record_of(
@@ -368,7 +363,7 @@ class Gate:
         )
         after = self._noted(run, reply) if settled is None else run
         if settled is None and (asked := self._asked(record)) is not None:
-            return after.knowing(replace(after.provenance, asking=asked)), Ruling(record, "", asks=True)
+            return replace(after, provenance=replace(after.provenance, asking=asked)), Ruling(record, "", asks=True)
         if settled is not None and record.outcome is Outcome.NOTICED:  # a reviewer has changed the ground
             record = record.model_copy(update={"outcome": Outcome.DENIED})
         try:

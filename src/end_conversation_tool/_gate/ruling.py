@@ -177,4 +177,4 @@ def conclude(
         known = known.made(OURS, ObservedMessage("tool", text, ""), key)
     if closing:
         known = known.made(mark, ObservedMessage("assistant", closing, ""), key)
-    return run.knowing(known), Ruling(record, text, seal, closing)
+    return replace(run, provenance=known), Ruling(record, text, seal, closing)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from end_conversation_tool._core.fence import new_fence
+from end_conversation_tool._core.fence import Fence
 from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.prompts import PROMPT_SECTION
@@ -206,10 +206,11 @@ class Conversation:
         run = yield from gate.admit(context, saved.get("known"))
         before = run.provenance
         if run.status is not None and context.fence is None:
-            run = replace(run, context=replace(context, fence=new_fence(run.status, run.branch)))
+            fence = Fence(run.status.thread_id, run.status.sequence, run.branch)
+            run = replace(run, context=replace(context, fence=fence))
         if not begins_with(said, before, gate.registry.signing_key):
             # All of a changed history is listened to, wherever it was.
-            run = run.knowing(replace(before, last=_NOWHERE))
+            run = replace(run, provenance=replace(before, last=_NOWHERE))
         run = yield from gate.hear(run, reversed(said))
         if run.provenance.turn == before.turn:  # the turn goes on: what was known before it is what was known before
             before = gate.provenance_of(saved.get("before"), context.thread_id or "").at(run.status, run.branch)
@@ -234,7 +235,7 @@ class Conversation:
         if response.reply.refused:
             # The refused turn leaves the history, and so must leave what is known of it; flags and doubts in it stay.
             broken = turn.before.broken or self._doubts(turn.said)
-            run = run.knowing(replace(turn.before, broken=broken, unrecorded=run.provenance.unrecorded))
+            run = replace(run, provenance=replace(turn.before, broken=broken, unrecorded=run.provenance.unrecorded))
         if ruling is None or ruling.seal is None:
             yield from self._save(replace(turn, run=run), response, ruling)
         return outcome_of(response, ruling)
@@ -263,7 +264,7 @@ class Conversation:
             return
         try:
             for _ in range(_SAVES):
-                known = {"known": turn.run, "before": turn.run.knowing(turn.before)}
+                known = {"known": turn.run, "before": replace(turn.run, provenance=turn.before)}
                 body = json.dumps({name: self._gate.dump(run) for name, run in known.items()})
                 saved = yield from ask(
                     self._store.save_provenance,
@@ -286,7 +287,7 @@ class Conversation:
         run, _ = yield from self._gate.rule(turn.run, replace(response.reply, end_calls=()), tuple)
         if ruling is not None:
             known = run.provenance
-            run = run.knowing(replace(known, denials=known.denials + 1, read_turn=known.turn))
+            run = replace(run, provenance=replace(known, denials=known.denials + 1, read_turn=known.turn))
         return replace(turn, run=run)
 
 

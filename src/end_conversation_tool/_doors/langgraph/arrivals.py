@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from operator import is_
 from typing import Any, NamedTuple
 
 from langchain_core.messages import AnyMessage, BaseMessage
@@ -64,8 +63,8 @@ def hear(gate: Gate, run: Run, messages: Sequence[AnyMessage]) -> Flow[Run]:
 def _loss(given: Sequence[BaseMessage], messages: Sequence[AnyMessage]) -> _Loss | None:
     """Return what came in, if not all of it stands in the thread; it is looked for from the end."""
     newest = messages[-len(given) :]
-    if len(given) == len(newest) and all(map(is_, given, newest)):
-        return None  # an ordinary turn: the very same objects
+    if len(given) == len(newest) and all(map(_stands, given, newest)):
+        return None  # an ordinary turn
     came = [one for one in said_messages(given) if one.role == "user"]
     left = {(one.text, one.media): one.message_id for one in came}
     for one in newest_first(messages) if left else ():
@@ -75,6 +74,11 @@ def _loss(given: Sequence[BaseMessage], messages: Sequence[AnyMessage]) -> _Loss
     if not left:
         return None
     return _Loss(came, gone=not {*left.values()} <= {one.message_id for one in said_messages(messages)})
+
+
+def _stands(came: BaseMessage, now: BaseMessage) -> bool:
+    """Whether a message is in the thread as it came in, but for the id that the thread has given it."""
+    return came is now or all(getattr(came, of, None) == getattr(now, of, None) for of in ("type", "role", "content"))
 
 
 def _input_of_run() -> Any:

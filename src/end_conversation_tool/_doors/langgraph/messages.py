@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any, Literal
 
 from langchain_core.messages import (
@@ -20,7 +19,7 @@ from langchain_core.messages import (
 from end_conversation_tool._core.messages import ObservedMessage, has_unread, without_reasoning
 from end_conversation_tool._core.prompts import asked_first_text, not_run_text
 from end_conversation_tool._core.provenance import Provenance
-from end_conversation_tool._core.records import TOOL_NAME, EndRequest, is_storable, new_id
+from end_conversation_tool._core.records import TOOL_NAME, EndRequest, evidence_id, new_id
 from end_conversation_tool._core.run import Call, Reply, Ruling, Run
 from end_conversation_tool.watch.native import is_native_refusal
 
@@ -46,8 +45,6 @@ STATE_KEY = "end_conversation_provenance"
 
 END_KEY = "conversation_end"
 """The public output channel that tells readers of an end."""
-
-_MAX_ID_CHARS = 128
 
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 
@@ -81,13 +78,7 @@ def _part_text(part: Any) -> str:
 
 def said_messages(messages: Iterable[BaseMessage]) -> Iterator[ObservedMessage]:
     """Yield all messages of the user, the assistant and the tools, in the order given."""
-    for message in messages:
-        if _is_user(message):
-            yield _observed(message)
-        elif isinstance(message, AIMessage):
-            yield _spoken(message)
-        elif _is_result(message):
-            yield _returned(message)
+    return filter(None, map(_said, messages))
 
 
 def newest_first(messages: Sequence[BaseMessage]) -> Iterator[ObservedMessage]:
@@ -252,14 +243,23 @@ def _is_user(message: BaseMessage) -> bool:
     return isinstance(message, ChatMessage) and message.role.lower() not in _NOT_USERS
 
 
+def _said(message: BaseMessage) -> ObservedMessage | None:
+    """Return a message as it was said; ``None`` for one of nobody, such as a system prompt."""
+    if _is_user(message):
+        return _observed(message)
+    if isinstance(message, AIMessage):
+        return _spoken(message)
+    return _returned(message) if _is_result(message) else None
+
+
 def _spoken(message: AIMessage) -> ObservedMessage:
-    return ObservedMessage("assistant", text_of(message.content), _evidence_id(message.id or ""), message)
+    return ObservedMessage("assistant", text_of(message.content), evidence_id(message.id or ""), message)
 
 
 def _observed(message: BaseMessage) -> ObservedMessage:
     text, media = _user_text(message.content)
     summary = message.additional_kwargs.get("lc_source") == _SUMMARY
-    return ObservedMessage("user", text, _evidence_id(message.id or ""), message, media=media, summary=summary)
+    return ObservedMessage("user", text, evidence_id(message.id or ""), message, media=media, summary=summary)
 
 
 def _is_result(message: BaseMessage) -> bool:
@@ -271,7 +271,7 @@ def _is_result(message: BaseMessage) -> bool:
 def _returned(message: BaseMessage) -> ObservedMessage:
     """Return what a tool returned: a person may have typed it, so that none of it is taken for hidden reasoning."""
     text, media = _user_text(message.content)
-    return ObservedMessage("tool", text, _evidence_id(message.id or ""), message, media=media)
+    return ObservedMessage("tool", text, evidence_id(message.id or ""), message, media=media)
 
 
 def _user_text(content: Any) -> tuple[str, bool]:
@@ -281,10 +281,3 @@ def _user_text(content: Any) -> tuple[str, bool]:
     if not isinstance(content, Iterable) or isinstance(content, Mapping | bytes):
         return "", False
     return "\n".join(text for part in content if (text := _part_text(part))), has_unread(content)
-
-
-def _evidence_id(message_id: str) -> str:
-    """Return the id that evidence is tied to: callers choose ids, and no id may fill the state or fail a write."""
-    if len(message_id) <= _MAX_ID_CHARS and is_storable(message_id):
-        return message_id
-    return f"digest:{sha256(message_id.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
