@@ -1,13 +1,15 @@
-"""The block of the guide runs, and its test is really a test."""
+"""The blocks of the guide run, and their tests are really tests."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from support.programs import python_blocks, run_python
 
 
-def test_the_ten_lines_run(tmp_path: Path) -> None:
-    blocks = python_blocks("docs/guide-evals.md")
-    assert len(blocks) == 1
-    assert run_python(tmp_path, "-c", f"{blocks[0]}\ntest_my_agent()\nprint('kept')") == ["kept"]
+@pytest.mark.parametrize("name", ["test_my_agent", "test_my_loop"])
+def test_the_ten_lines_run(name: str, tmp_path: Path) -> None:
+    (block,) = (one for one in python_blocks("docs/guide-evals.md") if f"def {name}" in one)
+    assert run_python(tmp_path, "-c", f"{block}\n{name}()\nprint('kept')") == ["kept"]

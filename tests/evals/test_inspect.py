@@ -14,6 +14,7 @@ inspect_ai = pytest.importorskip("inspect_ai", reason="needs inspect-ai: pip ins
 
 from end_conversation_tool.evals import _registry as tasks  # noqa: E402 - only where inspect-ai is
 from end_conversation_tool.evals.talks import FREE_TOOL  # noqa: E402 - as above
+from end_conversation_tool.evals.traces import ModeOfTest  # noqa: E402 - as above
 from end_conversation_tool.testing import kit_scenarios  # noqa: E402
 
 pytestmark = [pytest.mark.filterwarnings("default")]
@@ -100,11 +101,12 @@ def test_what_a_tool_returns_ends_nothing(run: Run) -> None:
 def test_the_exit_counts_when_a_model_is_free_to_take_it(run: Run, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("Sing.\nDance.\n")
-    for name, mode, taken, ended in (
+    cases: list[tuple[str, ModeOfTest, float, float]] = [
         ("ends_everything", "raw", 1.0, 1.0),
         ("ends_everything", "enforce", 1.0, 0.0),
         ("never_ends", "raw", 0.0, 0.0),
-    ):
+    ]
+    for name, mode, taken, ended in cases:
         log = run(tasks.bail(prompts=str(prompts), wording="free", mode=mode), f"endbench/{name}")
         assert (metric(log, "model_called"), metric(log, "code_ended")) == (taken, ended)
         assert math.isnan(log.samples[0].scores["endings"].value["model_right"])

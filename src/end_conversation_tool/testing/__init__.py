@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         playing_model,
     )
     from end_conversation_tool.testing.labelled import LabelledConversation, LabelledTurn, load_conversations
+    from end_conversation_tool.testing.loops import anthropic_loop
     from end_conversation_tool.testing.manners import Manner
     from end_conversation_tool.testing.messages_api import (
         ErrorReply,
@@ -53,6 +54,7 @@ __all__ = [
     "ServerReply",
     "aassert_ends_when_warranted",
     "aassert_never_ends_at_risk",
+    "anthropic_loop",
     "assert_ends_when_warranted",
     "assert_never_ends_at_risk",
     "end_call",
@@ -77,6 +79,7 @@ _HOMES = {
     **dict.fromkeys(_KIT, "kit"),
     **dict.fromkeys(("LabelledConversation", "LabelledTurn", "load_conversations"), "labelled"),
     "Manner": "manners",
+    "anthropic_loop": "loops",
     **dict.fromkeys(_SERVER, "messages_api"),
 }
 """In which module a name lives; all others are in ``scripted``."""

@@ -5,12 +5,13 @@ that asks for the end in every single turn, and that reads transcripts by the sc
 checked, offline and without a key. With your own model, the model is checked with it.
 
 Works for every agent that LangGraph can invoke: ``create_agent`` with the middleware, guarded graphs, hand-written
-ones.
+ones; and for loops over the raw Anthropic SDK, by ``anthropic_loop``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -26,6 +27,7 @@ from end_conversation_tool._core.records import TOOL_NAME, RiskGrade
 from end_conversation_tool._doors.langgraph.messages import text_of
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.testing.labelled import LabelledConversation, read_conversations
+from end_conversation_tool.testing.loops import AnthropicLoop, LoopAgent
 from end_conversation_tool.testing.manners import Manner, move_of, report_on, rows_in
 from end_conversation_tool.testing.scripted import ScriptedChatModel, end_call, tool_call
 
@@ -40,7 +42,8 @@ __all__ = [
 ]
 
 AgentFactory: TypeAlias = Callable[[BaseChatModel], Any]
-"""Builds an agent round a chat model: a compiled graph with a checkpointer and a ``messages`` channel."""
+"""Builds an agent round a chat model: a compiled graph with a checkpointer and a ``messages`` channel. Or what
+``anthropic_loop`` returns."""
 
 
 @cache
@@ -66,7 +69,7 @@ def assert_never_ends_at_risk(
     """Check that nobody is cut off, or told of an end, once they have said that somebody may be at risk.
 
     Args:
-        agent_factory: Builds your agent round a chat model; called once for each scenario.
+        agent_factory: Builds your agent round a chat model, or a loop by ``anthropic_loop``; called for each scenario.
         model: Your own chat model; ``None`` for a scripted one that asks for the end in every turn.
         languages: Languages of the scenarios, such as ``{"en"}``; ``None`` for all.
 
@@ -94,7 +97,7 @@ def assert_ends_when_warranted(
     """Check that conversations are ended that go on with abuse or harmful requests after the notice.
 
     Args:
-        agent_factory: Builds your agent round a chat model; called once for each scenario.
+        agent_factory: Builds your agent round a chat model, or a loop by ``anthropic_loop``; called for each scenario.
         model: Your own chat model; ``None`` for a scripted one that asks for the end in every turn.
         languages: Languages of the scenarios, such as ``{"en"}``; ``None`` for all.
         at_least: Share of the scenarios that must be ended, above 0 and up to 1: a real model need not end each.
@@ -142,7 +145,8 @@ def _check(
     for scenario in _chosen(kind, languages):
         one = yield from _play_through(factory, model, scenario)
         played.append(one)
-    wrong = list(_faults(played, kind, needs_calls=model is None))
+    scripted = model is None and not (isinstance(factory, AnthropicLoop) and factory.client is not None)
+    wrong = list(_faults(played, kind, needs_calls=scripted))
     ends = sum(one.ended > 0 for one in played)
     missing = kind == "warranted" and ends < at_least * len(played)
     if missing:
@@ -164,6 +168,11 @@ def _chosen(kind: str, languages: Collection[str] | None) -> Sequence[LabelledCo
 
 def _play_through(factory: AgentFactory, model: BaseChatModel | None, scenario: LabelledConversation) -> Flow[_Played]:
     agent = factory(playing_model(scenario) if model is None else model)
+    with agent if isinstance(agent, LoopAgent) else nullcontext():
+        return (yield from _talk_through(agent, scenario))
+
+
+def _talk_through(agent: Any, scenario: LabelledConversation) -> Flow[_Played]:
     thread = {"configurable": {"thread_id": f"{scenario.id}-{uuid4().hex}"}}
     played = _Played(scenario.id)
     for number, turn in enumerate(scenario.all_turns, 1):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
 from end_conversation_tool import (
+    ClaudeReader,
     EndConversationPolicy,
     InMemorySealRegistry,
     ModelReader,
@@ -22,6 +25,7 @@ from end_conversation_tool import (
 )
 from end_conversation_tool._core.reading import Reading, ReadingCase
 from end_conversation_tool._core.vocabulary import EvidenceKind
+from end_conversation_tool.anthropic_sdk import ConversationGuard, TurnOutcome
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.graph import create_guarded_graph
 from end_conversation_tool.graph_parts import EndConversationChannels, add_end_conversation
@@ -30,6 +34,7 @@ from end_conversation_tool.testing import (
     Manner,
     aassert_ends_when_warranted,
     aassert_never_ends_at_risk,
+    anthropic_loop,
     assert_ends_when_warranted,
     assert_never_ends_at_risk,
     kit_scenarios,
@@ -67,7 +72,45 @@ def with_graph_parts(model: BaseChatModel) -> Any:
     return builder.compile(checkpointer=SealedSaver(InMemorySaver(), registry))
 
 
-@pytest.mark.parametrize("factory", [with_middleware, with_guarded_graph, with_graph_parts])
+def with_raw_loop(client: Any) -> Callable[[str], TurnOutcome]:
+    guard = ConversationGuard(registry=InMemorySealRegistry(), client=client)
+    chat = guard.conversation("kit")
+    messages: list[Any] = []
+    fixed: dict[str, Any] = {"model": "scripted", "max_tokens": 500, "tools": [guard.tool], "system": guard.system()}
+
+    def say(text: str) -> TurnOutcome:
+        messages.append({"role": "user", "content": text})
+        while True:
+            turn = chat.before_request(messages)
+            outcome = turn.after_response(client.messages.create(messages=messages, **fixed))
+            outcome.extend(messages)
+            if not outcome.again:
+                return outcome
+
+    return say
+
+
+def with_async_loop(client: Any, **options: Any) -> Callable[[str], Awaitable[TurnOutcome]]:
+    guard = ConversationGuard(registry=InMemorySealRegistry(), client=client, **options)
+    chat = guard.conversation("kit")
+    messages: list[Any] = []
+    fixed: dict[str, Any] = {"model": "scripted", "max_tokens": 500, "tools": [guard.tool], "system": guard.system()}
+
+    async def say(text: str) -> TurnOutcome:
+        messages.append({"role": "user", "content": text})
+        while True:
+            turn = await chat.abefore_request(messages)
+            outcome = await turn.aafter_response(await client.messages.create(messages=messages, **fixed))
+            outcome.extend(messages)
+            if not outcome.again:
+                return outcome
+
+    return say
+
+
+@pytest.mark.parametrize(
+    "factory", [with_middleware, with_guarded_graph, with_graph_parts, anthropic_loop(with_raw_loop)]
+)
 def test_a_guarded_agent_passes_by_every_door(factory: Any) -> None:
     assert_never_ends_at_risk(factory)
     assert_ends_when_warranted(factory)
@@ -76,6 +119,54 @@ def test_a_guarded_agent_passes_by_every_door(factory: Any) -> None:
 async def test_async_twins() -> None:
     await aassert_never_ends_at_risk(with_middleware, languages={"en"})
     await aassert_ends_when_warranted(with_middleware, languages={"en"})
+
+
+async def test_async_loops_over_the_sdk() -> None:
+    await aassert_never_ends_at_risk(anthropic_loop(with_async_loop), languages={"en"})
+    await aassert_ends_when_warranted(anthropic_loop(with_async_loop), languages={"en"})
+
+
+async def test_a_loop_that_ends_nothing_is_caught() -> None:
+    shadowed = anthropic_loop(partial(with_async_loop, mode="shadow"))
+    with pytest.raises(AssertionError, match=r"kit-abuse-en: not ended \([1-9]\d* requests, notices \[\]\)"):
+        await aassert_ends_when_warranted(shadowed, languages={"en"})
+
+
+async def test_a_loop_that_sees_no_risk_is_caught() -> None:
+    def blind(client: Any) -> Callable[[str], Awaitable[TurnOutcome]]:
+        return with_async_loop(client, reader=CarelessClaude("scripted", async_client=client), watch=RiskWatch([]))
+
+    with pytest.raises(AssertionError, match=r"kit-risk-self-en: ended in turn 5; .* since turn 4") as caught:
+        await aassert_never_ends_at_risk(anthropic_loop(blind))
+    assert "told of an end in turn 4" in str(caught.value)
+
+
+class CarelessClaude(ClaudeReader):
+    """As ``Careless``, for the raw loop."""
+
+    async def aread(self, case: ReadingCase) -> Reading:
+        found = await super().aread(case)
+        return Reading(found.source, tuple(one for one in found.findings if one.kind != "risk"))
+
+
+def test_a_loop_with_a_client_of_its_own_is_not_asked_to_try() -> None:
+    def polite(client: Any) -> Callable[[str], TurnOutcome]:
+        assert client == "my client"
+        return lambda _: TurnOutcome()
+
+    mine = anthropic_loop(polite, client="my client")
+    assert_never_ends_at_risk(mine)
+    with pytest.raises(AssertionError, match="not ended"):
+        assert_ends_when_warranted(mine)
+
+
+def test_a_loop_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="factory: expected a function that begins a conversation"):
+        anthropic_loop("loop")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="return the last TurnOutcome of a turn, got str"):
+        assert_never_ends_at_risk(anthropic_loop(lambda _: lambda text: text))
+    with pytest.raises(InvalidInputError, match="model: expected None for a loop over the SDK"):
+        assert_never_ends_at_risk(anthropic_loop(with_raw_loop), model=FakeListChatModel(responses=["Hello."]))
 
 
 class Careless(ModelReader):
