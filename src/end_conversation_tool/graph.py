@@ -35,8 +35,9 @@ from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, ch
 from end_conversation_tool._doors.guarded_graph.session import AsyncRule, HandOffError, Rule, Session, Watch
 from end_conversation_tool._doors.guarded_graph.state import InnerGraph, convert
 from end_conversation_tool._doors.guarded_graph.stream import INTERRUPTS_KEY, GuardedGraph, Inside
+from end_conversation_tool._doors.langgraph.arrivals import hear
 from end_conversation_tool._doors.langgraph.closing import closed_messages
-from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY, arrived_after, newest_first
+from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY, arrived_after
 from end_conversation_tool._doors.langgraph.run_context import Mistakes, run_context
 from end_conversation_tool._doors.langgraph.streams import keep_from_streams
 from end_conversation_tool._doors.tool import tool_answer
@@ -77,7 +78,8 @@ def create_guarded_graph(
             denied: a subagent cannot end its parent's conversation (R10).
         name: Name of the graph.
         options: See ``DoorOptions``: ``policy``, ``mode``, ``watch``, ``language``, ``texts``, ``help_text``,
-            ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``.
+            ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``,
+            ``asking_tools``.
 
     Returns:
         A compiled graph with the state of ``agent`` and the output ``conversation_end``.
@@ -168,7 +170,7 @@ class _GuardNode(Runnable[Any, Any]):
             run = yield from self._gate.admit(context, state.get(STATE_KEY))
         except ThreadSealedError as error:
             return self._answer_sealed(state, error)
-        run = yield from self._gate.hear(run, newest_first(said))
+        run = yield from hear(self._gate, run, said)
         return Session(self._gate, run, said, self._speakers)
 
     def _stream(self, state: dict[str, Any], config: RunnableConfig, *handlers: Any) -> Any:

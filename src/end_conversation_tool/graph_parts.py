@@ -35,7 +35,7 @@ from end_conversation_tool._core.run import Ruling, Run, RunContext
 from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, check_reader, create_gate
 from end_conversation_tool._doors.guarded_graph.state import convert
-from end_conversation_tool._doors.langgraph.arrivals import hear
+from end_conversation_tool._doors.langgraph.arrivals import hear, hear_answer
 from end_conversation_tool._doors.langgraph.closing import last_words, turned_down
 from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
@@ -107,7 +107,8 @@ def add_end_conversation(
             ``conversation_end``, the message not kept.
         confirm: ``interrupt`` to ask the user by an interrupt where only their own yes is missing (R5).
         options: See ``DoorOptions``: ``policy``, ``mode``, ``watch``, ``language``, ``texts``, ``help_text``,
-            ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``.
+            ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``,
+            ``asking_tools``.
 
     Raises:
         InvalidInputError: A node or a channel is missing, or an argument is not usable. The builder is not changed.
@@ -225,7 +226,7 @@ class _ToolsNode(_Node):
 
     def _step(self, state: Any, config: RunnableConfig) -> Flow[Any]:
         run, changes = (yield from self._gate.admit(_context(), read(state, STATE_KEY))), None
-        text = read(state, ANSWER_KEY)
+        run, text = (yield from hear_answer(self._gate, run)), read(state, ANSWER_KEY)
         if (reply := _awaiting(state, run)) is not None:
             said = convert(read(state, "messages"))
             answer = interrupt(question(self._gate.texts))

@@ -42,7 +42,7 @@ from end_conversation_tool._core.records import TOOL_NAME, EndRequest, UnmetCode
 from end_conversation_tool._core.run import Reply, Ruling, Run
 from end_conversation_tool._core.vocabulary import Asked, Outcome
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
-from end_conversation_tool._doors.langgraph.arrivals import hear
+from end_conversation_tool._doors.langgraph.arrivals import hear, hear_answer
 from end_conversation_tool._doors.langgraph.closing import last_words, turned_down
 from end_conversation_tool._doors.langgraph.hooks import lean
 from end_conversation_tool._doors.langgraph.messages import (
@@ -119,7 +119,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             LangChain's ``HumanInTheLoopMiddleware``; what nobody was asked about is denied. False by default.
         prompt_section: Added to the end of the system prompt, the same for every call; ``None`` adds nothing.
         options: See ``DoorOptions``: ``policy``, ``mode``, ``watch``, ``language``, ``texts``, ``help_text``,
-            ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``.
+            ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``,
+            ``asking_tools``.
 
     Raises:
         InvalidInputError: An argument is not usable.
@@ -202,6 +203,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             run = yield from self._gate.admit(run_context(request.runtime, None), read(request.state, STATE_KEY))
         except ThreadSealedError as error:
             return self._refuse_tool(request, error)
+        run = yield from hear_answer(self._gate, run)
         if request.tool_call["name"] != TOOL_NAME:
             result: ToolMessage | Command[Any] = yield from ask(handler, handler, request)
             return result

@@ -23,6 +23,8 @@ class ObservedMessage:
         raw: The framework's own message object; may be ``None``.
         media: Whether it has parts besides text, such as images, which nobody here can read.
         summary: Whether it sums up what was said, in place of messages that are gone.
+        tool: Name of the tool whose result it is, where that is known.
+        beside: What a user has put into it besides text, such as a tool's result: heard, and no behaviour of theirs.
     """
 
     role: Role
@@ -31,6 +33,13 @@ class ObservedMessage:
     raw: Any = None
     media: bool = False
     summary: bool = False
+    tool: str = ""
+    beside: str = ""
+
+    @property
+    def heard(self) -> str:
+        """All of it that the watch listens to."""
+        return f"{self.text}\n{self.beside}" if self.beside else self.text
 
 
 _NO_MEDIA = frozenset(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
@@ -162,7 +162,7 @@ class Provenance:
 
 
 def catch_up(
-    known: Provenance, newest_first: Iterable[ObservedMessage], key: bytes
+    known: Provenance, newest_first: Iterable[ObservedMessage], key: bytes, asking: Collection[str] = ()
 ) -> tuple[Provenance, list[ObservedMessage]]:
     """Take in the messages that came since the newest one that was heard.
 
@@ -174,9 +174,10 @@ def catch_up(
         known: As it stood.
         newest_first: All messages of the branch, the newest first.
         key: The registry's key.
+        asking: Names of tools whose results a user has typed.
 
     Returns:
-        As it stands now, and the new messages of users, oldest first: all of them are to be looked at for risk.
+        As it stands now, and what is new of users, oldest first: all of it is to be looked at for risk.
     """
     fresh: list[tuple[ObservedMessage, str]] = []
     found = False
@@ -190,7 +191,7 @@ def catch_up(
         return known, []
     fresh.reverse()
     base = known if found or not known.length else _rewritten(known)
-    return _extended(base, fresh), [message for message, _ in fresh if message.role == "user"]
+    return _extended(base, fresh), [message for message, _ in fresh if message.role == "user" or message.tool in asking]
 
 
 def begins_with(messages: Sequence[ObservedMessage], known: Provenance, key: bytes) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypedDict, Unpack
 
 from end_conversation_tool._core.breaker import CircuitBreaker
@@ -41,6 +41,8 @@ class DoorOptions(TypedDict, total=False):
         sinks: Who is told of decisions, refusals, alarms and violations; see ``telemetry``.
         breaker: Turns enforcement into shadow mode when too many conversations end; ``None`` for none.
         count_threads: Share of the threads, 0 to 1, that are counted when they begin; 0 by default.
+        asking_tools: Names of your tools that ask the user: the watch listens to their results as to the user's own
+            words. Those of all other tools are read when an end is asked for.
     """
 
     policy: EndConversationPolicy | str | None
@@ -53,6 +55,7 @@ class DoorOptions(TypedDict, total=False):
     sinks: Sequence[Sink] | None
     breaker: CircuitBreaker | None
     count_threads: float
+    asking_tools: Iterable[str]
 
 
 def create_gate(

@@ -137,6 +137,7 @@ class Gate:
         sinks: Who is told of decisions, risk flags, refusals, alarms and violations.
         breaker: Turns enforcement into shadow mode when too many conversations end.
         count_threads: Share of the threads, 0 to 1, that are counted when they begin: one write for each of those.
+        asking_tools: Names of the tools that ask the user, whose results are what a person said.
 
     Raises:
         InvalidInputError: An argument is not usable.
@@ -157,6 +158,7 @@ class Gate:
         sinks: Sequence[Sink] | None = None,
         breaker: CircuitBreaker | None = None,
         count_threads: float = 0.0,
+        asking_tools: Iterable[str] = (),
     ) -> None:
         for name, given, kind in (("policy", policy, EndConversationPolicy), ("watch", watch, RiskWatch)):
             if not isinstance(given, kind):
@@ -169,6 +171,7 @@ class Gate:
         self._sinks = checked_sinks(sinks)
         self._enforcement = Enforcement(registry, breaker, self._sinks)
         self._share = _checked_share(count_threads, registry)
+        self.asking_tools = _checked_names(asking_tools)
         self._key = registry.signing_key
 
     # 1
@@ -215,13 +218,17 @@ class Gate:
             newest_first: All messages of the branch, the newest first; read only as far back as needed.
         """
         before = run.provenance
-        known, fresh = catch_up(before, newest_first, self._key)
+        known, fresh = catch_up(before, newest_first, self._key, self.asking_tools)
         run = replace(run, provenance=known)
         if not before.length and known.turn:
             yield from self._count(run)
         if not fresh:
             return (yield from self._enforcement.raise_flags(run, run.context.host_flags))
         return (yield from self._look(run, fresh, run.context.host_flags))
+
+    def overhear(self, run: Run, words: str) -> Flow[Run]:
+        """Listen to what a person has said elsewhere than in a message: in answer to an interrupt. See ``hear``."""
+        return (yield from self._look(run, [ObservedMessage("user", words, "")])) if words else run
 
     def miss(self, run: Run, came: Sequence[ObservedMessage], *, gone: bool) -> Flow[Run]:
         """Listen to what came in, of which something is not on the branch as it came. To be called before ``hear``.
@@ -245,9 +252,9 @@ class Gate:
 
     def _look(self, run: Run, fresh: Sequence[ObservedMessage], known: Sequence[FlagRaised] = ()) -> Flow[Run]:
         """Look for risk at what a user has said in a row: a clear sign is a flag, anything less is for the reader."""
-        seen = self.watch.alarm([message.text for message in fresh])
+        seen, newest = self.watch.alarm([message.heard for message in fresh]), fresh[-1]
         if seen.grade is RiskGrade.CLEAR:
-            said, digest = fresh[-1].message_id, digest_of(fresh[-1], self._key)
+            said, digest = newest.message_id, digest_of(replace(newest, text=newest.heard), self._key)
             kinds = seen.kinds or (RiskKind.OTHER,)
             known = [*known, *(FlagRaised(kind, seen.source, said, seen.score, digest=digest) for kind in kinds)]
         return (yield from self._enforcement.raise_flags(run, known))
@@ -288,8 +295,8 @@ class Gate:
             reader: As for ``rule``.
         """
         yes = is_yes(answer)
-        if not yes and (words := words_of(answer)):  # the user's own: they may be at risk
-            run = yield from self._look(run, [ObservedMessage("user", words, "")])
+        if not yes:
+            run = yield from self.overhear(run, words_of(answer))
         return (yield from self._conclude(run, reply, history, reader, settled=_Settled(Asked.USER, yes)))
 
     def review(
@@ -542,6 +549,15 @@ def _shown_risk(parts: Sequence[Reading], evidence: Sequence[Evidence], key: byt
         if found.risk is RiskGrade.CLEAR and found.risk_lines:
             line = found.risk_lines[0]
             yield FlagRaised(RiskKind.OTHER, part.source, line.message_id, digest=digest_of(line, key))
+
+
+def _checked_names(names: Any) -> frozenset[str]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidInputError(f"asking_tools: expected names of tools, got {type(names).__name__}")
+    found = tuple(names)
+    if wrong := [one for one in found if not isinstance(one, str) or not one.strip()]:
+        raise InvalidInputError(f"asking_tools: expected a str that is not blank for each, got {wrong[0]!r}")
+    return frozenset(found)
 
 
 def _checked_share(share: Any, registry: object) -> float:

@@ -51,7 +51,8 @@ class ConversationGuard:
         prompt_section: What ``system`` adds to the system prompt; ``None`` adds nothing.
         strict_tool: Whether the API is to hold the model to the tool's schema.
         options: See ``DoorOptions``: ``policy``, ``mode``, ``watch``, ``language``, ``texts``, ``help_text``,
-            ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``.
+            ``keep_reasons``, ``sinks``, ``breaker``, ``count_threads``,
+            ``asking_tools``.
 
     Raises:
         InvalidInputError: An argument is not usable.

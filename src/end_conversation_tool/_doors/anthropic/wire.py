@@ -2,7 +2,8 @@
 
 Messages, responses and content blocks may be the SDK's objects or plain dicts. What holds here:
 
-1. Only text in user messages is the user's voice. Tool results stand in user messages too, and are not (R12).
+1. Only text in user messages is the user's voice. Tool results stand in user messages too, and are not (R12), whoever
+   has typed them; those of tools that ask the user are listened to.
 2. Assistant messages in the input are never looked at: evidence comes from responses alone.
 3. A response is given back as it came: thinking blocks keep their text and signature.
 """
@@ -122,19 +123,22 @@ def said_in(messages: Sequence[Any]) -> list[ObservedMessage]:
     not fit what is known of it.
     """
     said: list[ObservedMessage] = []
+    called: dict[str, str] = {}
 
-    def add(role: Role, text: str, raw: Any, *, media: bool = False) -> None:
-        said.append(ObservedMessage(role, text, f"{role}-{len(said)}", raw, media=media))
+    def add(role: Role, text: str, raw: Any, **more: Any) -> None:
+        said.append(ObservedMessage(role, text, f"{role}-{len(said)}", raw, **more))
 
     for message in messages:
         content = get(message, "content")
         blocks = [] if isinstance(content, str) else list(content or ())
         if get(message, "role") == "assistant":
             add("assistant", _spoken(content), message)
+            called |= {str(get(one, "id")): str(get(one, "name")) for one in blocks if get(one, "type") == "tool_use"}
             continue
         for block in blocks:
             if get(block, "type") == "tool_result":
-                add("tool", "\n".join(_texts(get(block, "content"))), block)
+                tool = called.get(str(get(block, "tool_use_id")), "")
+                add("tool", "\n".join(_texts(get(block, "content"))), block, tool=tool)
         if is_user_turn(message):
             add("user", "\n".join(_texts(content)), message, media=has_media(content))
     return said

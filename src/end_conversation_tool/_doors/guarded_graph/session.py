@@ -185,9 +185,9 @@ class Session:
         yield from self.settle(ask_user)
 
     def _hear(self) -> Flow[None]:
-        """Listen to what the last step has put in the user's name, as a node that asks them does."""
-        messages = self.messages
-        users = {message.id for message in messages if isinstance(message, HumanMessage)}
+        """Listen to what the last step has put in the user's name, as a node or a tool that asks them does."""
+        messages, asking = self.messages, self.gate.asking_tools
+        users = {one.id for one in messages if isinstance(one, HumanMessage) or (asking and one.name in asking)}
         if not users - self.heard:
             return
         self.heard |= users

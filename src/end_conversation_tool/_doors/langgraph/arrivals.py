@@ -3,6 +3,8 @@
 A hook before the model may trim, sum up or redact what has just come in. The state does not show that, and so the run
 is asked what it was called with: LangGraph keeps it for as long as the run lasts, whatever the checkpointer and its
 durability. Asking in a node of our own before all others would cost a superstep in every turn.
+
+The answer to an interrupt is what a person said as well, be it the user or a reviewer, and need not become a message.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from typing import Any, NamedTuple
 
 from langchain_core.messages import AnyMessage, BaseMessage
 from langgraph.config import get_config
+from langgraph.types import Command
 
+from end_conversation_tool._core.confirmation import words_of
 from end_conversation_tool._core.flow import Flow
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.run import Run
@@ -21,7 +25,7 @@ from end_conversation_tool._doors.langgraph.messages import newest_first, said_m
 from end_conversation_tool._doors.langgraph.node_updates import messages_in
 from end_conversation_tool._gate.gate import Gate
 
-__all__ = ["hear"]
+__all__ = ["hear", "hear_answer"]
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +56,8 @@ def hear(gate: Gate, run: Run, messages: Sequence[AnyMessage]) -> Flow[Run]:
         messages: All messages of the branch, oldest first.
     """
     given = _input_of_run()
+    if isinstance(given, Command):
+        run = yield from gate.overhear(run, words_of(given.resume))
     if given is _UNTOLD:
         _log.warning("this LangGraph does not tell what a run was called with: no end is possible")
         run = yield from gate.miss(run, (), gone=True)
@@ -60,8 +66,21 @@ def hear(gate: Gate, run: Run, messages: Sequence[AnyMessage]) -> Flow[Run]:
     return (yield from gate.hear(run, newest_first(messages)))
 
 
+def hear_answer(gate: Gate, run: Run) -> Flow[Run]:
+    """Let the gate listen to the answer to an interrupt with which the run goes on, before anything is made of it.
+
+    Args:
+        gate: The gate.
+        run: The admitted run.
+    """
+    given = _input_of_run()
+    return (yield from gate.overhear(run, words_of(given.resume))) if isinstance(given, Command) else run
+
+
 def _loss(given: Sequence[BaseMessage], messages: Sequence[AnyMessage]) -> _Loss | None:
     """Return what came in, if not all of it stands in the thread; it is looked for from the end."""
+    if not given:
+        return None
     newest = messages[-len(given) :]
     if len(given) == len(newest) and all(map(_stands, given, newest)):
         return None  # an ordinary turn

@@ -259,7 +259,10 @@ def _spoken(message: AIMessage) -> ObservedMessage:
 def _observed(message: BaseMessage) -> ObservedMessage:
     text, media = _user_text(message.content)
     summary = message.additional_kwargs.get("lc_source") == _SUMMARY
-    return ObservedMessage("user", text, evidence_id(message.id or ""), message, media=media, summary=summary)
+    beside = _results_in(message.content) if media else ""
+    return ObservedMessage(
+        "user", text, evidence_id(message.id or ""), message, media=media, summary=summary, beside=beside
+    )
 
 
 def _is_result(message: BaseMessage) -> bool:
@@ -271,7 +274,7 @@ def _is_result(message: BaseMessage) -> bool:
 def _returned(message: BaseMessage) -> ObservedMessage:
     """Return what a tool returned: a person may have typed it, so that none of it is taken for hidden reasoning."""
     text, media = _user_text(message.content)
-    return ObservedMessage("tool", text, evidence_id(message.id or ""), message, media=media)
+    return ObservedMessage("tool", text, evidence_id(message.id or ""), message, media=media, tool=message.name or "")
 
 
 def _user_text(content: Any) -> tuple[str, bool]:
@@ -281,3 +284,9 @@ def _user_text(content: Any) -> tuple[str, bool]:
     if not isinstance(content, Iterable) or isinstance(content, Mapping | bytes):
         return "", False
     return "\n".join(text for part in content if (text := _part_text(part))), has_unread(content)
+
+
+def _results_in(content: Any) -> str:
+    """Return the texts of tools' results that a user has put into a message of their own."""
+    parts = [part for part in content if isinstance(part, Mapping) and part.get("type") == "tool_result"]
+    return "\n".join(_user_text(part.get("content"))[0] for part in parts)

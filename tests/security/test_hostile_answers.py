@@ -1,0 +1,165 @@
+"""What a person says elsewhere than in a message, to an interrupt or a tool that asks them, is heard when it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import HumanMessage
+from langchain_core.tools import BaseTool, tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command, interrupt
+
+from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._doors.tool import create_end_conversation_tool
+from end_conversation_tool.anthropic_sdk import ConversationGuard
+from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.graph import create_guarded_graph
+from end_conversation_tool.graph_parts import add_end_conversation
+from end_conversation_tool.middleware import EndConversationMiddleware
+from end_conversation_tool.registry import InMemorySealRegistry
+from end_conversation_tool.testing import ScriptedChatModel, tool_call
+from support.agents import Agent, config, said
+from support.graphs import State, hand_written
+from support.keywords import QUICK, KeywordReader, keyword_watch
+from support.wire import called, finished, guard_of
+from support.wire import said as sent
+
+RISK = "I want to kill myself"
+
+doors = pytest.mark.parametrize("door", ["create_agent", "wrapped", "parts"])
+both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+
+
+def behind(door: str, registry: InMemorySealRegistry, ask: BaseTool, **options: Any) -> Any:
+    """Return a graph behind one of the doors, whose model calls ``ask`` and then says something."""
+    replies: list[Any] = [tool_call("ask", {"question": "How are you?"}), "I see.", "Well."]
+    guard = {"registry": registry, "policy": QUICK, "reader": KeywordReader(), "watch": keyword_watch(), **options}
+    saver, tools = SealedSaver(InMemorySaver(), registry), [ask, create_end_conversation_tool()]
+    if door == "create_agent":
+        model = ScriptedChatModel(replies)
+        return create_agent(model, [ask], middleware=[EndConversationMiddleware(**guard)], checkpointer=saver)
+    if door == "wrapped":
+        return create_guarded_graph(hand_written(replies, tools), checkpointer=saver, **guard)
+
+    def add(builder: Any) -> None:
+        add_end_conversation(builder, **guard)
+
+    return hand_written(replies, tools, state=State, change=add, checkpointer=saver)
+
+
+def run(graph: Any, given: Any, *, asynchronous: bool = False) -> Any:
+    return asyncio.run(graph.ainvoke(given, config())) if asynchronous else graph.invoke(given, config())
+
+
+@both
+@doors
+@pytest.mark.parametrize(
+    "answer", [RISK, {"decisions": [{"type": "reject", "message": RISK}]}, [RISK]], ids=["text", "decisions", "list"]
+)
+def test_the_answer_to_an_interrupt_is_heard_before_anything_is_made_of_it(
+    door: str, answer: Any, *, asynchronous: bool
+) -> None:
+    registry, at_risk = InMemorySealRegistry(), []
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask the user."""
+        interrupt(question)
+        at_risk.append(registry.status("t").at_risk)
+        return "They answered."
+
+    graph = behind(door, registry, ask)
+    run(graph, said("hello"), asynchronous=asynchronous)
+    assert not registry.status("t").at_risk
+    run(graph, Command(resume=answer), asynchronous=asynchronous)
+    assert at_risk == [True]
+    assert len(registry.status("t").risk_flags) == 1
+
+
+@doors
+def test_an_ordinary_answer_is_no_flag(door: str) -> None:
+    registry = InMemorySealRegistry()
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask the user."""
+        return str(interrupt(question))
+
+    graph = behind(door, registry, ask)
+    run(graph, said("hello"))
+    run(graph, Command(resume={"approved": True, "note": "fine"}))
+    assert registry.status("t").risk_flags == ()
+
+
+@both
+@doors
+@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
+def test_the_result_of_a_tool_that_asks_is_heard_where_the_host_names_it(
+    door: str, *, named: bool, asynchronous: bool
+) -> None:
+    """The same words found by a search are not the user's; a reader sees them when an end is asked for."""
+    registry = InMemorySealRegistry()
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask the user on another screen, or search."""
+        return f"{question} {RISK}"
+
+    graph = behind(door, registry, ask, asking_tools=["ask"] if named else [])
+    run(graph, said("hello"), asynchronous=asynchronous)
+    assert registry.status("t").at_risk is named
+    run(graph, said("well"), asynchronous=asynchronous)
+    assert len(registry.status("t").risk_flags) == named
+
+
+@both
+def test_an_answer_that_becomes_no_message(*, asynchronous: bool) -> None:
+    """A node asks, and puts the answer where no reader looks."""
+    registry = InMemorySealRegistry()
+    builder: Any = StateGraph(MessagesState)
+    builder.add_node("form", lambda _state: {"messages": []} if interrupt("How are you?") else None)
+    builder.add_edge(START, "form")
+    graph = create_guarded_graph(
+        builder.compile(),
+        checkpointer=SealedSaver(InMemorySaver(), registry),
+        registry=registry,
+        reader=KeywordReader(),
+    )
+    run(graph, said("hello"), asynchronous=asynchronous)
+    run(graph, Command(resume=RISK), asynchronous=asynchronous)
+    assert registry.status("t").at_risk
+
+
+@both
+def test_a_tools_result_in_a_message_of_the_user(*, asynchronous: bool) -> None:
+    agent = Agent(["I see."], asynchronous=asynchronous)
+    part: dict[str, Any] = {"type": "tool_result", "tool_use_id": "x", "content": [{"type": "text", "text": RISK}]}
+    agent.invoke({"messages": [HumanMessage([part])]})
+    assert agent.registry.status("t").at_risk
+
+
+@pytest.mark.parametrize("name", ["ask", "search"])
+@pytest.mark.parametrize("beside", [[], [{"type": "text", "text": "well"}]], ids=["alone", "beside words"])
+@pytest.mark.parametrize("content", [RISK, [{"type": "text", "text": RISK}]], ids=["text", "blocks"])
+def test_a_tool_that_asks_on_the_wire(name: str, beside: list[Any], content: Any) -> None:
+    registry = InMemorySealRegistry()
+    chat = guard_of(registry, asking_tools=["ask"]).conversation("c")
+    messages: list[Any] = [sent("hello")]
+    outcome = chat.before_request(messages).after_response(finished(called(name, "toolu_1")))
+    outcome.extend(messages, [{"type": "tool_result", "tool_use_id": "toolu_1", "content": content}])
+    messages[-1]["content"] += beside
+    assert not registry.status("c").at_risk
+    chat.before_request(messages)
+    assert registry.status("c").at_risk is (name == "ask")
+    chat.before_request(messages)
+    assert len(registry.status("c").risk_flags) == (name == "ask")
+
+
+@pytest.mark.parametrize("wrong", ["ask", 7, [7], [""], None])
+def test_names_of_tools_that_are_none(wrong: Any) -> None:
+    with pytest.raises(InvalidInputError, match="asking_tools"):
+        ConversationGuard(registry=InMemorySealRegistry(), asking_tools=wrong)
