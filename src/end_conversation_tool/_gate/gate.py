@@ -252,7 +252,10 @@ class Gate:
 
     def _look(self, run: Run, fresh: Sequence[ObservedMessage], known: Sequence[FlagRaised] = ()) -> Flow[Run]:
         """Look for risk at what a user has said in a row: a clear sign is a flag, anything less is for the reader."""
-        seen, newest = self.watch.alarm([message.heard for message in fresh]), fresh[-1]
+        heard = [message.heard for message in fresh]
+        if not self.watch.may_alarm(heard):
+            return (yield from self._enforcement.raise_flags(run, known))
+        seen, newest = (yield from ask(self.watch.alarm, self.watch.aalarm, heard)), fresh[-1]
         if seen.grade is RiskGrade.CLEAR:
             said, digest = newest.message_id, digest_of(replace(newest, text=newest.heard), self._key)
             kinds = seen.kinds or (RiskKind.OTHER,)
