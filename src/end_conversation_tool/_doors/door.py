@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypedDict, Unpack
 
-from end_conversation_tool._core.breaker import CircuitBreaker
+from end_conversation_tool._core.operations import CircuitBreaker
 from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
 from end_conversation_tool._core.records import Mode
 from end_conversation_tool._core.texts import OwnTexts, Texts

@@ -25,12 +25,12 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from end_conversation_tool._core.breaker import CircuitBreaker
 from end_conversation_tool._core.confirmation import is_yes, words_of
 from end_conversation_tool._core.evidence import Evidence, check_reading, is_unsound
 from end_conversation_tool._core.fence import check_write, moved_to
 from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.operations import CircuitBreaker
 from end_conversation_tool._core.policy import EndConversationPolicy, Facts, decide
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.provenance import OWN, REFUSED, Provenance, catch_up, digest_of, transcript_of

@@ -10,8 +10,7 @@ from rich.table import Table
 from end_conversation_tool._core.records import utc_now
 from end_conversation_tool.cli.options import moment, opened
 from end_conversation_tool.cli.output import escaped, note, print_json, stdout
-from end_conversation_tool.operations.report import Report, build_report
-from end_conversation_tool.operations.report_rows import ROWS, name_of, shown
+from end_conversation_tool.operations.report import ROWS, Report, build_report, name_of, shown
 
 __all__ = ["run_report"]
 
