@@ -180,6 +180,7 @@ def test_the_javascript_example_says_that_it_needs_a_server(sdk: Path) -> None:
     assert done.stderr.startswith(NOBODY)
 
 
+@pytest.mark.malformed_requests
 def test_the_clients_say_when_something_else_has_the_port(tmp_path: Path, sdk: Path) -> None:
     """A port in use: `langgraph dev` takes another one, and whoever has this one is no LangGraph server."""
     with MessagesApiServer([]) as other:

@@ -20,6 +20,8 @@ from pydantic import BaseModel
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.testing import ErrorReply, MessageReply, MessagesApiServer, RawReply, ServerReply
 
+pytestmark = pytest.mark.malformed_requests
+
 MODEL = "claude-test"
 ADD: Any = {
     "name": "add",

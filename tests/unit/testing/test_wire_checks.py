@@ -26,6 +26,8 @@ from unit.testing.wire_requests import (
     user,
 )
 
+pytestmark = pytest.mark.malformed_requests
+
 
 def strict_tool(**schema: Any) -> dict[str, Any]:
     whole = {"type": "object", "properties": {}, "additionalProperties": False, **schema}

@@ -11,6 +11,8 @@ import pytest
 from end_conversation_tool.testing import MessagesApiServer
 from unit.testing.wire_requests import CALL, MARK, RESULT, TEXT, TOOL, USER, assistant, client_of, request, send, user
 
+pytestmark = pytest.mark.malformed_requests
+
 LONG = [USER, assistant(TEXT), {"role": "user", "content": "More"}, assistant(CALL), user(RESULT)]
 HEAD: dict[str, Any] = {"tools": [TOOL], "system": "Be kind."}
 
