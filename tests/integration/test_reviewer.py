@@ -79,6 +79,7 @@ def test_an_approved_end_ends(asynchronous: bool, place: str, way: str) -> None:
     assert (record.outcome, last.text) == (Outcome.SEALED, record.statement)
     assert last.response_metadata["end_conversation"] == "sealed"
     assert result["conversation_end"]["ended"]
+    assert "automated" not in last.text, "a person has approved it"
     assert_every_call_is_answered(result["messages"])
     assert len(agent.model.calls) == len(LADDER) + 1
     with pytest.raises(ThreadSealedError):

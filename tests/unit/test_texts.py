@@ -72,6 +72,16 @@ def test_what_the_user_asked_for_is_no_automated_decision(language: str) -> None
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("person", [{"operator": True}, {"reviewed": True}], ids=["operator", "reviewer"])
+def test_what_a_person_decided_is_no_automated_decision(language: str, person: Any) -> None:
+    texts, ours = Texts(language), file_of(language)["statement"]
+    told = texts.statement(ABUSE, **person)
+    assert ours["automated"] not in told
+    assert ours["appeal"].strip() in told
+    assert "{" not in told
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_each_occasion_has_its_own_text(language: str) -> None:
     texts = Texts(language)
     told = [texts.question, texts.still_here]

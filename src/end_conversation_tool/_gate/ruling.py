@@ -103,6 +103,7 @@ def record_of(
     decided_at: datetime,
     tripped: bool = False,
     keep_words: bool = True,
+    reviewed: bool = False,
 ) -> DecisionRecord:
     """Return the record of a call.
 
@@ -118,12 +119,13 @@ def record_of(
         decided_at: UTC.
         tripped: Whether a circuit breaker had turned enforcement into shadow mode.
         keep_words: Whether the model's reason and the quotes, which are the user's words, are kept.
+        reviewed: Whether a reviewer has approved the end.
     """
     if not keep_words:
         evidence = tuple(one.model_copy(update={"quote": ""}) for one in decision.evidence)
         decision = decision.model_copy(update={"evidence": evidence})
     category = request.category if request else None
-    told = texts.statement(category) if decision.permitted and category is not None else None
+    told = texts.statement(category, reviewed=reviewed) if decision.permitted and category is not None else None
     return DecisionRecord(
         id=new_id(),
         thread_id=run.context.thread_id or "",

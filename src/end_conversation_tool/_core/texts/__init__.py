@@ -61,20 +61,22 @@ class Texts:
         """Return what the user reads before an end for ``category`` becomes possible."""
         return self._told("notice", category) or self._filled(self._ours["notice"][category])
 
-    def statement(self, category: Category, *, operator: bool = False) -> str:
+    def statement(self, category: Category, *, operator: bool = False, reviewed: bool = False) -> str:
         """Return what the user reads once the chat has ended.
 
         Args:
             category: Why it ended.
             operator: Whether the people who run the service ended it, and not the model.
+            reviewed: Whether a person has approved the end.
         """
         if told := self._told("statement", category):
             return told
         ours, chosen = self._ours["statement"], category is Category.USER_REQUEST
         # What the user asked for themselves is no automated decision, and nothing to appeal against.
-        parts = [ours["operator" if operator else category], ours["by_choice" if chosen else "automated"]]
-        if not chosen:
-            parts.append(self._filled(ours["help"]))
+        parts = [ours["operator" if operator else category]]
+        if not (chosen or operator or reviewed):
+            parts.append(ours["automated"])
+        parts += [ours["by_choice"]] if chosen else [ours["appeal"], self._filled(ours["help"])]
         return ("" if self.language in _NO_GAP else " ").join(part.strip() for part in parts)
 
     @property
