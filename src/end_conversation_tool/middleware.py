@@ -51,7 +51,6 @@ from end_conversation_tool._doors.langgraph.messages import (
     arrived_after,
     awaiting_results,
     by_model_of,
-    end_calls_of,
     mended,
     reply_of,
     requesting,
@@ -146,7 +145,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         self._reader = ModelReader() if reader is None else reader
         self._bound: dict[int, tuple[BaseChatModel, ModelReader]] = {}
         self._gate = create_gate(
-            registry, reader=self._reader, on_sealed=on_sealed, confirm=confirm, review=review, **options
+            registry, reader=self._reader, on_sealed=on_sealed, confirm=confirm, reviews=review, **options
         )
         self._on_sealed, self._review = on_sealed, review
         self._mistakes = Mistakes()
@@ -386,7 +385,7 @@ def _awaiting(request: ToolCallRequest, run: Run) -> AIMessage | None:
     if place is None:
         return None
     reply: AIMessage = messages[place]
-    return reply if request.tool_call["id"] in [call.id for call in end_calls_of(reply)] else None
+    return reply if request.tool_call["id"] in [call.id for call in reply_of(reply).end_calls] else None
 
 
 def _denied(request: ToolCallRequest, code: UnmetCode) -> ToolMessage:

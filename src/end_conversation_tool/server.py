@@ -25,7 +25,7 @@ from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.records import ThreadStatus
 from end_conversation_tool._doors.langgraph.messages import END_KEY
 from end_conversation_tool.errors import EndConversationError, InvalidInputError
-from end_conversation_tool.registry.protocol import SealRegistry
+from end_conversation_tool.registry.protocol import SealRegistry, check_registry
 
 __all__ = ["ServerGuard", "forged_keys", "statement_for_run"]
 
@@ -59,8 +59,7 @@ class ServerGuard:
     """
 
     def __init__(self, registry: SealRegistry, *, branching: bool = True, state_updates: bool = True) -> None:
-        if not isinstance(registry, SealRegistry):
-            raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}")
+        check_registry(registry)
         for name, given in {"branching": branching, "state_updates": state_updates}.items():
             if not isinstance(given, bool):
                 raise InvalidInputError(f"{name}: expected a bool, got {type(given).__name__}")

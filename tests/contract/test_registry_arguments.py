@@ -178,6 +178,18 @@ async def test_a_record_that_cannot_be_stored_is_refused(calls: Calls) -> None:
     await untouched(calls)
 
 
+async def test_what_is_missing_is_told_by_the_name_of_the_method(calls: Calls) -> None:
+    with pytest.raises(
+        TypeError, match=r"SealRegistry\.flag_risk\(\) missing 1 required keyword-only argument: 'source'"
+    ):
+        await calls.flag_risk("thread", kind="crisis")
+
+
+async def test_a_kind_that_is_none_is_shown(calls: Calls) -> None:
+    with pytest.raises(InvalidInputError, match=r"kind: expected one of self_harm, .*, got 'suicide'"):
+        await calls.flag_risk("thread", kind="suicide", source="a")
+
+
 async def test_no_error_quotes_what_it_was_given(calls: Calls) -> None:
     words = "words of a person"
     for attempt in (

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, event
 
-from end_conversation_tool.errors import RegistryError, RegistrySchemaError
+from end_conversation_tool.errors import InvalidInputError, RegistryError, RegistrySchemaError
 from end_conversation_tool.registry import SqlSealRegistry
 from end_conversation_tool.registry.sql.store import SqliteStore
 from support.damage import everything_fails, execute, writes_fail
@@ -45,6 +45,21 @@ def test_garbage_is_refused_and_kept(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(RegistryError):
         SqlSealRegistry(f"sqlite:///{path}")
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite+aiosqlite:///a.db", "which serve async calls too, got sqlite+aiosqlite://..."),
+        ("mysql://kim:hunter2@host/db", "got mysql://..."),
+        ("conversations.db", "got 'conversations.db': for a file, sqlite:///conversations.db"),
+        ("host=h password=hunter2", "got another str"),
+    ],
+)
+def test_a_url_that_is_none_of_ours_is_told_by_what_is_no_secret(url: str, said: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        SqlSealRegistry(url)
+    assert str(caught.value).endswith(said)
 
 
 def test_places_that_cannot_hold_a_file_are_named(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from end_conversation_tool._checkpoint.metadata import without_fence
 from end_conversation_tool._core.flow import arun_flow, run_flow
 from end_conversation_tool._core.records import ThreadStatus
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.registry.protocol import SealRegistry
+from end_conversation_tool.registry.protocol import SealRegistry, check_registry
 from end_conversation_tool.registry.sql.triggers import afound_in, aguards, found_in, guards
 
 __all__ = ["SealedSaver"]
@@ -78,8 +78,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
             raise InvalidInputError(f"inner: expected a BaseCheckpointSaver, got {type(inner).__name__}")
         if isinstance(inner, SealedSaver):
             raise InvalidInputError("inner: expected a saver that is not guarded yet, got a SealedSaver: one is enough")
-        if not isinstance(registry, SealRegistry):
-            raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}")
+        check_registry(registry)
         if on_fork not in ("branch", "new_thread", "refuse"):
             raise InvalidInputError(f"on_fork: expected 'branch', 'new_thread' or 'refuse', got {on_fork!r}")
         if on_sealed not in ("raise", "discard"):

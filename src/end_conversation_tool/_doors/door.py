@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Literal, TypedDict, Unpack
 
-from end_conversation_tool._core.operations import CircuitBreaker
+from end_conversation_tool._core.breaker import CircuitBreaker
 from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
 from end_conversation_tool._core.records import Mode
 from end_conversation_tool._core.texts import OwnTexts, Texts
@@ -14,7 +15,7 @@ from end_conversation_tool._gate.gate import Gate
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.operations.telemetry import Sink
 from end_conversation_tool.readers import AllReaders, OfflineReader, Reader
-from end_conversation_tool.registry.protocol import SealRegistry
+from end_conversation_tool.registry.protocol import SealRegistry, check_registry
 from end_conversation_tool.watch import RiskWatch, default_watch
 
 __all__ = ["Confirm", "DoorOptions", "ModeName", "OnSealed", "check_reader", "create_gate"]
@@ -64,7 +65,7 @@ def create_gate(
     reader: Reader | None,
     on_sealed: OnSealed = "raise",
     confirm: Confirm | None = None,
-    review: bool = False,
+    reviews: bool = False,
     **options: Unpack[DoorOptions],
 ) -> Gate:
     """Return the gate that a door's options describe.
@@ -74,36 +75,40 @@ def create_gate(
     """
     if on_sealed not in ("raise", "respond"):
         raise InvalidInputError(f"on_sealed: expected 'raise' or 'respond', got {on_sealed!r}")
-    _check_registry(registry)
+    check_registry(registry)
+    _check_names(options)
     if confirm not in (None, "interrupt"):
         raise InvalidInputError(f"confirm: expected None or 'interrupt', got {confirm!r}")
-    if not isinstance(review, bool):
-        raise InvalidInputError(f"review: expected True or False, got {review!r}")
+    if not isinstance(reviews, bool):
+        raise InvalidInputError(f"review: expected True or False, got {reviews!r}")
     policy = _chosen_policy(options.pop("policy", None), options.pop("mode", None))
     _check_readers(policy, reader)
-    if isinstance(reader, OfflineReader) and policy.mode is Mode.ENFORCE:
-        reader.warn_alone()
     watch = options.pop("watch", None)
     texts = Texts(
         options.pop("language", "en"), own=options.pop("texts", None), help_text=options.pop("help_text", None)
     )
     rest: Any = options
-    return Gate(
+    gate = Gate(
         policy=policy,
         registry=registry,
         reader=reader,
         watch=default_watch() if watch is None else watch,
         texts=texts,
         asks=confirm is not None,
-        reviews=review,
+        reviews=reviews,
         **rest,
     )
+    if isinstance(reader, OfflineReader) and policy.mode is Mode.ENFORCE:
+        reader.warn_alone()
+    return gate
 
 
-def _check_registry(registry: object) -> None:
-    if not isinstance(registry, SealRegistry):
-        hint = ": make one with SqlSealRegistry(...)" if isinstance(registry, str) else ""
-        raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}{hint}")
+def _check_names(options: Mapping[str, object]) -> None:
+    known = DoorOptions.__annotations__
+    for name in options.keys() - known.keys():
+        close = get_close_matches(name, known, 1)
+        rest = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+        raise InvalidInputError(f"{name}: unknown option; {rest}")
 
 
 def check_reader(reader: object) -> None:
@@ -118,20 +123,21 @@ def check_reader(reader: object) -> None:
         raise InvalidInputError("reader: expected ModelReader(model): this door does not know which model speaks")
 
 
-def _chosen_policy(policy: EndConversationPolicy | str | None, mode: ModeName | None) -> EndConversationPolicy:
+def _chosen_policy(policy: Any, mode: ModeName | None) -> EndConversationPolicy:
     if policy is None:
         policy = PRESETS["default"]
     elif isinstance(policy, str):
         policy = EndConversationPolicy.preset(policy)
     elif not isinstance(policy, EndConversationPolicy):
-        raise InvalidInputError(f"policy: expected an EndConversationPolicy, got {type(policy).__name__}")
+        hint = ": make one with EndConversationPolicy.from_mapping(...)" if isinstance(policy, Mapping) else ""
+        raise InvalidInputError(f"policy: expected an EndConversationPolicy, got {type(policy).__name__}{hint}")
     return policy if mode is None else EndConversationPolicy.from_mapping({**policy.model_dump(), "mode": mode})
 
 
 def _check_readers(policy: EndConversationPolicy, reader: Reader | None) -> None:
     """Refuse a policy that wants more readers than there are: no end could ever be permitted."""
     if reader is not None and not isinstance(reader, Reader):
-        raise InvalidInputError(f"reader: expected a Reader, got {type(reader).__name__}")
+        raise InvalidInputError(f"reader: expected a Reader, such as ModelReader(model), got {type(reader).__name__}")
     count = len(reader.readers) if isinstance(reader, AllReaders) else 1
     if count < policy.min_readers:
         raise InvalidInputError(

@@ -1,10 +1,9 @@
-"""What an operator does at the desk and somebody is told of: list threads, end one, open an appeal, raise a flag."""
+"""What an operator does at the desk: list threads, and end one."""
 
 from __future__ import annotations
 
 import typer
 
-from end_conversation_tool._core.operations import Appeal
 from end_conversation_tool._core.prompts import PROMPT_VERSION
 from end_conversation_tool._core.records import (
     Category,
@@ -12,8 +11,6 @@ from end_conversation_tool._core.records import (
     DecisionRecord,
     Mode,
     Outcome,
-    RiskFlag,
-    RiskKind,
     ThreadStatus,
     UnmetCode,
     Verdict,
@@ -23,15 +20,13 @@ from end_conversation_tool._core.records import (
 )
 from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.cli.announce import announce
-from end_conversation_tool.cli.options import moment, opened
+from end_conversation_tool.cli.operator import moment, opened
 from end_conversation_tool.cli.output import Exit, escaped, note, print_json, stdout
-from end_conversation_tool.operations.telemetry import appeal_event, decision_event, risk_event
+from end_conversation_tool.operations.telemetry import decision_event
 from end_conversation_tool.registry.checks import check_signed
 from end_conversation_tool.registry.listing import ListedThread, ThreadKind
-from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
-from end_conversation_tool.registry.protocol import SealRegistry
 
-__all__ = ["opened_appeal", "raised_flag", "run_end", "run_threads"]
+__all__ = ["run_end", "run_threads"]
 
 _POLICY = "operator"
 """Stands for a policy in the record of an end that no policy decided on."""
@@ -70,7 +65,7 @@ def run_threads(
             f"{one.at:%Y-%m-%d %H:%M}  {escaped(one.thread_id)}  {' and '.join(state)}  {escaped(about)}".rstrip()
         )
     if not found:
-        console.print("no threads")
+        console.print(f"no threads of the kind {kind}; --kind names another")
     if more is not None:
         note(f"more: --after {more}")
 
@@ -136,19 +131,3 @@ def _record_of(status: ThreadStatus, category: Category, operator: str, reason: 
         statement=Texts().statement(category, operator=True),
         decided_at=utc_now(),
     )
-
-
-def opened_appeal(registry: ExperimentRegistry, thread: str, text: str) -> Appeal:
-    """Open an appeal, and tell whoever listens."""
-    appeal = registry.open_appeal(thread, text=text)
-    announce(appeal_event(appeal))
-    return appeal
-
-
-def raised_flag(registry: SealRegistry, thread: str, kind: RiskKind, operator: str, reason: str) -> RiskFlag:
-    """Raise a flag, and tell whoever listens if it is a new one."""
-    began = utc_now()
-    flag = registry.flag_risk(thread, kind=kind, source=operator, reason=reason)
-    if flag.raised_at >= began:
-        announce(risk_event(thread, flag.kind, flag.source, "", flag.raised_at))
-    return flag

@@ -1,6 +1,6 @@
 """Checks of the arguments that a registry is called with: one place, the same answer from every registry.
 
-No message quotes a value: it may be a user's words.
+No message quotes words: they may be a user's.
 
 What comes from a client, the ids of messages and the words in a record, never makes a flag or a seal fail: where it
 cannot be stored, a digest stands in the place of an id, and U+FFFD in that of a character.
@@ -244,7 +244,8 @@ def new_flag(
     if not isinstance(kind, str):
         raise InvalidInputError(f"kind: expected one of {kinds}, got {type(kind).__name__}")
     if kind not in list(RiskKind):
-        raise InvalidInputError(f"kind: expected one of {kinds}, got another str")
+        shown = repr(kind) if re.fullmatch(r"[\w-]{1,40}", kind) else "another str"
+        raise InvalidInputError(f"kind: expected one of {kinds}, got {shown}")
     if score is not None and (isinstance(score, bool) or not isinstance(score, (int, float))):
         raise InvalidInputError(f"score: expected a float from 0 to 1, got {type(score).__name__}")
     texts = [storable_text(value) if isinstance(value, str) else value for value in (source, reason)]

@@ -489,6 +489,7 @@ def _pair(
         return await self._ado(build(*args, **kwargs))
 
     twin.__name__ = f"a{promise.__name__}"
+    build.__qualname__ = promise.__qualname__  # by which Python tells of an argument that is missing
     return method, twin
 
 

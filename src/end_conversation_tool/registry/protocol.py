@@ -35,8 +35,9 @@ from end_conversation_tool._core.records import (
     ThreadStatus,
 )
 from end_conversation_tool._core.vocabulary import EventKind
+from end_conversation_tool.errors import InvalidInputError
 
-__all__ = ["ProvenanceStore", "SealRegistry", "StoredProvenance", "ThreadEvent"]
+__all__ = ["ProvenanceStore", "SealRegistry", "StoredProvenance", "ThreadEvent", "check_registry"]
 
 S = TypeVar("S")
 P = ParamSpec("P")
@@ -354,3 +355,16 @@ def branch_of_run(
         )
         branch = branch_to_write(status, fence)
     return status, branch or status.on_branch(fence.branch)
+
+
+def check_registry(registry: object) -> None:
+    """Refuse what is no registry.
+
+    Raises:
+        InvalidInputError: It is none; the message says how to make one.
+    """
+    if isinstance(registry, type):  # one that has all methods, and would fail at the first call
+        raise InvalidInputError(f"registry: expected a SealRegistry, got the class {registry.__name__}: call it first")
+    if not isinstance(registry, SealRegistry):
+        hint = ": make one with SqlSealRegistry(...)" if isinstance(registry, str) else ""
+        raise InvalidInputError(f"registry: expected a SealRegistry, got {type(registry).__name__}{hint}")

@@ -255,7 +255,10 @@ def test_a_list_is_narrowed_and_goes_on_where_the_last_page_ended(many: str) -> 
     cursor = first.stderr.split("--after ")[1].strip()
     second = run("threads", "--limit", "1", "--after", cursor, url=many)
     assert second.stdout.endswith("  t  sealed  abuse, policy-1, model-1\n")
-    assert run("threads", "--until", "2020-01-01", url=many).stdout == "no threads\n"
+    assert (
+        run("threads", "--until", "2020-01-01", url=many).stdout
+        == "no threads of the kind sealed; --kind names another\n"
+    )
     assert run("threads", "--since", "2020-01-01T10:00+02:00", "--policy", "policy-1", url=many).stdout.count("\n") == 2
     assert run("threads", "--model", "model-1", url=many).stdout.split()[2] == "t"
 

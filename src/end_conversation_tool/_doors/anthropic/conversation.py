@@ -22,7 +22,7 @@ from end_conversation_tool._doors.door import DoorOptions, create_gate
 from end_conversation_tool._doors.tool import anthropic_tool
 from end_conversation_tool.errors import InvalidInputError, RegistryError
 from end_conversation_tool.readers import ClaudeReader, Reader, ReadingBudget
-from end_conversation_tool.registry.protocol import ProvenanceStore, SealRegistry, StoredProvenance
+from end_conversation_tool.registry.protocol import ProvenanceStore, SealRegistry, StoredProvenance, check_registry
 
 if TYPE_CHECKING:
     from anthropic.types import ToolParam
@@ -68,7 +68,8 @@ class ConversationGuard:
         strict_tool: bool = False,
         **options: Unpack[DoorOptions],
     ) -> None:
-        if not isinstance(registry, SealRegistry) or not isinstance(registry, ProvenanceStore):
+        check_registry(registry)
+        if not isinstance(registry, ProvenanceStore):
             raise InvalidInputError(
                 f"registry: expected a SealRegistry that is a ProvenanceStore too, got {type(registry).__name__}"
             )

@@ -6,6 +6,7 @@ Both run the same flows (``operations``), which run the same transitions as the 
 from __future__ import annotations
 
 import math
+import re
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -121,21 +122,27 @@ class SqlSealRegistry(StoredRegistry):
         await self.aclose()
 
 
+_FILE = re.compile(r"[\w./-]*\.\w+")
+"""What can only be meant as the name of a file."""
+
+
 def _parsed(url: str | URL) -> URL:
-    """Return the URL with the driver that this package uses. No error quotes it: it may hold a password."""
+    """Return the URL with the driver that this package uses. No error quotes all of it: it may hold a password."""
     if not isinstance(url, (str, URL)):
         raise InvalidInputError(f"url: expected a str, got {type(url).__name__}")
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
+        given = f"{url!r}: for a file, sqlite:///{url}" if _FILE.fullmatch(str(url)) else "another str"
         raise InvalidInputError(
-            "url: expected a database URL, as in sqlite:///conversations.db, got another str"
+            f"url: expected a database URL, as in sqlite:///conversations.db, got {given}"
         ) from None
     if parsed.drivername in {"postgres", "postgresql"}:
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql+psycopg"}:
         raise InvalidInputError(
-            "url: expected one that begins with sqlite:/// or postgresql+psycopg://, got another str"
+            "url: expected one that begins with sqlite:/// or postgresql+psycopg://, which serve async calls too, "
+            f"got {parsed.drivername}://..."
         )
     return parsed
 

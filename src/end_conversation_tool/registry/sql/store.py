@@ -133,7 +133,7 @@ class Store(ABC):
             raise
         if key is None:
             self._engine.dispose()
-            raise RegistryError(f"{self.name} holds no registry, and was opened with create=False")
+            raise RegistryError(f"{self.name} holds no registry")
         if create:
             self._complete()
         return key
@@ -287,7 +287,7 @@ class SqliteStore(Store):
         if not self._path.parent.is_dir():
             raise RegistryError(f"{self.name} cannot be made: its folder does not exist")
         if not create and not self._path.exists():
-            raise RegistryError(f"{self.name} does not exist, and was opened with create=False")
+            raise RegistryError(f"{self.name} does not exist")
 
     def open(self, *, create: bool) -> bytes:
         """Open the file, and from then on accept no other file in its place."""
