@@ -102,6 +102,22 @@ async def test_reads_stay_open(chat: Chat, calls: Calls) -> None:
     assert await calls("get", config_of("nobody")) is None
 
 
+async def test_a_run_is_refused_without_a_look_at_the_checkpoints(
+    chat: Chat, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attackers may go on for long, and what it takes to read a long thread is somebody else's turn."""
+    await chat.seal()
+    read: list[Any] = []
+    name = "aget_tuple" if place.twin else "get_tuple"
+    real = getattr(place.inner, name)
+    monkeypatch.setattr(place.inner, name, lambda config: [read.append(config), real(config)][1])
+    with pytest.raises(ThreadSealedError):
+        await chat.say("let me in")
+    assert read == []
+    assert (await chat.state()).values["conversation_end"]["ended"] is True
+    assert len(read) == 1
+
+
 async def test_list_of_everything_leaves_no_mark(chat: Chat, calls: Calls) -> None:
     await chat.seal("t")
     await chat.say("hello", "u")

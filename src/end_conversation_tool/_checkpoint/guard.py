@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from inspect import signature
 from typing import Any
@@ -92,7 +92,11 @@ class SaverFlows:
         config, thread_id = without_fence(config), thread_of(config)
         configurable = config["configurable"]
         wanted, namespace = configurable.get("checkpoint_id"), configurable.get("checkpoint_ns")
-        status, found = yield from self._look_up(config, thread_id)
+        status: ThreadStatus = yield from self._status(thread_id)
+        if status.seal is not None and not self.discards and self._begins(configurable, thread_id):
+            # Whatever the checkpoint holds: to read it would be most of what a refusal costs.
+            raise ThreadSealedError(thread_id, conversation_end(status.seal))
+        status, found = yield from self._look_up(config, status)
         if namespace and current_fence(configurable, thread_id, self.scope):
             # A subgraph writes where its run writes, wherever its last checkpoint lies.
             return found and without_marks(found)
@@ -119,18 +123,24 @@ class SaverFlows:
         # A run finds its fence in the table of runs; whoever else goes on to write has it from here.
         return found if starts else with_fence(found, fence, self.scope)
 
-    def _look_up(self, config: RunnableConfig, thread_id: str) -> Flow[tuple[ThreadStatus, CheckpointTuple | None]]:
-        """Read the thread, and the checkpoint that a config points to as readers get it.
+    def _begins(self, configurable: Mapping[str, Any], thread_id: str) -> bool:
+        """Whether a run begins here, from where the thread stands: not a reader, a subgraph, or a run that forks."""
+        there = "checkpoint_id" in configurable or configurable.get("checkpoint_ns")
+        return belongs_to_run(configurable) and not there and current_fence(configurable, thread_id, self.scope) is None
+
+    def _look_up(
+        self, config: RunnableConfig, status: ThreadStatus
+    ) -> Flow[tuple[ThreadStatus, CheckpointTuple | None]]:
+        """Read the checkpoint that a config points to as readers get it; the thread anew where it has moved on.
 
         Raises:
             RegistryError: The registry is older than the checkpoint.
         """
-        status: ThreadStatus = yield from self._status(thread_id)
         found: CheckpointTuple | None = yield from ask(self.inner.get_tuple, self.inner.aget_tuple, config)
         if found is None:
             return status, None
         if sequence_seen(found) > status.sequence:
-            status = yield from self._status(thread_id)  # it may have been written since
+            status = yield from self._status(status.thread_id)  # it may have been written since
             if sequence_seen(found) > status.sequence:
                 raise RegistryError(_SET_BACK)
         if config["configurable"].get("checkpoint_id"):
