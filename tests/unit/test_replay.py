@@ -11,8 +11,14 @@ from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
 from end_conversation_tool._core.reading import Reading, ReadingCase
 from end_conversation_tool._core.records import Category, EvidenceKind, Outcome, RiskGrade, RiskKind, UnmetCode
 from end_conversation_tool.readers.several import AllReaders
-from end_conversation_tool.recordings.records import Reached, ReplayResult, SeenRisk
-from end_conversation_tool.recordings.replay import areplay_conversation, lines_to_read, replay_conversation
+from end_conversation_tool.recordings.replay import (
+    Reached,
+    ReplayResult,
+    SeenRisk,
+    areplay_conversation,
+    lines_to_read,
+    replay_conversation,
+)
 from end_conversation_tool.testing.scripted import end_call
 from support.word_reader import WordReader, word_watch
 

@@ -35,7 +35,6 @@ MAX_LINE_CHARS = 100_000
 def run_chat(
     policy: EndConversationPolicy,
     *,
-    reader: Reader | None = None,
     db: Path | None,
     thread_id: str | None,
     model_name: str,
@@ -44,7 +43,6 @@ def run_chat(
 
     Args:
         policy: When an end is permitted.
-        reader: Who reads when an end is asked for; ``None`` for Claude itself, or without a key an ``OfflineReader``.
         db: SQLite file for threads and registry; ``None`` for memory.
         thread_id: The thread to go on with; ``None`` for a new one.
         model_name: The Claude model to use when there is a key.
@@ -55,10 +53,10 @@ def run_chat(
         ImportError: An extra is missing; the message names it.
     """
     thread_id = validate_thread_id(thread_id if thread_id is not None else new_id())
-    model, own = _model(model_name)
+    model, reader = _model(model_name)
     console = stdout()
     with _storage(db) as (registry, saver):
-        agent = TalkingAgent(model, registry=registry, checkpointer=saver, policy=policy, reader=reader or own)
+        agent = TalkingAgent(model, registry=registry, checkpointer=saver, policy=policy, reader=reader)
         note(f"thread {thread_id}, policy {policy.version}, mode {policy.mode}")
         for line in _lines():
             if not sys.stdin.isatty():

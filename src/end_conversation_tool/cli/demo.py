@@ -70,7 +70,6 @@ class Played:
 def run_demo(
     policy: EndConversationPolicy,
     *,
-    reader: Reader | None = None,
     only: str | None = None,
     as_json: bool = False,
 ) -> None:
@@ -78,7 +77,6 @@ def run_demo(
 
     Args:
         policy: When an end is permitted.
-        reader: Who reads when an end is asked for; ``None`` for an ``OfflineReader``.
         only: Name of the one scenario to play; ``None`` for all.
         as_json: Print JSON instead of transcripts.
 
@@ -88,11 +86,10 @@ def run_demo(
     if only is not None and only not in SCENARIOS:
         raise InvalidInputError(f"scenario: expected one of {', '.join(SCENARIOS)}, got {only[:80]!r}")
     chosen = [scenario for scenario in SCENARIOS.values() if only in (None, scenario.name)]
-    reader = reader or OfflineReader()
     played: list[Played] = []
     with TemporaryDirectory() as folder, sqlite_storage(Path(folder) / "demo.db") as (registry, saver):
         for scenario in chosen:
-            played.append(play(scenario, policy, registry, saver, reader))
+            played.append(play(scenario, policy, registry, saver))
             if not as_json:
                 _show(played[-1])
     if as_json:

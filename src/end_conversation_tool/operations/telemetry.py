@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+_events = logging.getLogger("end_conversation_tool.events")
 
 EVENT_PREFIX = "end_conversation"
 """Every event's name begins with this."""
@@ -113,19 +114,12 @@ class _PlainSink:
 
 
 class LoggingSink(_PlainSink):
-    """Logs each event on one line, the whole of it as ``extra`` for structured handlers.
-
-    Args:
-        logger: The logger; ``None`` for ``end_conversation_tool.events``.
-    """
-
-    def __init__(self, logger: logging.Logger | None = None) -> None:
-        self._logger = logger or logging.getLogger("end_conversation_tool.events")
+    """Logs each event on one line, the whole of it as ``extra`` for structured handlers."""
 
     def emit(self, event: TelemetryEvent) -> None:
         """Log an event: alarms, violations and risk as warnings, all others as information."""
         urgent = event.name.endswith((".alarm", ".violation", ".risk_flagged"))
-        self._logger.log(
+        _events.log(
             logging.WARNING if urgent else logging.INFO,
             "%s %s",
             event.name,

@@ -100,6 +100,13 @@ class Operation(Generic[R_co]):
 
 
 @dataclass(frozen=True, slots=True)
+class Question(Operation[R_co]):
+    """An operation that only looks."""
+
+    writes: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
 class Transit(Operation[T]):
     """Run a transition on the state of a thread; nobody else changes the thread meanwhile."""
 
@@ -174,77 +181,67 @@ class ResetBreaker(Operation[BreakerState]):
 
 
 @dataclass(frozen=True, slots=True)
-class Status(Operation[T]):
+class Status(Question[T]):
     """Tell something of the state of a thread."""
 
-    writes: ClassVar[bool] = False
     thread_id: str
     told: Callable[[ThreadStatus], T]
 
 
 @dataclass(frozen=True, slots=True)
-class Events(Operation[T]):
+class Events(Question[T]):
     """Tell something of what happened to a thread, oldest first."""
 
-    writes: ClassVar[bool] = False
     thread_id: str
     told: Callable[[tuple[ThreadEvent, ...]], T]
 
 
 @dataclass(frozen=True, slots=True)
-class Decisions(Operation[tuple[DecisionRecord, ...]]):
+class Decisions(Question[tuple[DecisionRecord, ...]]):
     """Return the decisions on a thread, in the order in which they were kept."""
 
-    writes: ClassVar[bool] = False
     thread_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class LoadProvenance(Operation[StoredProvenance | None]):
+class LoadProvenance(Question[StoredProvenance | None]):
     """Return the provenance of a thread."""
 
-    writes: ClassVar[bool] = False
     thread_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class OpenAppeals(Operation[tuple[Appeal, ...]]):
+class OpenAppeals(Question[tuple[Appeal, ...]]):
     """Return the open appeals, oldest first."""
 
-    writes: ClassVar[bool] = False
     limit: int
 
 
 @dataclass(frozen=True, slots=True)
-class Comments(Operation[tuple[Feedback, ...]]):
+class Comments(Question[tuple[Feedback, ...]]):
     """Return the feedback of a period that has words, newest first."""
 
-    writes: ClassVar[bool] = False
     since: datetime | None
     until: datetime | None
     limit: int
 
 
 @dataclass(frozen=True, slots=True)
-class ListThreads(Operation[tuple[ListedThread, ...]]):
+class ListThreads(Question[tuple[ListedThread, ...]]):
     """Return threads of a kind, newest first."""
 
-    writes: ClassVar[bool] = False
     listing: Listing
 
 
 @dataclass(frozen=True, slots=True)
-class Breaker(Operation[BreakerState]):
+class Breaker(Question[BreakerState]):
     """Return the state of the circuit breaker."""
-
-    writes: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
-class TallyPeriod(Operation[Tally]):
+class TallyPeriod(Question[Tally]):
     """Count what happened in a period."""
 
-    writes: ClassVar[bool] = False
     since: datetime
     until: datetime
 

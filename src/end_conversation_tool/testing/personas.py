@@ -30,13 +30,9 @@ _SUPPORT = (
 _SMALL_TALK = "I am a scripted model: I hear insults, signs of distress, and requests to end the chat; nothing else."
 
 
-def reactive_model(reader: Reader | None = None) -> ScriptedChatModel:
-    """Return a model that reacts to what ``reader`` finds in the user's messages.
-
-    Args:
-        reader: Who reads; ``None`` for an ``OfflineReader``.
-    """
-    eyes = OfflineReader() if reader is None else reader
+def reactive_model() -> ScriptedChatModel:
+    """Return a model that reacts to what an ``OfflineReader`` finds in the user's messages."""
+    eyes = OfflineReader()
     return ScriptedChatModel(lambda messages: _react(eyes, messages), model_name="scripted-reactive")
 
 

@@ -25,8 +25,8 @@ __all__ = ["AsyncGuardedToolRunner", "GuardedToolRunner"]
 _EAGER = "run_tools_eagerly"
 
 
-class _Tool(BetaBuiltinFunctionTool):
-    """The tool as the runner knows it: it answers what was decided, and decides nothing."""
+class _Answering:
+    """The tool as a runner knows it: it answers what was decided, and decides nothing."""
 
     def __init__(self, definition: Any) -> None:
         self._definition = definition
@@ -35,20 +35,13 @@ class _Tool(BetaBuiltinFunctionTool):
     def to_dict(self) -> Any:
         return self._definition
 
+
+class _Tool(_Answering, BetaBuiltinFunctionTool):
     def call(self, input: object) -> Any:  # noqa: A002, ARG002 - the SDK's signature
         raise ToolError(self.answer)
 
 
-class _AsyncTool(BetaAsyncBuiltinFunctionTool):
-    """Async twin of ``_Tool``."""
-
-    def __init__(self, definition: Any) -> None:
-        self._definition = definition
-        self.answer = not_enforced_text()
-
-    def to_dict(self) -> Any:
-        return self._definition
-
+class _AsyncTool(_Answering, BetaAsyncBuiltinFunctionTool):
     async def call(self, input: object) -> Any:  # noqa: A002, ARG002 - the SDK's signature
         raise ToolError(self.answer)
 
