@@ -17,7 +17,7 @@ from end_conversation_tool.registry import (
     memory,
     operations,
 )
-from end_conversation_tool.registry.operations import Operation, StoredRegistry
+from end_conversation_tool.registry.operations import Operation, Question, StoredRegistry
 from end_conversation_tool.registry.sql import operations as sql
 from support.records import denial, notice, permit
 from support.registries import METHODS, FlakyRegistry
