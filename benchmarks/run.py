@@ -101,7 +101,8 @@ def main() -> None:
         "Written by `make bench`. Ratios are from one run, medians with 95 % intervals; times are of one machine.\n"
         "Users and the model say about 200 different things (`benchmarks/texts.py`), the same for every variant.\n\n"
         "Beside this page: [what is not reached, and why](explained.md), [a registry of ten million"
-        " threads](registry.md), and [rule-only guardrails of other frameworks](peers.md)."
+        " threads](registry.md), [honest users beside attackers](attackers.md), and [rule-only guardrails of other"
+        " frameworks](peers.md)."
     )
     text = f"# Benchmarks\n\n{about}\n\n![Ratios](turns.svg)\n\n{section}\n\n{more_section(scale)}\n"
     (FOLDER / "README.md").write_text(text, encoding="utf-8")
