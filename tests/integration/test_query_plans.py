@@ -23,7 +23,7 @@ from support.agents import Agent, config
 from support.multitude import Multitude, fill_postgres, fill_sqlite
 from support.plans import Said, SequentialScans, listening, plan, scanned
 from support.postgres import fresh_database
-from support.workload import Action, Draw, everyday, reports, turns
+from support.workload import SUBJECT, Action, Draw, everyday, reports, turns
 
 CROWD = Multitude(threads=20_000, seals=2_000)
 
@@ -133,7 +133,7 @@ def test_a_missing_index_is_found(filled: Filled) -> None:
 
 def test_lists_of_every_kind_are_asked_for(filled: Filled) -> None:
     listed = [what for what in everyday(filled.registry, filled.draw) if what.startswith("threads, ")]
-    assert len(listed) == 3 * len(ThreadKind)
+    assert len(listed) == 4 * len(ThreadKind)
     assert len(filled.registry.threads("sealed", limit=50)) == len(filled.registry.threads("denied", limit=50)) == 50
 
 
@@ -155,6 +155,27 @@ def test_a_list_walks_the_index_of_its_kind(filled: Filled) -> None:
         assert index_of(filled, ThreadKind.DENIED) == set()
     finally:
         filled.asked.execute("CREATE INDEX ect_decisions_outcome ON ect_decisions (outcome, decided_at, thread_key)")
+
+
+def test_what_is_asked_of_a_subject_is_found_by_its_own_index_and_by_its_threads(filled: Filled) -> None:
+    """To walk the index of a kind, however many threads are of it, would be no scan in any plan.
+
+    Asked of kinds with many threads: of a kind with none its index is as good as any.
+    """
+    for name in ("t1", "t2"):
+        filled.registry.attribute(name, subject=SUBJECT)
+    asked: dict[str, Action] = {
+        "sealed": lambda: filled.registry.threads("sealed", subject=SUBJECT),
+        "denied": lambda: filled.registry.threads("denied", subject=SUBJECT),
+        "history": lambda: filled.registry.subject_history(SUBJECT),
+    }
+    walked = ("ect_events_kind", "ect_events_time", "ect_decisions_outcome", "ect_decisions_report")
+    for what, action in asked.items():
+        filled.heard.clear()
+        action()
+        steps = [step for said in filled.heard for step in plan(filled.asked, said)]
+        assert any("ect_events_subject" in step for step in steps), what
+        assert not [step for step in steps if any(index in step for index in walked)], what
 
 
 def test_a_trigger_that_scans_is_found(filled: Filled) -> None:

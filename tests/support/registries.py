@@ -11,7 +11,7 @@ from end_conversation_tool.registry import InMemorySealRegistry
 METHODS = ("status", "seal", "give_notice", "record_decision", "flag_risk")
 """The methods that the gate calls for every thread; each fails as its async twin does."""
 
-OF_THE_EXPERIMENT = ("seal_within", "breaker", "count_thread", "note_violation")
+OF_THE_EXPERIMENT = ("seal_within", "breaker", "count_thread", "note_violation", "attribute")
 """Those that it calls only where a host asks for more."""
 
 
@@ -56,3 +56,4 @@ class FlakyRegistry(InMemorySealRegistry):
     breaker, abreaker = _watched("breaker")
     count_thread, acount_thread = _watched("count_thread")
     note_violation, anote_violation = _watched("note_violation")
+    attribute, aattribute = _watched("attribute")

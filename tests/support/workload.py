@@ -20,9 +20,10 @@ from support.agents import INSULT, LADDER, Agent, config, ending
 from support.multitude import BEGIN, DAYS, Multitude, name
 from support.records import denial, notice, permit
 
-__all__ = ["Action", "Draw", "everyday", "refused", "reports", "turns"]
+__all__ = ["SUBJECT", "Action", "Draw", "everyday", "refused", "reports", "turns"]
 
 Action = Callable[[], object]
+SUBJECT = "user-7"
 _SIGNED = {"operator": "ada", "reason": "a test"}
 _WARNING = EvidenceRecord(kind=EvidenceKind.WARNING, turn=2, message_id="m9", source="words/1")
 
@@ -97,21 +98,26 @@ def everyday(registry: SqlSealRegistry, draw: Draw) -> dict[str, Action]:
         "open_appeals, the first 100": registry.open_appeals,
         "resolve_appeal": lambda: registry.resolve_appeal(draw("appealed"), upheld=False, operator="ada", reason="-"),
         "comments": registry.comments,
+        "attribute": lambda: registry.attribute(draw("sealed"), subject=SUBJECT),
+        "attribute, again": lambda: registry.attribute(draw("sealed"), subject=SUBJECT),
+        "subject_history": lambda: registry.subject_history(SUBJECT),
         "seal_despite_risk": lambda: registry.seal_despite_risk(permit(draw("open"), decided_by="ada")),
         **_lists(registry),
         "reset_breaker": lambda: registry.reset_breaker(**_SIGNED),
         "breaker_history": registry.breaker_history,
         "breaker": registry.breaker,
         "erase": lambda: registry.erase(draw("sealed"), **_SIGNED),
+        "erase_subject": lambda: registry.erase_subject(SUBJECT, **_SIGNED),
     }
 
 
 def _lists(registry: SqlSealRegistry) -> dict[str, Action]:
-    """Return a list of each kind: its first page, a later one, and one of a day, a policy and a model."""
+    """Return a list of each kind: its first page, a later one, one of a day, a policy and a model, one of a subject."""
     day = BEGIN + timedelta(days=DAYS // 2)
     within: dict[str, Any] = {"since": day, "until": day + timedelta(days=1), "policy": "policy-1", "model": "model-1"}
     later = f"{int(day.timestamp()) * 1_000_000}-{'8' * 16}"
     options: dict[str, dict[str, Any]] = {"the first page": {}, "a later page": {"after": later}, "narrowed": within}
+    options["of a subject"] = {"subject": SUBJECT}
     return {
         f"threads, {kind}, {what}": lambda kind=kind, given=given: registry.threads(kind, **given)  # type: ignore[misc]
         for kind in ThreadKind

@@ -36,6 +36,7 @@ class RunContext:
         nested: Whether the caller is a subagent, which cannot end its parent's conversation (R10).
         checkpoint_id: The checkpoint on which the node runs.
         host_flags: What the host knows about risk, see ``upstream``.
+        subject: Whose thread it is, by the host's own pseudonymous id; ``None`` where the host does not say.
         readable: Whether the registry could be read when the reply came.
         fence: What the run read when it started; ``None`` when no ``SealedSaver`` guards the thread.
         status: The registry's view of the thread, where the run has just read it; ``None`` when it is to be read.
@@ -47,6 +48,7 @@ class RunContext:
     nested: bool = False
     checkpoint_id: str | None = None
     host_flags: tuple[FlagRaised, ...] = ()
+    subject: str | None = None
     readable: bool = True
     fence: Fence | None = None
     status: ThreadStatus | None = None

@@ -169,6 +169,7 @@ class EventKind(StrEnum):
     APPEAL_OPENED = "appeal_opened"
     APPEAL_UPHELD = "appeal_upheld"
     APPEAL_REJECTED = "appeal_rejected"
+    ATTRIBUTED = "attributed"
     ERASED = "erased"
     BREAKER_TRIPPED = "breaker_tripped"
     BREAKER_RESET = "breaker_reset"

@@ -1,6 +1,6 @@
-"""Risk that somebody upstream has seen: the host, a moderation service.
+"""What the host knows: risk that somebody upstream has seen, such as a moderation service; and whose thread it is.
 
-Two ways in:
+Risk has two ways in:
 
 * The host raises a flag itself: ``registry.flag_risk(thread_id, ...)``, at any time, from any process.
 * The host hands what it knows to a run, in the run's context: ``graph.invoke(..., context={RISK_CONTEXT_KEY: [...]})``,
@@ -8,6 +8,8 @@ Two ways in:
   ``kind``, ``source`` and, where known, ``message_id`` and ``score``.
 
 An entry that cannot be read is a flag too: somebody meant to say that there is a risk.
+
+Whose thread it is, the host says under ``SUBJECT_KEY``, in the run's context or in ``configurable``.
 """
 
 from __future__ import annotations
@@ -19,14 +21,17 @@ from typing import Any
 from end_conversation_tool._core.run import FlagRaised
 from end_conversation_tool._core.vocabulary import RiskKind
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.registry.checks import new_flag
+from end_conversation_tool.registry.checks import check_subject, new_flag
 
-__all__ = ["RISK_CONTEXT_KEY", "context_flags", "openai_moderation_flags"]
+__all__ = ["RISK_CONTEXT_KEY", "SUBJECT_KEY", "context_flags", "openai_moderation_flags", "subject_in"]
 
 _log = logging.getLogger(__name__)
 
 RISK_CONTEXT_KEY = "end_conversation_risk"
 """Where a run's context holds what the host knows about risk."""
+
+SUBJECT_KEY = "end_conversation_subject"
+"""Where a run's context, or its ``configurable``, holds whose thread it is: the host's own pseudonymous id."""
 
 _OPENAI_KINDS: Mapping[str, RiskKind] = {
     "self-harm": RiskKind.SELF_HARM,
@@ -79,6 +84,20 @@ def context_flags(context: Any) -> tuple[FlagRaised, ...]:
     if isinstance(entries, str | bytes) or not isinstance(entries, Iterable):
         return (_unreadable(entries),)
     return tuple(_flag(entry) for entry in entries)
+
+
+def subject_in(context: Any, configurable: Mapping[str, Any]) -> str | None:
+    """Return whose thread it is: what a run's context says, else its ``configurable``; ``None`` where neither does.
+
+    What is no id is none, and is told in the log: a view of the desk is no reason to refuse a turn.
+    """
+    given = _get(context, SUBJECT_KEY)
+    given = configurable.get(SUBJECT_KEY) if given is None else given
+    try:
+        return None if given is None else check_subject(given)
+    except InvalidInputError as error:
+        _log.warning("%s is left out: %s", SUBJECT_KEY, error)
+        return None
 
 
 def _flag(entry: Any) -> FlagRaised:

@@ -65,7 +65,7 @@ class Enforcement:
             FlagRaised(kind, source, message_id, digest=digest)
             for kind, source, message_id, digest in run.provenance.unrecorded
         ]
-        told = {flag.kind for flag in waited}
+        told, recorded = {flag.kind for flag in waited}, False
         flags = [*waited, *flags]
         for number, flag in enumerate(flags):
             began = utc_now()
@@ -73,11 +73,14 @@ class Enforcement:
             if written is None:
                 waiting.setdefault(flag.kind, flag)
             new = flag.kind not in told if written is None else written.raised_at >= began
+            recorded |= new and written is not None
             if new and number >= len(waited):
                 told |= {flag.kind} if written is None else set()
                 message = flag.message_id if written is None else written.message_id or ""
                 event = risk_event(run.context.thread_id, flag.kind, flag.source, message, began)
                 yield from tell(self._sinks, event)
+        if recorded:
+            yield from self._attribute(run.context)
         kept = tuple((flag.kind, flag.source, flag.message_id, flag.digest) for flag in waiting.values())
         # Those that waited count for this run as well: it has read the thread's state before they were written.
         raised = tuple(dict.fromkeys((*run.flagged, *(flag.kind for flag in flags))))
@@ -104,6 +107,16 @@ class Enforcement:
             _log.error("a risk flag could not be written and waits in the state: %s", type(error).__name__)
             return None
 
+    def _attribute(self, context: RunContext) -> Flow[None]:
+        """Record whose thread it is of which something was just recorded. Without it only a view is poorer."""
+        registry = self._registry
+        if context.subject is None or context.thread_id is None or not isinstance(registry, ExperimentRegistry):
+            return
+        try:
+            yield from ask(registry.attribute, registry.aattribute, context.thread_id, subject=context.subject)
+        except EndConversationError as error:
+            _log.warning("whose thread it is could not be recorded: %s", type(error).__name__)
+
     def tripped(self, mode: Mode) -> Flow[bool]:
         """Whether the circuit breaker has tripped; it is looked at again when it comes to sealing."""
         if self._breaker is None or mode is not Mode.ENFORCE:
@@ -118,10 +131,15 @@ class Enforcement:
 
     def commit(self, context: RunContext, record: DecisionRecord) -> Flow[SealOutcome | NoticeOutcome | None]:
         """Write the decision, with the seal or the notice that it leads to, before anybody hears of it."""
-        registry, held = self._registry, context.fence
-        sequence = held.sequence if held else None
         if context.thread_id is None:
             return None
+        written = yield from self._keep(context, record)
+        yield from self._attribute(context)
+        return written
+
+    def _keep(self, context: RunContext, record: DecisionRecord) -> Flow[SealOutcome | NoticeOutcome | None]:
+        registry, held = self._registry, context.fence
+        sequence = held.sequence if held else None
         if record.outcome in (Outcome.NOTICED, Outcome.WOULD_HAVE_NOTICED):
             return (yield from ask(registry.give_notice, registry.agive_notice, record, held_sequence=sequence))
         if record.outcome is not Outcome.SEALED:

@@ -1,6 +1,9 @@
-"""What an operator does at the desk: list threads, and end one."""
+"""What an operator does at the desk: list threads, look at a person's, and end one."""
 
 from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
 
 import typer
 
@@ -26,7 +29,7 @@ from end_conversation_tool.operations.telemetry import decision_event
 from end_conversation_tool.registry.checks import check_signed
 from end_conversation_tool.registry.listing import ListedThread, ThreadKind
 
-__all__ = ["run_end", "run_threads"]
+__all__ = ["run_end", "run_subject", "run_threads"]
 
 _POLICY = "operator"
 """Stands for a policy in the record of an end that no policy decided on."""
@@ -40,6 +43,7 @@ def run_threads(
     until: str | None = None,
     policy: str | None = None,
     model: str | None = None,
+    subject: str | None = None,
     limit: int = 100,
     after: str | None = None,
     as_json: bool = False,
@@ -49,10 +53,10 @@ def run_threads(
     Raises:
         InvalidInputError: A moment, the limit or the cursor is not usable.
     """
-    begin = None if since is None else moment("since", since)
-    end = None if until is None else moment("until", until)
+    begin, end = _period(since, until)
+    narrowed = {"policy": policy, "model": model, "subject": subject}
     with opened(url) as registry:
-        found = registry.threads(kind, since=begin, until=end, policy=policy, model=model, limit=limit, after=after)
+        found = registry.threads(kind, since=begin, until=end, limit=limit, after=after, **narrowed)
     more = found[-1].cursor if len(found) == limit else None
     if as_json:
         print_json({"kind": str(kind), "threads": [_as_json(one) for one in found], "after": more})
@@ -68,6 +72,38 @@ def run_threads(
         console.print(f"no threads of the kind {kind}; --kind names another")
     if more is not None:
         note(f"more: --after {more}")
+
+
+def run_subject(url: str, subject: str, *, since: str | None, until: str | None, limit: int, as_json: bool) -> None:
+    """Print what is on record of a person's threads, newest first.
+
+    Raises:
+        InvalidInputError: The id, a moment or the limit is not usable.
+    """
+    begin, end = _period(since, until)
+    with opened(url) as registry:
+        found = registry.subject_history(subject, since=begin, until=end, limit=limit)
+    counts = Counter(str(one.what) for one in found)
+    if as_json:
+        entries = [{**one._asdict(), "at": one.at.isoformat()} for one in found]
+        print_json({"subject": subject, "counts": counts, "entries": entries})
+        return
+    console = stdout(wrap=False)
+    listed = ", ".join(f"{count} {_named(what)}" for what, count in counts.items()) or "nothing on record"
+    console.print(escaped(f"{subject}: {listed}, {len({one.thread_id for one in found})} threads"))
+    for one in found:
+        about = ", ".join(value for value in (one.about, one.actor and f"by {one.actor}") if value)
+        console.print(escaped(f"{one.at:%Y-%m-%d %H:%M}  {one.thread_id}  {_named(one.what)}  {about}".rstrip()))
+    if len(found) == limit:
+        note("there may be more: --until, or a higher --limit")
+
+
+def _named(what: str) -> str:
+    return what.replace("_", " ")
+
+
+def _period(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    return None if since is None else moment("since", since), None if until is None else moment("until", until)
 
 
 def _as_json(one: ListedThread) -> dict[str, object]:

@@ -15,6 +15,7 @@ from end_conversation_tool.errors import InvalidInputError
 __all__ = ["register"]
 
 Thread = Annotated[str, typer.Argument(metavar="THREAD", help="The thread's id.")]
+Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="Your own id of a person, as your app gave it.")]
 Operator = Annotated[str, typer.Option(help="Your name, for the audit trail.")]
 Reason = Annotated[str, typer.Option(help="Why, at most 2,000 characters, for the audit trail.")]
 
@@ -22,7 +23,8 @@ Reason = Annotated[str, typer.Option(help="Why, at most 2,000 characters, for th
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
     verbs = (
-        threads, end, report, feedback, appeal, appeals, resolve, reopen, erase, flag_risk, clear_risk, reset_breaker,
+        threads, subject, end, report, feedback, appeal, appeals, resolve, reopen, erase, erase_subject, flag_risk,
+        clear_risk, reset_breaker,
     )  # fmt: skip
     for verb in verbs:
         app.command(verb.__name__.replace("_", "-"), epilog=EPILOG)(verb)
@@ -40,6 +42,7 @@ def threads(  # noqa: PLR0917 - typer takes options for positional arguments
     until: Until = None,
     policy: Annotated[str | None, typer.Option(help="Only under this version of a policy.")] = None,
     model: Annotated[str | None, typer.Option(help="Only with this model.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Only of this person, by your own id.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 100,
     after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on where the last page ended.")] = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
@@ -63,10 +66,31 @@ def threads(  # noqa: PLR0917 - typer takes options for positional arguments
             until=until,
             policy=policy,
             model=model,
+            subject=subject,
             limit=limit,
             after=after,
             as_json=as_json,
         )
+
+
+def subject(  # noqa: PLR0917 - typer takes options for positional arguments
+    subject: Subject,
+    registry: RegistryUrl,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 100,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Show what is on record of a person's threads, newest first: ends, notices, denials, flags, appeals.
+
+    It blocks nobody: what follows from it is yours to decide.
+
+    Example: end-conversation subject user-7 --since 2026-03-01
+    """
+    with reporting_errors():
+        from end_conversation_tool.cli.desk import run_subject  # noqa: PLC0415 - other verbs start faster
+
+        run_subject(registry, subject, since=since, until=until, limit=limit, as_json=as_json)
 
 
 def end(  # noqa: PLR0917 - typer takes options for positional arguments
@@ -253,6 +277,29 @@ def erase(
             thread,
             lambda known: known.erase(thread, operator=operator, reason=reason),
             lambda count: f"erased: {count} records",
+            as_json=as_json,
+        )
+
+
+def erase_subject(
+    subject: Subject,
+    registry: RegistryUrl,
+    operator: Operator,
+    reason: Annotated[str, typer.Option(help="Why; it is kept, so name nobody.")],
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Erase every thread of a person, as erase does, and with them the person's id. All of them, or none.
+
+    Example: end-conversation erase-subject user-7 --operator Kim --reason "request of 3 March"
+    """
+    with reporting_errors():
+        from end_conversation_tool.cli.operator import act  # noqa: PLC0415 - other verbs start faster
+
+        act(
+            registry,
+            None,
+            lambda known: known.erase_subject(subject, operator=operator, reason=reason),
+            lambda count: f"erased: {count} threads",
             as_json=as_json,
         )
 

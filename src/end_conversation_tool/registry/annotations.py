@@ -16,10 +16,11 @@ from end_conversation_tool._core.records import DecisionRecord, EvidenceRecord, 
 from end_conversation_tool._core.vocabulary import EventKind
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.protocol import ThreadEvent
+from end_conversation_tool.registry.subjects import is_of
 from end_conversation_tool.registry.transitions import Change, Reopening, event_of
 
 MAX_FEEDBACK = 100
-"""Most pieces of feedback, and most appeals, on one thread: a user cannot fill the disk."""
+"""Most pieces of feedback, most appeals and most subjects of one thread: a user cannot fill the disk."""
 
 T = TypeVar("T")
 
@@ -73,6 +74,22 @@ class NotingViolation:
             model=self.model,
         )
         return Change(past.status, (event,), (event,))
+
+
+@dataclass(frozen=True, slots=True)
+class Attributing:
+    """Give a thread to a subject; see ``ExperimentRegistry.attribute``."""
+
+    subject: str
+    now: datetime
+
+    def __call__(self, past: Past) -> Change[bool]:
+        """Return what to record: nothing when it is this subject's already."""
+        if any(is_of(event, self.subject) for event in past.events):
+            return Change(past.status, result=False)
+        _check_room(past, EventKind.ATTRIBUTED)
+        event = event_of(past.status, EventKind.ATTRIBUTED, self.now, subject=self.subject)
+        return Change(past.status, result=True, events=(event,))
 
 
 @dataclass(frozen=True, slots=True)

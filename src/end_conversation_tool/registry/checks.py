@@ -31,7 +31,7 @@ from end_conversation_tool._core.records import (
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 
 MAX_NAME_CHARS = 200
-"""Longest name, in characters: an operator, a source, a model, a version, the id of a record."""
+"""Longest name, in characters: an operator, a source, a subject, a model, a version, the id of a record."""
 
 MAX_ID_CHARS = 1_000
 """Longest id of a message, a checkpoint or a run, in characters."""
@@ -95,6 +95,11 @@ def storable_evidence(evidence: EvidenceRecord) -> EvidenceRecord:
             "quote": storable_text(evidence.quote),
         }
     )
+
+
+def check_subject(value: Any) -> str:
+    """Return ``value`` if it can be the host's own id of a person: 1 to 200 characters."""
+    return check_text("subject", value, limit=MAX_NAME_CHARS)
 
 
 def check_count(field: str, value: Any) -> int:

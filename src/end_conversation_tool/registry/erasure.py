@@ -37,6 +37,8 @@ def erased_event(event: ThreadEvent, name: str) -> ThreadEvent:
     subject = event.subject
     if event.kind is EventKind.COPIED and subject is not None:
         subject = erased_id(subject)
+    if event.kind is EventKind.ATTRIBUTED:
+        subject = None
     evidence = None if event.evidence is None else _erased_evidence(event.evidence)
     return event.model_copy(update={"thread_id": name, "reason": "", "subject": subject, "evidence": evidence})
 

@@ -132,6 +132,7 @@ class Listing:
     model: str | None
     limit: int
     after: Place | None
+    subject: str | None = None
 
     @property
     def sought(self) -> Sought:
@@ -159,7 +160,9 @@ class Listing:
         return tuple(listed for _, listed in ordered[: self.limit])
 
 
-def checked_listing(kind: Any, *, since: Any, until: Any, policy: Any, model: Any, limit: Any, after: Any) -> Listing:
+def checked_listing(
+    kind: Any, *, since: Any, until: Any, policy: Any, model: Any, limit: Any, after: Any, subject: Any
+) -> Listing:
     """Return what is wanted.
 
     Raises:
@@ -168,10 +171,10 @@ def checked_listing(kind: Any, *, since: Any, until: Any, policy: Any, model: An
     if not isinstance(kind, str) or kind not in list(ThreadKind):
         raise InvalidInputError(f"kind: expected one of {', '.join(ThreadKind)}, got {_named(kind)}")
     check_period(since, until)
-    for field, value in (("policy", policy), ("model", model)):
+    for field, value in (("policy", policy), ("model", model), ("subject", subject)):
         if value is not None:
             check_text(field, value, limit=MAX_NAME_CHARS)
-    return Listing(ThreadKind(kind), since, until, policy, model, check_limit(limit), _place(after))
+    return Listing(ThreadKind(kind), since, until, policy, model, check_limit(limit), _place(after), subject)
 
 
 def check_limit(limit: Any) -> int:

@@ -34,6 +34,7 @@ from end_conversation_tool.registry.checks import check_open
 from end_conversation_tool.registry.erasure import ERASED, erased_event, erased_id, erased_record, erased_status
 from end_conversation_tool.registry.listing import ListedThread, Listing, Place, microseconds
 from end_conversation_tool.registry.protocol import StoredProvenance, ThreadEvent
+from end_conversation_tool.registry.subjects import IDENTIFIED, MAX_SUBJECT_THREADS, SubjectEntry, is_of
 from end_conversation_tool.registry.transitions import Change, Copying, event_of
 
 T = TypeVar("T")
@@ -187,6 +188,28 @@ def _erase_thread(operation: ask.EraseThread, books: Books) -> int:
 
 
 @_perform.register
+def _erase_subject(operation: ask.EraseSubject, books: Books) -> int:
+    names = _threads_of(operation.subject, books)
+    for name in names:
+        _perform(ask.EraseThread(name, operation.operator, operation.reason, operation.now), books)
+    return len(names)
+
+
+@_perform.register
+def _subject_history(operation: ask.SubjectHistory, books: Books) -> tuple[SubjectEntry, ...]:
+    names = _threads_of(operation.asked.subject, books)
+    decided = [record for name in names for record in books.of(books.records, name)]
+    happened = [event for name in names for event in books.of(books.events, name)]
+    return operation.asked.told(decided, happened)
+
+
+def _threads_of(subject: str, books: Books) -> list[str]:
+    """Return the ids of a subject's threads, those that it was given last first."""
+    given = ((event.at, name) for name, kept in books.events.items() for event in kept if is_of(event, subject))
+    return [name for _, name in sorted(given, reverse=True)[:MAX_SUBJECT_THREADS]]
+
+
+@_perform.register
 def _reset_breaker(operation: ask.ResetBreaker, books: Books) -> BreakerState:
     before, books.breaker = books.breaker, breaking.reset(operation.event.at)
     books.events.setdefault(BREAKER_THREAD, []).append(operation.event)
@@ -234,6 +257,9 @@ def _list_threads(operation: ask.ListThreads, books: Books) -> tuple[ListedThrea
     by_key = {erased_id(name): name for name in names if not name.startswith(ERASED)}
     gone = {name: name for name in names if name.startswith(ERASED)}
     threads = {**gone, **by_key}.items()  # one that was written about since its erasure is one thread
+    if operation.listing.subject is not None:
+        mine = set(_threads_of(operation.listing.subject, books))
+        threads = {key: name for key, name in threads if name in mine}.items()
     found = (_listed(operation.listing, key.removeprefix(ERASED), name, books) for key, name in threads)
     return operation.listing.page(one for one in found if one is not None)
 
@@ -309,7 +335,7 @@ def _tally(operation: ask.TallyPeriod, books: Books) -> Tally:
 
 def _counted_subject(event: ThreadEvent) -> str | None:
     """Return the subject, but for events in which it is an id: there are as many of those as there are threads."""
-    return None if event.kind in {EventKind.BRANCH_OPENED, EventKind.COPIED} else event.subject
+    return None if event.kind in IDENTIFIED else event.subject
 
 
 def _alike(row: tuple[str, DecisionRecord]) -> DecisionCount:

@@ -39,6 +39,7 @@ from end_conversation_tool._core.records import (
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.annotations import (
     Annotation,
+    Attributing,
     GivingFeedback,
     NotingViolation,
     OpeningAppeal,
@@ -57,6 +58,7 @@ from end_conversation_tool.registry.checks import (
     check_optional_id,
     check_sealing_record,
     check_signed,
+    check_subject,
     check_text,
     check_thread_id,
     check_unsealing_record,
@@ -74,6 +76,7 @@ from end_conversation_tool.registry.listing import (
 )
 from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
 from end_conversation_tool.registry.protocol import ProvenanceStore, SealRegistry, StoredProvenance, ThreadEvent
+from end_conversation_tool.registry.subjects import SubjectEntry, SubjectPeriod
 from end_conversation_tool.registry.transitions import (
     ClearingFlags,
     GivingNotice,
@@ -174,6 +177,16 @@ class EraseThread(Operation[int]):
 
 
 @dataclass(frozen=True, slots=True)
+class EraseSubject(Operation[int]):
+    """Erase every thread of a subject."""
+
+    subject: str
+    operator: str
+    reason: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ResetBreaker(Operation[BreakerState]):
     """Reset the circuit breaker, and return its state before."""
 
@@ -231,6 +244,13 @@ class ListThreads(Question[tuple[ListedThread, ...]]):
     """Return threads of a kind, newest first."""
 
     listing: Listing
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectHistory(Question[tuple[SubjectEntry, ...]]):
+    """Return what is on record of a subject's threads, newest first."""
+
+    asked: SubjectPeriod
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,9 +461,25 @@ def _threads(
     model: str | None = None,
     limit: int = 100,
     after: str | None = None,
+    subject: str | None = None,
 ) -> Operation[tuple[ListedThread, ...]]:
-    listing = checked_listing(kind, since=since, until=until, policy=policy, model=model, limit=limit, after=after)
-    return ListThreads(listing)
+    narrowed = {"policy": policy, "model": model, "subject": subject}
+    return ListThreads(checked_listing(kind, since=since, until=until, limit=limit, after=after, **narrowed))
+
+
+def _attribute(thread_id: str, *, subject: str) -> Operation[bool]:
+    return Annotate(check_thread_id(thread_id), Attributing(check_subject(subject), utc_now()))
+
+
+def _subject_history(
+    subject: str, *, since: datetime | None = None, until: datetime | None = None, limit: int = 100
+) -> Operation[tuple[SubjectEntry, ...]]:
+    check_period(since, until)
+    return SubjectHistory(SubjectPeriod(check_subject(subject), since, until, check_limit(limit)))
+
+
+def _erase_subject(subject: str, *, operator: str, reason: str) -> Operation[int]:
+    return EraseSubject(check_subject(subject), *check_signed(operator, reason), utc_now())
 
 
 def _erase(thread_id: str, *, operator: str, reason: str) -> Operation[int]:
@@ -540,8 +576,11 @@ class StoredRegistry(SealRegistry, ProvenanceStore, ExperimentRegistry):
     open_appeals, aopen_appeals = _pair(ExperimentRegistry.open_appeals, _open_appeals)
     comments, acomments = _pair(ExperimentRegistry.comments, _comments)
     threads, athreads = _pair(ExperimentRegistry.threads, _threads)
+    attribute, aattribute = _pair(ExperimentRegistry.attribute, _attribute)
+    subject_history, asubject_history = _pair(ExperimentRegistry.subject_history, _subject_history)
     seal_despite_risk, aseal_despite_risk = _pair(ExperimentRegistry.seal_despite_risk, _seal_despite_risk)
     erase, aerase = _pair(ExperimentRegistry.erase, _erase)
+    erase_subject, aerase_subject = _pair(ExperimentRegistry.erase_subject, _erase_subject)
     seal_within, aseal_within = _pair(ExperimentRegistry.seal_within, _seal_within)
     breaker, abreaker = _pair(ExperimentRegistry.breaker, _breaker)
     reset_breaker, areset_breaker = _pair(ExperimentRegistry.reset_breaker, _reset_breaker)

@@ -1,4 +1,4 @@
-"""What a registry keeps for the experiment and the desk: violations, feedback, appeals, lists, the breaker, counts.
+"""What a registry keeps for the experiment and the desk: violations, feedback, appeals, subjects, lists, counts.
 
 Everything here happens rarely: an ordinary turn writes nothing.
 """
@@ -13,6 +13,7 @@ from end_conversation_tool._core.operations import Appeal, BreakerLimits, Breake
 from end_conversation_tool._core.records import DecisionRecord, EvidenceRecord, SealOutcome
 from end_conversation_tool.registry.listing import ListedThread, ThreadKind
 from end_conversation_tool.registry.protocol import ThreadEvent, twin_of
+from end_conversation_tool.registry.subjects import SubjectEntry
 
 __all__ = ["ExperimentRegistry"]
 
@@ -142,6 +143,7 @@ class ExperimentRegistry(Protocol):
         model: str | None = None,
         limit: int = 100,
         after: str | None = None,
+        subject: str | None = None,
     ) -> Sequence[ListedThread]:
         """Return threads of a kind, newest first. Read through an index, never by a scan of all threads.
 
@@ -154,6 +156,7 @@ class ExperimentRegistry(Protocol):
             model: Only threads whose newest decision was asked for by this model.
             limit: At most this many, 1 to 10,000.
             after: The ``cursor`` of the last thread that is known already.
+            subject: Only threads of this subject, see ``attribute``; of its newest 10,000.
 
         Raises:
             InvalidInputError: An argument is not usable.
@@ -162,6 +165,46 @@ class ExperimentRegistry(Protocol):
 
     @twin_of(threads)
     def athreads(self) -> Any: ...
+
+    def attribute(self, thread_id: str, *, subject: str) -> bool:
+        """Record whose thread it is, by the host's own pseudonymous id: never a name or an address.
+
+        For a view of a person's threads, and for nothing else: nothing is ever sealed, denied or vetoed by subject.
+        A thread can be of several subjects, at most 100. The doors call this when they record something of a thread.
+
+        Args:
+            thread_id: The thread.
+            subject: The id, 1 to 200 characters. It is kept as it is given, until the thread is erased.
+
+        Returns:
+            Whether it was recorded now; ``False``: it is the subject's already.
+
+        Raises:
+            InvalidInputError: An argument is not usable, or the thread has 100 subjects.
+        """
+        ...
+
+    @twin_of(attribute)
+    def aattribute(self) -> Any: ...
+
+    def subject_history(
+        self, subject: str, *, since: datetime | None = None, until: datetime | None = None, limit: int = 100
+    ) -> Sequence[SubjectEntry]:
+        """Return what is on record of a subject's threads, newest first: ends, notices, denials, flags, appeals.
+
+        Args:
+            subject: As for ``attribute``; of its newest 10,000 threads.
+            since: The first moment that counts, with a time zone; ``None`` for the beginning.
+            until: The first moment that no longer counts; ``None`` for none.
+            limit: At most this many, 1 to 10,000.
+
+        Raises:
+            InvalidInputError: An argument is not usable.
+        """
+        ...
+
+    @twin_of(subject_history)
+    def asubject_history(self) -> Any: ...
 
     def seal_despite_risk(self, record: DecisionRecord) -> SealOutcome:
         """Seal as ``SealRegistry.seal`` does though a risk flag may stand: an operator's act, never the gate's.
@@ -193,6 +236,20 @@ class ExperimentRegistry(Protocol):
 
     @twin_of(erase)
     def aerase(self) -> Any: ...
+
+    def erase_subject(self, subject: str, *, operator: str, reason: str) -> int:
+        """Erase every thread of a subject, as ``erase`` does, all of them or none; shared threads too.
+
+        Returns:
+            How many threads there were; 0 when the registry knows none of this subject.
+
+        Raises:
+            InvalidInputError: No operator or no reason given.
+        """
+        ...
+
+    @twin_of(erase_subject)
+    def aerase_subject(self) -> Any: ...
 
     def seal_within(
         self,

@@ -70,7 +70,8 @@ class ThreadEvent(Record):
         at: UTC.
         branch: The branch it happened on.
         sequence: The thread's sequence number after it.
-        subject: The category of a seal, the checkpoint that was forked, the kind of a risk flag, a rating.
+        subject: The category of a seal, the checkpoint that was forked, the kind of a risk flag, a rating, or whose
+            thread it is, by the host's own id.
         actor: Who did it: ``decided_by`` of a seal, the source of a flag, the operator; ``None`` for a branch.
         reason: Why, in the words of the operator, of the host, or of the user; empty where none is given.
         evidence: The message of the assistant that it rests on: for warnings and violations.

@@ -34,6 +34,8 @@ OTHER_VERBS: dict[str, list[str]] = {
     "report": [],
     "appeals": [],
     "threads": [],
+    "subject": ["user-7"],
+    "erase-subject": ["user-7", "--operator", "Kim", "--reason", "asked"],
     "reset-breaker": ["--operator", "Kim", "--reason", "looked"],
 }
 ENVIRONMENT: dict[str, str] = {}
@@ -52,6 +54,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         with SqlSealRegistry(made) as registry:
             registry.seal(permit("t"))
             registry.record_decision(denial("u"))
+            for thread in ("t", "u"):
+                registry.attribute(thread, subject="user-7")
         yield made
 
 
@@ -160,7 +164,7 @@ def test_erasure_and_risk(url: str) -> None:
     assert run("flag-risk", "new", "--kind", "crisis", "--operator", "Kim", url=url).output == "flagged: crisis\n"
     assert run("flag-risk", "new", "--kind", "boredom", "--operator", "Kim", url=url).exit_code == 2
     assert run(*command("clear-risk", "new"), url=url).output == "cleared: 1\n"
-    assert run(*command("erase"), url=url).output == "erased: 2 records\n"
+    assert run(*command("erase"), url=url).output == "erased: 3 records\n"
     with SqlSealRegistry(url) as registry:
         assert registry.status("t").sealed
         assert {record.reason for record in registry.decisions("t")} == {""}
@@ -373,3 +377,49 @@ def test_the_page_needs_nothing_from_elsewhere_and_takes_names_for_text(url: str
 )  # fmt: skip
 def test_a_report_that_cannot_be_made(options: list[str], url: str) -> None:
     assert run("report", *options, url=url).exit_code == 2
+
+
+# A person's threads
+
+
+def test_what_is_on_record_of_a_person(url: str) -> None:
+    first, *lines = run("subject", "user-7", url=url).stdout.splitlines()
+    assert first == "user-7: 1 denied, 1 sealed, 2 threads"
+    assert sorted(line[18:] for line in lines) == ["t  sealed  abuse, by policy", "u  denied  abuse, by policy"]
+    assert run("subject", "user-8", url=url).stdout == "user-8: nothing on record, 0 threads\n"
+    assert run("subject", "user-7", "--until", "2020-01-01", url=url).stdout.startswith("user-7: nothing on record")
+    document = json.loads(run("subject", "user-7", "--json", url=url).stdout)
+    assert document["counts"] == {"sealed": 1, "denied": 1}
+    assert {(one["thread_id"], one["what"], one["about"]) for one in document["entries"]} == {
+        ("t", "sealed", "abuse"), ("u", "denied", "abuse"),
+    }  # fmt: skip
+
+
+def test_a_long_story_of_a_person_is_cut_and_says_so(url: str) -> None:
+    result = run("subject", "user-7", "--limit", "1", url=url)
+    assert result.stdout.count("\n") == 2
+    assert "there may be more" in result.stderr
+
+
+def test_a_list_of_threads_can_be_a_persons(url: str) -> None:
+    assert run("threads", "--subject", "user-7", url=url).stdout.split()[2] == "t"
+    assert run("threads", "--denied", "--subject", "user-7", url=url).stdout.split()[2] == "u"
+    assert run("threads", "--subject", "user-8", url=url).stdout == "no threads\n"
+
+
+def test_a_person_is_erased(url: str) -> None:
+    assert run(*command("erase-subject"), url=url).stdout == "erased: 2 threads\n"
+    assert run(*command("erase-subject"), url=url).stdout == "erased: 0 threads\n"
+    with SqlSealRegistry(url) as registry:
+        assert registry.status("t").sealed
+        assert "user-7" not in str([registry.history(thread) for thread in ("t", "u")])
+
+
+def test_the_story_of_a_thread_says_whose_it_is(url: str) -> None:
+    assert "attributed: user-7" in run("inspect", "t", url=url).stdout
+
+
+@pytest.mark.parametrize("verb", ["subject", "erase-subject"])
+@pytest.mark.parametrize("person", ["", "x" * 201, "a\x00b"])
+def test_a_person_that_is_none_is_refused(verb: str, person: str, url: str) -> None:
+    assert run(verb, person, *OTHER_VERBS[verb][1:], url=url).exit_code == 2

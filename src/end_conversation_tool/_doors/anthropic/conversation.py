@@ -22,6 +22,7 @@ from end_conversation_tool._doors.door import DoorOptions, create_gate
 from end_conversation_tool._doors.tool import anthropic_tool
 from end_conversation_tool.errors import InvalidInputError, RegistryError
 from end_conversation_tool.readers import ClaudeReader, Reader, ReadingBudget
+from end_conversation_tool.registry.checks import check_subject
 from end_conversation_tool.registry.protocol import ProvenanceStore, SealRegistry, StoredProvenance, check_registry
 
 if TYPE_CHECKING:
@@ -93,12 +94,18 @@ class ConversationGuard:
         return with_section(prompt, self._prompt_section)
 
     def conversation(
-        self, conversation_id: str | None, *, continues: str | None = None, subagent: bool = False
+        self,
+        conversation_id: str | None,
+        *,
+        subject: str | None = None,
+        continues: str | None = None,
+        subagent: bool = False,
     ) -> Conversation:
         """Return the conversation of this id. No I/O: it may be made anew for every request.
 
         Args:
             conversation_id: Your id. Without one nothing can be sealed, so every end is denied.
+            subject: Whose conversation it is, by your own pseudonymous id; see ``ExperimentRegistry.attribute``.
             continues: The conversation that this one edits and retries: what is known of risk comes along, its seal
                 does not.
             subagent: Whether this loop works for another one, whose conversation it cannot end.
@@ -112,7 +119,8 @@ class ConversationGuard:
             continues = validate_thread_id(continues)
             if conversation_id is None or continues == conversation_id:
                 raise InvalidInputError("continues: expected the id of another conversation than conversation_id")
-        context = RunContext(conversation_id, persisted=conversation_id is not None, nested=subagent)
+        whose = None if subject is None else check_subject(subject)
+        context = RunContext(conversation_id, persisted=conversation_id is not None, nested=subagent, subject=whose)
         return Conversation(self, context, continues)
 
     def reader_of(self, model: str | None) -> Reader | None:

@@ -11,7 +11,7 @@ from langgraph.config import get_config
 
 from end_conversation_tool._checkpoint.active_runs import current_fence, take_status
 from end_conversation_tool._core.run import RunContext
-from end_conversation_tool._doors.upstream import context_flags
+from end_conversation_tool._doors.upstream import context_flags, subject_in
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.protocol import SealRegistry
 
@@ -66,6 +66,7 @@ def run_context(runtime: Any, model: Any) -> RunContext:
         nested=_NAMESPACE_SEPARATOR in namespace,
         checkpoint_id=None if info is None else info.checkpoint_id,
         host_flags=context_flags(getattr(runtime, "context", None)),
+        subject=subject_in(getattr(runtime, "context", None), configurable),
         fence=None if guarded is None else current_fence(*guarded),
         status=None if guarded is None else take_status(*guarded),
     )

@@ -19,8 +19,9 @@ from end_conversation_tool.registry.annotations import feedback_of
 from end_conversation_tool.registry.listing import ListedThread, Listing, Place, microseconds
 from end_conversation_tool.registry.protocol import ThreadEvent
 from end_conversation_tool.registry.sql.driver import Flow
-from end_conversation_tool.registry.sql.schema import decisions, events, threads
-from end_conversation_tool.registry.sql.store import load
+from end_conversation_tool.registry.sql.schema import ATTRIBUTION, decisions, events, threads
+from end_conversation_tool.registry.sql.store import load, thread_key
+from end_conversation_tool.registry.subjects import MAX_SUBJECT_THREADS, TOLD, SubjectEntry, SubjectPeriod
 
 _NO_WORDS = '%"reason":""%'
 """How an event without words is stored; a quotation mark in somebody's words is stored as ``\\"``."""
@@ -29,41 +30,80 @@ _NO_WORDS = '%"reason":""%'
 def list_threads(listing: Listing) -> Flow[tuple[ListedThread, ...]]:
     """Return threads of a kind: a page for each kind of row that they are listed for, and of those pages one."""
     found: list[tuple[Place, ListedThread]] = []
+    mine = None if listing.subject is None else (yield from threads_of(listing.subject))
+    if mine == []:
+        return ()
     for kind in listing.sought.listed:
-        rows = yield _page(listing, kind.value)
+        rows = yield _page(listing, kind.value) if mine is None else _of_subject(listing, kind.value, mine)
         found += [_listed(row, by_decision=listing.by_decision) for row in rows]
-    return listing.page(found)
+    return listing.page(one for one in found if mine is None or listing.wants(*one))
+
+
+def threads_of(subject: str) -> Flow[list[str]]:
+    """Return the ids of a subject's threads, those that it was given last first."""
+    rows = yield (
+        select(events.c.event)
+        .where(ATTRIBUTION, events.c.subject == subject)
+        .order_by(events.c.number.desc())
+        .limit(MAX_SUBJECT_THREADS)
+    )
+    return [load(ThreadEvent, row[0]).thread_id for row in rows]
+
+
+def subject_history(asked: SubjectPeriod) -> Flow[tuple[SubjectEntry, ...]]:
+    """Return what is on record of a subject's threads."""
+    keys = [thread_key(name) for name in (yield from threads_of(asked.subject))]
+    if not keys:
+        return ()
+    decided = yield select(decisions.c.record).where(decisions.c.thread_key.in_(keys))
+    told = _unindexed(events.c.kind).in_([kind.value for kind in TOLD])
+    happened = yield select(events.c.event).where(events.c.thread_key.in_(keys), told)
+    return asked.told(
+        [load(DecisionRecord, row[0]) for row in decided], [load(ThreadEvent, row[0]) for row in happened]
+    )
+
+
+def _unindexed(column: ColumnElement[str]) -> ColumnElement[str]:
+    """Return a column as no index knows it: the few rows of a subject's threads are found by the thread."""
+    return func.coalesce(column, "")
+
+
+def _of_subject(listing: Listing, kind: str, names: Iterable[str]) -> Select[Any]:
+    """Return all rows that a subject's threads are listed for: their page is cut afterwards."""
+    table = decisions if listing.by_decision else events
+    mine = table.c.thread_key.in_([thread_key(name) for name in names])
+    return _rows(listing, table, [_unindexed(_columns(table)[2]) == kind, mine])
 
 
 def _page(listing: Listing, kind: str) -> Select[Any]:
     table = decisions if listing.by_decision else events
-    known, at, what = _columns(table)
+    _, at, what = _columns(table)
     key: ColumnElement[str] = table.c.thread_key
     conditions = [what == kind, *_between(at, listing.since, listing.until)]
     if listing.after is not None:
         before = listing.after
         conditions += [at <= before.at, or_(at < before.at, key < before.key)]
+    for name, wanted in (("policy_version", listing.policy), ("model", listing.model)):
+        if wanted is not None:
+            conditions.append(_of_newest_decision(name, key) == wanted)
+    return _rows(listing, table, conditions).order_by(at.desc(), key.desc()).limit(listing.limit)
+
+
+def _rows(listing: Listing, table: Table, conditions: list[ColumnElement[bool]]) -> Select[Any]:
+    """Return the rows for which threads are listed: each the newest of what counts, of a thread in the right state."""
+    known, at, _ = _columns(table)
+    key: ColumnElement[str] = table.c.thread_key
     counting = (*listing.sought.listed, *listing.sought.ended)
     conditions.append(table.c.number == _newest_number(table, (one.value for one in counting)))
     if listing.sought.state is not None:
         conditions.append(_of_thread(listing.sought.state, key).is_(True))
-    names = ("category", "policy_version", "model")
-    of_decision = {name: _of_newest_decision(name, key) for name in names}
-    for name, wanted in (("policy_version", listing.policy), ("model", listing.model)):
-        if wanted is not None:
-            conditions.append(of_decision[name] == wanted)
-    return (
-        select(
-            at.label("at"),
-            key.label("thread_key"),
-            known.label("stored"),
-            *(_of_thread(name, key).label(name) for name in ("sealed", "at_risk")),
-            *(of_decision[name].label(name) for name in names),
-        )
-        .where(*conditions)
-        .order_by(at.desc(), key.desc())
-        .limit(listing.limit)
-    )
+    return select(
+        at.label("at"),
+        key.label("thread_key"),
+        known.label("stored"),
+        *(_of_thread(name, key).label(name) for name in ("sealed", "at_risk")),
+        *(_of_newest_decision(name, key).label(name) for name in ("category", "policy_version", "model")),
+    ).where(*conditions)
 
 
 def _columns(table: Table) -> tuple[ColumnElement[str], ColumnElement[int], ColumnElement[str]]:

@@ -26,11 +26,12 @@ from end_conversation_tool.registry.erasure import erased_event, erased_id, eras
 from end_conversation_tool.registry.listing import ListedThread, microseconds
 from end_conversation_tool.registry.protocol import StoredProvenance, ThreadEvent
 from end_conversation_tool.registry.sql.driver import Flow
-from end_conversation_tool.registry.sql.lists import comments, list_threads
+from end_conversation_tool.registry.sql.lists import comments, list_threads, subject_history, threads_of
 from end_conversation_tool.registry.sql.schema import counted, decisions, events, meta, provenance, threads
 from end_conversation_tool.registry.sql.store import load, load_status, thread_key
 from end_conversation_tool.registry.sql.tally import tally
 from end_conversation_tool.registry.sql.triggers import TRIGGERS, advisory_key
+from end_conversation_tool.registry.subjects import SubjectEntry
 from end_conversation_tool.registry.transitions import Change, Copying, Transition, event_of
 
 T = TypeVar("T")
@@ -314,6 +315,19 @@ def _erase_thread(operation: ask.EraseThread, dialect: str) -> Flow[int]:
     event = event_of(status, EventKind.ERASED, operation.now, actor=operation.operator, reason=operation.reason)
     yield put_event(key, event)
     return len(decided) + len(happened)
+
+
+@_flow.register
+def _erase_subject(operation: ask.EraseSubject, dialect: str) -> Flow[int]:
+    names = yield from threads_of(operation.subject)
+    for name in names:
+        yield from _erase_thread(ask.EraseThread(name, operation.operator, operation.reason, operation.now), dialect)
+    return len(names)
+
+
+@_flow.register
+def _subject_history(operation: ask.SubjectHistory, _: str) -> Flow[tuple[SubjectEntry, ...]]:
+    return subject_history(operation.asked)
 
 
 @_flow.register

@@ -18,10 +18,10 @@ from end_conversation_tool._core.vocabulary import Category, EventKind, Mode, Ou
 from end_conversation_tool.registry.listing import microseconds
 from end_conversation_tool.registry.sql.driver import Flow, Rows
 from end_conversation_tool.registry.sql.schema import counted, decisions, events
+from end_conversation_tool.registry.subjects import IDENTIFIED
 
 _ENDS = (Outcome.SEALED.value, Outcome.WOULD_HAVE_SEALED.value)
-_IDS = (EventKind.BRANCH_OPENED.value, EventKind.COPIED.value)
-"""Kinds whose subject is an id: there are as many of those as there are threads."""
+_IDS = tuple(kind.value for kind in IDENTIFIED)
 
 _ROOM = {
     "sqlite": ("PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -131072"),
