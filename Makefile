@@ -14,8 +14,12 @@ $(READY): pyproject.toml
 demo: $(READY) ## four scripted conversations through a real agent: offline, no key
 	$(BIN)/end-conversation demo
 
+PORT := 2024
+
 serve: $(READY) ## a LangGraph server with the guarded graph: offline without ANTHROPIC_API_KEY
-	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --no-browser --no-reload
+	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
+		{ echo "port $(PORT) is in use: stop what listens there, or take another: make serve PORT=2025" >&2; exit 1; }
+	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --no-browser --no-reload --port $(PORT)
 
 test: $(READY) ## the whole suite, PostgreSQL included
 	$(BIN)/python -m pytest

@@ -39,8 +39,8 @@ async function newThread() {
     return (await client.threads.create()).thread_id;
   } catch (error) {
     const who = error.status ? `Something else than an open LangGraph server (${error.status})` : "Nobody";
-    throw new Error(`${who} answers at ${url}. \`make serve\` starts a server and prints its address: another port if \
-that one is in use. Set LANGGRAPH_URL.`);
+    throw new Error(`${who} answers at ${url}. \`make serve\` starts a server and prints its address; where its port is \
+in use, \`make serve PORT=2025\`. Set LANGGRAPH_URL.`);
   }
 }
 

@@ -30,8 +30,8 @@ try:
 except (httpx.HTTPError, ValueError) as error:
     who = "Nobody" if isinstance(error, httpx.ConnectError) else "Something else than an open LangGraph server"
     sys.exit(
-        f"{who} answers at {URL}. `make serve` starts a server and prints its address: another port if that one is in "
-        "use. Set LANGGRAPH_URL."
+        f"{who} answers at {URL}. `make serve` starts a server and prints its address; where its port is in use, "
+        "`make serve PORT=2025`. Set LANGGRAPH_URL."
     )
 
 for _ in range(MOST_TURNS):

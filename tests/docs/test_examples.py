@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -190,7 +191,18 @@ def test_the_clients_say_when_something_else_has_the_port(tmp_path: Path, sdk: P
     for done in (in_python, in_javascript):
         assert done.returncode == 1
         assert done.stderr.startswith("Something else than an open LangGraph server")
-        assert "another port if that one is in use" in done.stderr
+        assert "where its port is in use, `make serve PORT=2025`" in done.stderr
+
+
+def test_make_serve_says_that_its_port_is_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ready = f"{sys.prefix}/.ready"  # as it is for this very interpreter
+        serve = ["make", "serve", f"VENV={sys.prefix}", "-o", ready, f"PORT={port}"]
+        done = subprocess.run(serve, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert done.stderr.startswith(f"port {port} is in use: stop what listens there, or take another: make serve PORT=")
+    assert "langgraph dev" not in done.stdout
 
 
 def test_no_example_is_left_out() -> None:
