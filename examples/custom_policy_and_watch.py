@@ -16,6 +16,7 @@ from end_conversation_tool import (
     OfflineReader,
     RiskGrade,
     RiskWatch,
+    SealedSaver,
     Sighting,
     default_watch,
 )
@@ -63,7 +64,7 @@ agent = create_agent(
             help_text="Our people are there day and night: 0800 000000.",
         )
     ],
-    checkpointer=InMemorySaver(),
+    checkpointer=SealedSaver(InMemorySaver(), registry),
 )
 
 

@@ -51,4 +51,4 @@ say("second", "Could you help me with a recipe?")
 seal = registry.status("first").seal
 print(f"sealed: {registry.status('first').sealed}")
 for fact in seal.record.decision.evidence if seal else ():
-    print(f"  turn {fact.turn}: {fact.kind} {fact.quote!r}")
+    print(f"  turn {fact.turn}: {fact.kind} {fact.quote}")

@@ -111,6 +111,7 @@ def test_every_example_is_short_and_says_what_it_shows_and_needs(path: Path) -> 
 def test_a_keyless_example_says_what_it_promises(name: str, tmp_path: Path) -> None:
     done = run(name, tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "wrap it: checkpointer=SealedSaver" not in done.stderr, "none of our own mistakes"
     for expected in SAYS[name]:
         assert expected in done.stdout
 
