@@ -180,6 +180,36 @@ def test_private_state_shows_in_no_stream_of_a_graph_that_hides_it(mode: Any, as
     assert agent.registry.status("t").sealed  # what is hidden is kept: three turns of it have counted
 
 
+HIDDEN = ["end_conversation_provenance", "end_conversation_leaving", "jump_to"]
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["as it is", "hidden"])
+@pytest.mark.parametrize("mode", ["messages", "custom"])
+def test_streams_for_users_show_nothing_private(mode: Any, hidden: bool) -> None:  # noqa: FBT001 - both ways
+    agent = Agent([*LADDER, ending()]).climb()
+    graph = hide_private_state(agent.graph) if hidden else agent.graph
+    chunks = list(graph.stream(said(INSULT), config(), stream_mode=mode))
+    assert chunks
+    assert not [name for name in HIDDEN if name in str(chunks)]
+
+
+@pytest.mark.parametrize("mode", ["tasks", "debug", "events"])
+def test_streams_for_developers_show_what_a_node_was_given_and_no_words_in_it(mode: Any) -> None:
+    """As the guide says; the provenance in it is all digests and counts."""
+    agent = Agent([*LADDER, ending()]).climb()
+    graph = hide_private_state(agent.graph)
+
+    async def streamed() -> list[Any]:
+        if mode == "events":
+            return [event async for event in graph.astream_events(said(INSULT), config(), version="v2")]
+        return [chunk async for chunk in graph.astream(said(INSULT), config(), stream_mode=mode)]
+
+    chunks = asyncio.run(streamed())
+    assert "end_conversation_provenance" in str(chunks)
+    kept = agent.state()["end_conversation_provenance"]
+    assert not [word for word in (INSULT, *LADDER) if word in str(kept)]
+
+
 def test_only_a_compiled_graph_can_hide_it() -> None:
     with pytest.raises(InvalidInputError, match="graph: expected a compiled graph, got str"):
         hide_private_state("graph")  # type: ignore[type-var]

@@ -27,8 +27,8 @@ def hide_private_state(graph: _Graph) -> _Graph:
     """Return a compiled graph that shows nothing private to clients: not in what it streams, nor in ``get_state``.
 
     LangGraph streams every channel of a graph, private ones too; which ones it streams is set on the compiled graph.
-    What the checkpointer keeps stays as it is. The modes ``debug`` and ``tasks`` are for developers, and go on showing
-    what each node was given.
+    What the checkpointer keeps stays as it is. The modes ``debug`` and ``tasks``, and ``astream_events``, are for
+    developers, and go on showing what each node was given.
 
     Args:
         graph: What ``create_agent`` or ``compile`` returned.
