@@ -758,6 +758,8 @@ def bad(make: Callable[[ConversationGuard], Any], message: str) -> Any:
         bad(lambda g: ConversationGuard(registry=g.gate.registry, reader="claude"), "reader: .* got str"),  # type: ignore[arg-type]
         bad(lambda g: ConversationGuard(registry=g.gate.registry, policy="strict"), "wants 2 readers, got 1"),
         bad(lambda g: ConversationGuard(registry=g.gate.registry, breaker=5), "breaker: .* got 5"),  # type: ignore[arg-type]
+        bad(lambda g: ConversationGuard(registry=g.gate.registry, confirm="interrupt"), "confirm: unknown option"),  # type: ignore[call-arg]
+        bad(lambda g: ConversationGuard(registry=g.gate.registry, review=True), "review: unknown option"),  # type: ignore[call-arg]
         bad(lambda g: g.conversation(""), "thread_id: expected 1 to"),
         bad(lambda g: g.conversation("a", continues="a"), "continues: expected the id of another"),
         bad(lambda g: g.conversation(None, continues="a"), "continues"),

@@ -18,7 +18,7 @@ from end_conversation_tool.readers import AllReaders, OfflineReader, Reader
 from end_conversation_tool.registry.protocol import SealRegistry, check_registry
 from end_conversation_tool.watch import RiskWatch, default_watch
 
-__all__ = ["Confirm", "DoorOptions", "ModeName", "OnSealed", "check_reader", "create_gate"]
+__all__ = ["Confirm", "DoorOptions", "ModeName", "OnSealed", "check_names", "check_reader", "create_gate"]
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def create_gate(
     if on_sealed not in ("raise", "respond"):
         raise InvalidInputError(f"on_sealed: expected 'raise' or 'respond', got {on_sealed!r}")
     check_registry(registry)
-    _check_names(options)
+    check_names(options)
     if confirm not in (None, "interrupt"):
         raise InvalidInputError(f"confirm: expected None or 'interrupt', got {confirm!r}")
     if not isinstance(reviews, bool):
@@ -103,7 +103,12 @@ def create_gate(
     return gate
 
 
-def _check_names(options: Mapping[str, object]) -> None:
+def check_names(options: Mapping[str, object]) -> None:
+    """Refuse an option that a door does not have.
+
+    Raises:
+        InvalidInputError: There is one; the message names it, and the nearest that there is.
+    """
     known = DoorOptions.__annotations__
     for name in options.keys() - known.keys():
         close = get_close_matches(name, known, 1)

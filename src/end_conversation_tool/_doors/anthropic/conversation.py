@@ -18,7 +18,7 @@ from end_conversation_tool._core.records import validate_thread_id
 from end_conversation_tool._core.run import Ruling, Run, RunContext
 from end_conversation_tool._doors.anthropic.turn import TurnOutcome, outcome_of
 from end_conversation_tool._doors.anthropic.wire import Response, check_messages, read_response, said_in, with_section
-from end_conversation_tool._doors.door import DoorOptions, create_gate
+from end_conversation_tool._doors.door import DoorOptions, check_names, create_gate
 from end_conversation_tool._doors.tool import anthropic_tool
 from end_conversation_tool.errors import InvalidInputError, RegistryError
 from end_conversation_tool.readers import ClaudeReader, Reader, ReadingBudget
@@ -74,6 +74,7 @@ class ConversationGuard:
             raise InvalidInputError(
                 f"registry: expected a SealRegistry that is a ProvenanceStore too, got {type(registry).__name__}"
             )
+        check_names(options)  # not those of graphs: nobody can be asked by an interrupt here
         self.store: ProvenanceStore = registry
         self.gate = create_gate(registry, reader=reader, **options)
         self._readers = _LoopReaders(client)
