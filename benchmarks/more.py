@@ -11,6 +11,7 @@ from functools import partial
 from itertools import cycle, islice
 from typing import Any
 
+from intervals import compared
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from texts import REPLIES, SAID, of_length
@@ -37,11 +38,17 @@ class Stopwatch(EndConversationMiddleware):
     """Measures its own share of a turn: what it does besides letting the model speak.
 
     Processor time of its own thread: LangGraph writes checkpoints in another, and a long thread keeps that one busy.
+
+    Attributes:
+        shares: Seconds, one entry for each turn.
+        calls: How many functions were called, Python's own too, in the turns in which they are counted.
+        counts: Whether calls are counted; that takes time of its own.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.shares: list[float] = []
+        self.calls, self.counts = 0, False
 
     def wrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
         """Time the whole call, less the model's part of it."""
@@ -50,20 +57,29 @@ class Stopwatch(EndConversationMiddleware):
         def timed(given: Any) -> Any:
             nonlocal spoken
             started = time.thread_time()
+            sys.setprofile(None)
             try:
                 return handler(given)
             finally:
+                sys.setprofile(self._count if self.counts else None)
                 spoken = time.thread_time() - started
 
         started = time.thread_time()
+        sys.setprofile(self._count if self.counts else None)
         try:
             return super().wrap_model_call(request, timed)
         finally:
+            sys.setprofile(None)
             self.shares.append(time.thread_time() - started - spoken)
 
+    def _count(self, _frame: object, event: str, _argument: object) -> None:
+        self.calls += event in ("call", "c_call")
 
-def shares_by_turn(lengths: tuple[int, ...] = (10, 100, 1_000, 10_000), repeats: int = 30) -> dict[int, float]:
-    """Return our own share of a turn in milliseconds, by how many turns the thread had before."""
+
+def shares_by_turn(
+    lengths: tuple[int, ...] = (10, 100, 1_000, 10_000), repeats: int = 30
+) -> dict[int, tuple[float, int]]:
+    """Return our own share of a turn in milliseconds, and the calls in it, by how many turns the thread had before."""
     shares = {}
     for turns in lengths:
         watch = Stopwatch(registry=InMemorySealRegistry())
@@ -75,7 +91,10 @@ def shares_by_turn(lengths: tuple[int, ...] = (10, 100, 1_000, 10_000), repeats:
         watch.shares.clear()
         for number in range(repeats if turns < 10_000 else repeats // 3):
             graph.invoke({"messages": [("user", SAID[number])]}, config)
-        shares[turns] = statistics.median(watch.shares) * 1000
+        share = statistics.median(watch.shares) * 1000
+        watch.counts = True
+        graph.invoke({"messages": [("user", SAID[0])]}, config)
+        shares[turns] = share, watch.calls
     return shares
 
 
@@ -84,9 +103,8 @@ def by_message(lengths: tuple[int, ...] = (100, 500, 5_000, 50_000), turns: int 
     found = {}
     for length in lengths:
         with measured("sqlite", BARE, OURS) as (_, graphs):
-            times = turn_times(graphs, turns, text=partial(of_length, length), per_thread=3)
-        ratios = [ours / bare for ours, bare in zip(times[OURS], times[BARE], strict=True)]
-        found[length] = (statistics.median(times[OURS]) * 1000, statistics.median(ratios))
+            rows = compared(turn_times(graphs, turns, text=partial(of_length, length), per_thread=3), BARE)
+        found[length] = next((row.milliseconds, row.ratio) for row in rows if row.name == OURS)
     return found
 
 

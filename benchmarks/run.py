@@ -14,35 +14,64 @@ from pathlib import Path
 
 import breakdown
 import crowd
+import ending
+import latency
 import more
 import turn
 from intervals import HEADER, Row
-from variants import BARE, ENGINES
+from variants import AGAIN, BARE, ENGINES, GUARDED, NESTED, OURS
 
 FOLDER = Path(__file__).parents[1] / "docs" / "benchmarks"
 PACKAGES = ("langgraph", "langchain", "langchain-core", "pydantic", "sqlalchemy", "numpy")
 
 
-def turns_section(turns: int) -> tuple[str, dict[str, list[Row]]]:
-    """Return the tables of whole turns, and their rows."""
-    tables = {}
-    for engine in ENGINES:
-        tables[engine] = turn.table(engine, turns)
-        tables[f"{engine}, async"] = turn.table(engine, turns, asynchronous=True)
+def measured_turns(turns: int) -> dict[str, list[Row]]:
+    """Measure whole turns of every variant, by engine, sync and async."""
+    return {
+        f"{engine}, async" if asynchronous else engine: turn.table(engine, turns, asynchronous=asynchronous)
+        for engine in ENGINES
+        for asynchronous in (False, True)
+    }
+
+
+def summary(tables: dict[str, list[Row]]) -> str:
+    """Return what to expect, on one screen."""
+    columns = ("threads kept in", "bare, ms", "bare again", "ours", "ours adds, ms", "guarded graph, of a nested one")
+    lines = []
+    for engine, rows in tables.items():
+        by_name = {row.name: row for row in rows}
+        ours, guarded = by_name[OURS], by_name[GUARDED].ratio / by_name[NESTED].ratio
+        lines.append(
+            f"| {engine} | {by_name[BARE].milliseconds:.1f} | {by_name[AGAIN].ratio:.2f} "
+            f"| {ours.ratio:.2f} ({ours.low:.2f} to {ours.high:.2f}) | {ours.added:.2f} | {guarded:.2f} |"
+        )
+    return f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n" + "\n".join(lines)
+
+
+def turns_section(tables: dict[str, list[Row]], turns: int) -> str:
+    """Return the tables of whole turns."""
     parts = [f"### {engine}\n\n{HEADER}\n" + "\n".join(map(str, rows)) for engine, rows in tables.items()]
-    return f"## A turn\n\n{turns} turns of each variant, interleaved.\n\n" + "\n\n".join(parts), tables
+    return "\n\n".join(["## A turn beside other middlewares", f"{turns} turns of each variant, interleaved.", *parts])
 
 
 def more_section(scale: int) -> str:
     """Return everything that is not a whole turn on an engine, with a ``scale``-th of the work."""
     shares, sizes = more.shares_by_turn(), more.by_message(turns=60 // scale)
     imports = more.import_seconds()
-    first = shares[min(shares)]
+    first, _ = shares[min(shares)]
     lines = [
-        "## Our own share of a turn, by the length of the thread",
-        "\nProcessor time in the middleware, the model left out; threads in memory.\n",
-        "| turns before | ms | ratio to turn 10 |\n|---|---|---|",
-        *(f"| {turns:,} | {share:.3f} | {share / first:.2f} |" for turns, share in shares.items()),
+        "## Beside a model that takes its time (SQLite)\n",
+        latency.HEADER,
+        *latency.lines(100 // scale),
+        "\n## The price of an end (SQLite)\n",
+        "A model that answers at once, so that the times are ours. A reading is one request to a model, of so many",
+        "tokens. An ordinary turn of the same conversation stands first.\n",
+        ending.HEADER,
+        *ending.lines(30 // scale),
+        "\n## Our own share of a turn, by the length of the thread",
+        "\nProcessor time in the middleware, the model left out, and the calls of functions in it; threads in memory.\n",
+        "| turns before | ms | ratio to turn 10 | calls |\n|---|---|---|---|",
+        *(f"| {turns:,} | {ms:.3f} | {ms / first:.2f} | {calls} |" for turns, (ms, calls) in shares.items()),
         "\n## A turn by the length of the message (SQLite)\n",
         "| characters | ms | ratio to bare |\n|---|---|---|",
         *(f"| {length:,} | {ms:.2f} | {ratio:.2f} |" for length, (ms, ratio) in sizes.items()),
@@ -61,7 +90,7 @@ def more_section(scale: int) -> str:
         "\n## Imports, in a fresh process\n",
         "| what | s |\n|---|---|",
         *(f"| {name} | {seconds:.2f} |" for name, seconds in imports.items()),
-        f"\n## The watch\n\nA message of 500 characters: {more.watch_milliseconds():.3f} ms.",
+        f"\n## The watch\n\nA message of 500 characters, looked at in full: {more.watch_milliseconds():.3f} ms.",
     ]
     return "\n".join(lines)
 
@@ -76,7 +105,7 @@ def plot(tables: dict[str, list[Row]]) -> None:
 
     figure, axes = plt.subplots(2, len(tables) // 2, figsize=(14, 7), sharey=True)
     for axis, (engine, rows) in zip(axes.T.flat, tables.items(), strict=True):
-        shown = [row for row in rows if row.name != BARE][::-1]
+        shown = [row for row in rows if row.name not in (BARE, AGAIN)][::-1]
         errors = [[row.ratio - row.low for row in shown], [row.high - row.ratio for row in shown]]
         colours = ["#2a6f97" if row.name.startswith("ours") else "#b0b7bf" for row in shown]
         axis.barh([row.name for row in shown], [row.ratio for row in shown], xerr=errors, color=colours)
@@ -94,7 +123,8 @@ def main() -> None:
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     scale = 10 if options.quick else 1
-    section, tables = turns_section(200 // scale)
+    turns = 200 // scale
+    tables = measured_turns(turns)
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     about = (
         f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {os.cpu_count()} cores; {versions}.\n"
@@ -104,7 +134,17 @@ def main() -> None:
         " threads](registry.md), [honest users beside attackers](attackers.md), and [rule-only guardrails of other"
         " frameworks](peers.md)."
     )
-    text = f"# Benchmarks\n\n{about}\n\n![Ratios](turns.svg)\n\n{section}\n\n{more_section(scale)}\n"
+    parts = [
+        "# Benchmarks",
+        about,
+        "## What to expect of an ordinary turn",
+        "Ratios to the bare agent, with a model that answers at once; beside a real model, what is added counts.",
+        summary(tables),
+        "![Ratios](turns.svg)",
+        turns_section(tables, turns),
+        more_section(scale),
+    ]
+    text = "\n\n".join(parts) + "\n"
     (FOLDER / "README.md").write_text(text, encoding="utf-8")
     plot(tables)
     print(text)

@@ -10,11 +10,10 @@ the order of the measurements.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from typing import Any
 
-from intervals import HEADER, Row, compared
+from intervals import HEADER, Row, Spent, compared
 from texts import SAID
 from variants import BARE, ENGINES, measured
 
@@ -30,39 +29,39 @@ def said(number: int) -> str:
 
 def turn_times(
     graphs: dict[str, Any], turns: int, *, text: Text = said, per_thread: int = 10
-) -> dict[str, list[float]]:
-    """Return the seconds of each turn of each variant, interleaved; the first thread warms up."""
-    times: dict[str, list[float]] = {name: [] for name in graphs}
+) -> dict[str, list[Spent]]:
+    """Return what each turn of each variant took, interleaved; the first thread warms up."""
+    spent: dict[str, list[Spent]] = {name: [] for name in graphs}
     for number in range(-per_thread, turns):
         config = {"configurable": {"thread_id": str(number // per_thread)}}
         for name, graph in graphs.items():
             given = {"messages": [("user", text(number))]}
-            started = time.perf_counter()
+            start = Spent.so_far()
             graph.invoke(given, config)
             if number >= 0:
-                times[name].append(time.perf_counter() - started)
-    return times
+                spent[name].append(Spent.so_far().since(start))
+    return spent
 
 
-async def aturn_times(graphs: dict[str, Any], turns: int, *, per_thread: int = 10) -> dict[str, list[float]]:
+async def aturn_times(graphs: dict[str, Any], turns: int, *, per_thread: int = 10) -> dict[str, list[Spent]]:
     """Async twin of ``turn_times``."""
-    times: dict[str, list[float]] = {name: [] for name in graphs}
+    spent: dict[str, list[Spent]] = {name: [] for name in graphs}
     for number in range(-per_thread, turns):
         config = {"configurable": {"thread_id": str(number // per_thread)}}
         for name, graph in graphs.items():
             given = {"messages": [("user", said(number))]}
-            started = time.perf_counter()
+            start = Spent.so_far()
             await graph.ainvoke(given, config)
             if number >= 0:
-                times[name].append(time.perf_counter() - started)
-    return times
+                spent[name].append(Spent.so_far().since(start))
+    return spent
 
 
 def table(engine: str, turns: int, *, asynchronous: bool = False) -> list[Row]:
     """Measure all variants on one engine, with LangGraph's sync or async checkpointer for it."""
     with measured(engine, asynchronous=asynchronous) as (runner, graphs):
-        times = runner.run(aturn_times(graphs, turns)) if asynchronous else turn_times(graphs, turns)
-        return compared(times, BARE)
+        spent = runner.run(aturn_times(graphs, turns)) if asynchronous else turn_times(graphs, turns)
+        return compared(spent, BARE)
 
 
 def main() -> None:

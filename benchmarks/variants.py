@@ -23,11 +23,13 @@ from langchain.agents.middleware import (
     TodoListMiddleware,
     ToolCallLimitMiddleware,
 )
+from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.graph import START, MessagesState, StateGraph
 from texts import replies
 
 from end_conversation_tool import (
@@ -41,12 +43,14 @@ from end_conversation_tool import (
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.testing import ScriptedChatModel
 
-__all__ = ["BARE", "ENGINES", "GUARDED", "OURS", "UNSAVED", "agent", "measured"]
+__all__ = ["AGAIN", "BARE", "ENGINES", "GUARDED", "NESTED", "OURS", "UNSAVED", "agent", "measured"]
 
 BARE = "bare agent"
+AGAIN = "bare agent, once more: the noise"
 OURS = "ours, everything on"
 UNSAVED = "ours, without SealedSaver"
 GUARDED = "ours, create_guarded_graph"
+NESTED = "a graph in a graph, nothing of ours"
 ENGINES = ("memory", "sqlite", "postgres")
 
 
@@ -126,15 +130,35 @@ class Selector(ScriptedChatModel):
         return RunnableLambda(lambda _: {"tools": ["look_up"]})
 
 
-def model() -> ScriptedChatModel:
+class Waiting(ScriptedChatModel):
+    """Takes its time, as a model behind a network does.
+
+    Attributes:
+        seconds: How long until it answers.
+    """
+
+    seconds: float
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        time.sleep(self.seconds)
+        return super()._generate(*args, **kwargs)
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        await asyncio.sleep(self.seconds)
+        return await super()._agenerate(*args, **kwargs)
+
+
+def model(seconds: float = 0.0) -> ScriptedChatModel:
     """Return a model that says something else each time, in the same order for every variant."""
     said = replies()
+    if seconds:
+        return Waiting(replies=lambda _messages: next(said), seconds=seconds)
     return ScriptedChatModel(replies=lambda _messages: next(said))
 
 
-def agent(saver: BaseCheckpointSaver[Any], *middleware: Any) -> Any:
+def agent(saver: BaseCheckpointSaver[Any] | None, *middleware: Any, seconds: float = 0.0) -> Any:
     """Return the agent that every variant is a variation of."""
-    return create_agent(model(), [look_up], middleware=middleware, checkpointer=saver)
+    return create_agent(model(seconds), [look_up], middleware=middleware, checkpointer=saver)
 
 
 async def sealed(place: Place) -> SealedSaver:
@@ -148,40 +172,53 @@ async def sealed(place: Place) -> SealedSaver:
 
 
 def stock() -> dict[str, Any]:
-    """Return LangChain's own middlewares, as they are where nothing has to be done."""
+    """Return LangChain's own middlewares: where nothing has to be done, and some where their limit is reached.
+
+    A reached ``ToolCallLimit`` takes a tool, and a ``HumanInTheLoop`` that asks ends the run: those are other turns.
+    """
     return {
         "PIIMiddleware": PIIMiddleware("email"),
+        "PIIMiddleware, redacting": PIIMiddleware("word", detector=r"\b[Ii]\b"),
         "ModelCallLimitMiddleware": ModelCallLimitMiddleware(run_limit=10),
         "ToolCallLimitMiddleware": ToolCallLimitMiddleware(run_limit=10),
         "HumanInTheLoopMiddleware": HumanInTheLoopMiddleware(interrupt_on={}),
         "SummarizationMiddleware, never due": SummarizationMiddleware(model(), trigger=("tokens", 10**9)),
+        "SummarizationMiddleware, due": SummarizationMiddleware(model(), trigger=("messages", 4), keep=("messages", 2)),
         "LLMToolSelectorMiddleware, scripted": LLMToolSelectorMiddleware(model=Selector(replies=["-"])),
         "ContextEditingMiddleware, never due": ContextEditingMiddleware(),
         "TodoListMiddleware": TodoListMiddleware(),
     }
 
 
-async def variants(places: Places, names: tuple[str, ...] | None = None) -> dict[str, Any]:
-    """Return each variant, or those that are named."""
+async def variants(places: Places, names: tuple[str, ...] | None = None, seconds: float = 0.0) -> dict[str, Any]:
+    """Return each variant, or those that are named, with a model that takes so many seconds to answer."""
 
     async def ours(*, saved: bool) -> Any:
         place = await places.new()
         saver = await sealed(place) if saved else place.saver
-        return agent(saver, EndConversationMiddleware(registry=place.registry))
+        return agent(saver, EndConversationMiddleware(registry=place.registry), seconds=seconds)
 
     async def guarded() -> Any:
         place = await places.new()
-        inner = create_agent(model(), [look_up, create_end_conversation_tool()])
+        inner = create_agent(model(seconds), [look_up, create_end_conversation_tool()])
         options: Any = {"registry": place.registry, "reader": OfflineReader(), "checkpointer": await sealed(place)}
         return create_guarded_graph(inner, **options)
 
+    async def nested() -> Any:
+        graph = StateGraph(MessagesState)
+        graph.add_node("agent", agent(None, seconds=seconds))
+        graph.add_edge(START, "agent")
+        return graph.compile(checkpointer=(await places.new()).saver)
+
     async def other(*middleware: Any) -> Any:
-        return agent((await places.new()).saver, *middleware)
+        return agent((await places.new()).saver, *middleware, seconds=seconds)
 
     makers: dict[str, Callable[[], Awaitable[Any]]] = {
         BARE: other,
+        AGAIN: other,
         OURS: lambda: ours(saved=True),
         UNSAVED: lambda: ours(saved=False),
+        NESTED: nested,
         GUARDED: guarded,
         **{name: partial(other, made) for name, made in stock().items()},
     }
@@ -189,12 +226,14 @@ async def variants(places: Places, names: tuple[str, ...] | None = None) -> dict
 
 
 @contextmanager
-def measured(engine: str, *names: str, asynchronous: bool = False) -> Iterator[tuple[asyncio.Runner, dict[str, Any]]]:
+def measured(
+    engine: str, *names: str, asynchronous: bool = False, seconds: float = 0.0
+) -> Iterator[tuple[asyncio.Runner, dict[str, Any]]]:
     """Give variants, and the event loop that they belong to, in a folder that is gone afterwards."""
     with TemporaryDirectory() as folder, asyncio.Runner() as runner:
         stack = AsyncExitStack()
         try:
             places = Places(engine, Path(folder), stack, asynchronous=asynchronous)
-            yield runner, runner.run(variants(places, names or None))
+            yield runner, runner.run(variants(places, names or None, seconds))
         finally:
             runner.run(stack.aclose())
