@@ -69,7 +69,7 @@ def more_section(scale: int) -> str:
         ending.HEADER,
         *ending.lines(30 // scale),
         "\n## Our own share of a turn, by the length of the thread",
-        "\nProcessor time in the middleware, the model left out, and the calls of functions in it; threads in memory.\n",
+        "\nProcessor time in the middleware without the model, and the calls of functions in it; threads in memory.\n",
         "| turns before | ms | ratio to turn 10 | calls |\n|---|---|---|---|",
         *(f"| {turns:,} | {ms:.3f} | {ms / first:.2f} | {calls} |" for turns, (ms, calls) in shares.items()),
         "\n## A turn by the length of the message (SQLite)\n",
