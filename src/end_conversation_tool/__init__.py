@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from end_conversation_tool._checkpoint.branching import Retry, aedit_and_retry, edit_and_retry
     from end_conversation_tool._checkpoint.saver import SealedSaver
-    from end_conversation_tool._core.breaker import CircuitBreaker
-    from end_conversation_tool._core.operations import Appeal, AppealStatus, Feedback
+    from end_conversation_tool._core.operations import Appeal, AppealStatus, CircuitBreaker, Feedback
     from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy, decide
     from end_conversation_tool._core.reading import Finding, Reading, ReadingCase
     from end_conversation_tool._core.records import (
@@ -60,8 +59,7 @@ __version__ = "0.2.0"
 _HOMES = {
     "_checkpoint.branching": ("Retry", "aedit_and_retry", "edit_and_retry"),
     "_checkpoint.saver": ("SealedSaver",),
-    "_core.breaker": ("CircuitBreaker",),
-    "_core.operations": ("Appeal", "AppealStatus", "Feedback"),
+    "_core.operations": ("Appeal", "AppealStatus", "CircuitBreaker", "Feedback"),
     "_core.policy": ("PRESETS", "EndConversationPolicy", "decide"),
     "_core.reading": ("Finding", "Reading", "ReadingCase"),
     "_core.records": (

@@ -42,6 +42,7 @@ from end_conversation_tool._doors.langgraph.messages import (
     STATE_KEY,
     arrived_after,
     by_model_of,
+    end_calls_of,
     mended,
     reply_of,
     said_messages,
@@ -273,7 +274,7 @@ def _awaiting(state: Any, run: Run) -> AIMessage | None:
     reply = next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)
     if reply is None or any(isinstance(message, ToolMessage) for message in messages[messages.index(reply) :]):
         return None
-    return reply if reply_of(reply).end_calls else None
+    return reply if end_calls_of(reply) else None
 
 
 def _context() -> RunContext:

@@ -51,6 +51,7 @@ from end_conversation_tool._doors.langgraph.messages import (
     arrived_after,
     awaiting_results,
     by_model_of,
+    end_calls_of,
     mended,
     reply_of,
     requesting,
@@ -385,7 +386,7 @@ def _awaiting(request: ToolCallRequest, run: Run) -> AIMessage | None:
     if place is None:
         return None
     reply: AIMessage = messages[place]
-    return reply if request.tool_call["id"] in [call.id for call in reply_of(reply).end_calls] else None
+    return reply if request.tool_call["id"] in [call.id for call in end_calls_of(reply)] else None
 
 
 def _denied(request: ToolCallRequest, code: UnmetCode) -> ToolMessage:

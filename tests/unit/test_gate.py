@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from end_conversation_tool._core.breaker import CircuitBreaker
 from end_conversation_tool._core.fence import Fence
 from end_conversation_tool._core.flow import run_flow
+from end_conversation_tool._core.operations import CircuitBreaker
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.prompts import PROMPT_VERSION, ended_text, noticed_text
 from end_conversation_tool._core.provenance import Provenance, digest_of

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from end_conversation_tool._core.breaker import CircuitBreaker
 from end_conversation_tool._core.flow import run_flow
+from end_conversation_tool._core.operations import CircuitBreaker
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.prompts import denial_text, shadow_text
 from end_conversation_tool._core.records import Category, Mode, Outcome, RiskKind, UnmetCode

@@ -12,7 +12,7 @@ import pytest
 from langchain_core.callbacks import dispatch_custom_event
 from langgraph.config import get_stream_writer
 
-from end_conversation_tool._core.breaker import CircuitBreaker
+from end_conversation_tool._core.operations import CircuitBreaker
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import EvidenceKind, EvidenceRecord, Mode, Outcome, RiskKind, UnmetCode
 from end_conversation_tool._core.run import RunContext

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, TypedDict, Unpack
 
-from end_conversation_tool._core.breaker import CircuitBreaker
+from end_conversation_tool._core.operations import CircuitBreaker
 from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
 from end_conversation_tool._core.records import Mode
 from end_conversation_tool._core.texts import OwnTexts, Texts

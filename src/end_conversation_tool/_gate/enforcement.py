@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from end_conversation_tool._core.breaker import CircuitBreaker
 from end_conversation_tool._core.flow import Flow, ask
+from end_conversation_tool._core.operations import CircuitBreaker
 from end_conversation_tool._core.records import (
     DecisionRecord,
     Mode,

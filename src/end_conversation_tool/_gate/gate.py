@@ -25,12 +25,12 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from end_conversation_tool._core.breaker import CircuitBreaker
 from end_conversation_tool._core.confirmation import is_yes, words_of
 from end_conversation_tool._core.evidence import Evidence, check_reading, is_unsound
 from end_conversation_tool._core.fence import check_write, moved_to
 from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.operations import CircuitBreaker
 from end_conversation_tool._core.policy import EndConversationPolicy, Facts, decide
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.provenance import OWN, REFUSED, Provenance, catch_up, digest_of, transcript_of
@@ -252,7 +252,10 @@ class Gate:
 
     def _look(self, run: Run, fresh: Sequence[ObservedMessage], known: Sequence[FlagRaised] = ()) -> Flow[Run]:
         """Look for risk at what a user has said in a row: a clear sign is a flag, anything less is for the reader."""
-        seen, newest = self.watch.alarm([message.heard for message in fresh]), fresh[-1]
+        heard = [message.heard for message in fresh]
+        if not self.watch.may_alarm(heard):
+            return (yield from self._enforcement.raise_flags(run, known))
+        seen, newest = (yield from ask(self.watch.alarm, self.watch.aalarm, heard)), fresh[-1]
         if seen.grade is RiskGrade.CLEAR:
             said, digest = newest.message_id, digest_of(replace(newest, text=newest.heard), self._key)
             kinds = seen.kinds or (RiskKind.OTHER,)

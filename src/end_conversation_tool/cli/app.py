@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from end_conversation_tool import __version__
-from end_conversation_tool.cli.operator_verbs import register
+from end_conversation_tool.cli.operator import register
 from end_conversation_tool.cli.options import (
     AsJson,
     BudgetText,
@@ -54,6 +54,7 @@ def _root(
 
 
 @app.command(epilog=EPILOG)
+@reporting_errors()
 def demo(  # noqa: PLR0917 - typer takes options for positional arguments
     policy: PolicyName = "default",
     min_refusals: MinRefusals = None,
@@ -70,20 +71,16 @@ def demo(  # noqa: PLR0917 - typer takes options for positional arguments
 
     Example: end-conversation demo --min-refusals 5
     """
-    with reporting_errors():
-        chosen = chosen_policy(
-            policy,
-            min_refusals=min_refusals,
-            min_redirections=min_redirections,
-            window_turns=window_turns,
-            mode=mode,
-        )
-        from end_conversation_tool.cli.demo import run_demo  # noqa: PLC0415 - needs extras
+    chosen = chosen_policy(
+        policy, min_refusals=min_refusals, min_redirections=min_redirections, window_turns=window_turns, mode=mode
+    )
+    from end_conversation_tool.cli.demo import run_demo  # noqa: PLC0415 - needs extras
 
-        run_demo(chosen, only=scenario, as_json=as_json)
+    run_demo(chosen, only=scenario, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
+@reporting_errors()
 def chat(
     db: Annotated[
         Path | None, typer.Option(metavar="PATH", help="SQLite file for threads and registry; else in memory.")
@@ -101,14 +98,14 @@ def chat(
 
     Example: end-conversation chat --db conversations.db --thread t1
     """
-    with reporting_errors():
-        chosen = chosen_policy(policy, mode=mode)
-        from end_conversation_tool.cli.chat import run_chat  # noqa: PLC0415 - needs extras
+    chosen = chosen_policy(policy, mode=mode)
+    from end_conversation_tool.cli.chat import run_chat  # noqa: PLC0415 - needs extras
 
-        run_chat(chosen, db=db, thread_id=thread, model_name=model)
+    run_chat(chosen, db=db, thread_id=thread, model_name=model)
 
 
 @app.command(epilog=EPILOG)
+@reporting_errors()
 def replay(  # noqa: PLR0917 - typer takes options for positional arguments
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Recorded conversations; - for standard input.")],
     policy: PolicyName = "default",
@@ -136,22 +133,22 @@ def replay(  # noqa: PLR0917 - typer takes options for positional arguments
 
     Example: end-conversation replay chats.jsonl --policy abuse_only --json
     """
-    with reporting_errors():
-        chosen = chosen_policy(policy)
-        from end_conversation_tool.cli.readers import chosen_budget, chosen_reader  # noqa: PLC0415 - as below
-        from end_conversation_tool.cli.replay import run_dry, run_replay  # noqa: PLC0415 - other verbs start faster
-        from end_conversation_tool.readers import Price  # noqa: PLC0415 - as above
+    chosen = chosen_policy(policy)
+    from end_conversation_tool.cli.readers import chosen_budget, chosen_reader  # noqa: PLC0415 - as below
+    from end_conversation_tool.cli.replay import run_dry, run_replay  # noqa: PLC0415 - other verbs start faster
+    from end_conversation_tool.readers import Price  # noqa: PLC0415 - as above
 
-        cost = None if price is None else Price.parse(price)
-        limits = chosen_budget(budget, cost)
-        if dry_run:
-            run_dry(file, chosen, offline=reader == "offline", price=cost, limit=limit)
-            return
-        asked = chosen_reader(reader, limits)
-        run_replay(file, chosen, asked, price=cost, limit=limit, as_json=as_json, html=html, resume=resume)
+    cost = None if price is None else Price.parse(price)
+    limits = chosen_budget(budget, cost)
+    if dry_run:
+        run_dry(file, chosen, offline=reader == "offline", price=cost, limit=limit)
+        return
+    asked = chosen_reader(reader, limits)
+    run_replay(file, chosen, asked, price=cost, limit=limit, as_json=as_json, html=html, resume=resume)
 
 
 @app.command(epilog=EPILOG)
+@reporting_errors()
 def inspect(
     thread: Annotated[str, typer.Argument(metavar="THREAD", help="The thread's id.")],
     registry: RegistryUrl,
@@ -161,10 +158,9 @@ def inspect(
 
     Example: end-conversation inspect t1 --registry sqlite:///conversations.db
     """
-    with reporting_errors():
-        from end_conversation_tool.cli.inspect import run_inspect  # noqa: PLC0415 - other verbs start faster
+    from end_conversation_tool.cli.inspect import run_inspect  # noqa: PLC0415 - other verbs start faster
 
-        run_inspect(thread, registry, as_json=as_json)
+    run_inspect(thread, registry, as_json=as_json)
 
 
 register(app)

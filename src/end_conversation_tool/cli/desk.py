@@ -1,4 +1,4 @@
-"""What an operator does at the desk: list threads, look at a person's, and end one."""
+"""What an operator does at the desk: list threads, look at a person's, end one, open an appeal, raise a flag."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 
 import typer
 
+from end_conversation_tool._core.operations import Appeal
 from end_conversation_tool._core.prompts import PROMPT_VERSION
 from end_conversation_tool._core.records import (
     Category,
@@ -14,6 +15,8 @@ from end_conversation_tool._core.records import (
     DecisionRecord,
     Mode,
     Outcome,
+    RiskFlag,
+    RiskKind,
     ThreadStatus,
     UnmetCode,
     Verdict,
@@ -23,13 +26,15 @@ from end_conversation_tool._core.records import (
 )
 from end_conversation_tool._core.texts import Texts
 from end_conversation_tool.cli.announce import announce
-from end_conversation_tool.cli.operator import moment, opened
+from end_conversation_tool.cli.options import moment, opened
 from end_conversation_tool.cli.output import Exit, escaped, note, print_json, stdout
-from end_conversation_tool.operations.telemetry import decision_event
+from end_conversation_tool.operations.telemetry import appeal_event, decision_event, risk_event
 from end_conversation_tool.registry.checks import check_signed
 from end_conversation_tool.registry.listing import ListedThread, ThreadKind
+from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
+from end_conversation_tool.registry.protocol import SealRegistry
 
-__all__ = ["run_end", "run_subject", "run_threads"]
+__all__ = ["opened_appeal", "raised_flag", "run_end", "run_subject", "run_threads"]
 
 _POLICY = "operator"
 """Stands for a policy in the record of an end that no policy decided on."""
@@ -167,3 +172,19 @@ def _record_of(status: ThreadStatus, category: Category, operator: str, reason: 
         statement=Texts().statement(category, operator=True),
         decided_at=utc_now(),
     )
+
+
+def opened_appeal(registry: ExperimentRegistry, thread: str, text: str) -> Appeal:
+    """Open an appeal, and tell whoever listens."""
+    appeal = registry.open_appeal(thread, text=text)
+    announce(appeal_event(appeal))
+    return appeal
+
+
+def raised_flag(registry: SealRegistry, thread: str, kind: RiskKind, operator: str, reason: str) -> RiskFlag:
+    """Raise a flag, and tell whoever listens if it is a new one."""
+    began = utc_now()
+    flag = registry.flag_risk(thread, kind=kind, source=operator, reason=reason)
+    if flag.raised_at >= began:
+        announce(risk_event(thread, flag.kind, flag.source, "", flag.raised_at))
+    return flag

@@ -1,163 +1,348 @@
-"""What an operator does at the command line: the report, appeals, and every change of a thread."""
+"""The verbs of an operator. What takes long to import is in modules that are imported when used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from end_conversation_tool._core.operations import Appeal
-from end_conversation_tool._core.records import Record, RiskFlag, RiskKind, ThreadStatus, utc_now, validate_thread_id
-from end_conversation_tool.cli.announce import announce
-from end_conversation_tool.cli.output import Exit, escaped, note, print_json, stdout
+from end_conversation_tool._core.records import Record, ThreadStatus, validate_thread_id
+from end_conversation_tool._core.vocabulary import Category, RiskKind
+from end_conversation_tool.cli.options import AsJson, RegistryUrl, Since, Until, opened
+from end_conversation_tool.cli.output import EPILOG, Exit, escaped, note, print_json, reporting_errors, stdout
 from end_conversation_tool.errors import InvalidInputError
-from end_conversation_tool.operations.report import Report, build_report
-from end_conversation_tool.operations.report_rows import ROWS, name_of, shown
-from end_conversation_tool.operations.telemetry import appeal_event, risk_event
-from end_conversation_tool.registry import SqlSealRegistry
 
-__all__ = ["act", "moment", "opened", "opened_appeal", "raised_flag", "run_appeals", "run_report"]
+if TYPE_CHECKING:
+    from end_conversation_tool.registry import SqlSealRegistry
 
-_MOST_COLUMNS = 6
-_WIDTH_OF_FILES = 160
+__all__ = ["register"]
+
+Thread = Annotated[str, typer.Argument(metavar="THREAD", help="The thread's id.")]
+Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="Your own id of a person, as your app gave it.")]
+Operator = Annotated[str, typer.Option(help="Your name, for the audit trail.")]
+Reason = Annotated[str, typer.Option(help="Why, at most 2,000 characters, for the audit trail.")]
 
 
-def run_report(
-    url: str,
-    *,
-    since: str | None,
-    until: str | None,
-    days: float,
-    threads: int | None,
-    comments: int,
-    as_json: bool,
-    html: Path | None,
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    verbs = (
+        threads, subject, end, report, feedback, appeal, appeals, resolve, reopen, erase, erase_subject, flag_risk,
+        clear_risk, reset_breaker,
+    )  # fmt: skip
+    for verb in verbs:
+        app.command(verb.__name__.replace("_", "-"), epilog=EPILOG)(reporting_errors()(verb))
+
+
+def threads(  # noqa: PLR0917 - typer takes options for positional arguments
+    registry: RegistryUrl,
+    sealed: Annotated[bool, typer.Option("--sealed", help="Sealed now; this is listed unless you choose.")] = False,  # noqa: FBT002
+    shadow: Annotated[bool, typer.Option("--shadow", help="An end or a notice would have been, if enforced.")] = False,  # noqa: FBT002
+    noticed: Annotated[bool, typer.Option("--noticed", help="Its user was given notice.")] = False,  # noqa: FBT002
+    at_risk: Annotated[bool, typer.Option("--at-risk", help="A risk flag stands.")] = False,  # noqa: FBT002
+    denied: Annotated[bool, typer.Option("--denied", help="An end was denied.")] = False,  # noqa: FBT002
+    appealed: Annotated[bool, typer.Option("--appealed", help="An appeal is open.")] = False,  # noqa: FBT002
+    since: Since = None,
+    until: Until = None,
+    policy: Annotated[str | None, typer.Option(help="Only under this version of a policy.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only with this model.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Only of this person, by your own id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 100,
+    after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on where the last page ended.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Print the report of a period, or write it as a page.
+    """List threads of one kind, newest first.
 
-    Raises:
-        InvalidInputError: A moment or a number is not usable.
+    Example: end-conversation threads --sealed --since 2026-03-01
     """
-    end = utc_now() if until is None else moment("until", until)
-    begin = end - timedelta(days=days) if since is None else moment("since", since)
-    with opened(url) as registry:
-        report = build_report(registry, begin, end, threads=threads, comments=comments)
-    if html is not None:
-        from end_conversation_tool.operations.report_html import report_page  # noqa: PLC0415 - only where a page is wanted
+    from end_conversation_tool.cli.desk import run_threads  # noqa: PLC0415 - other verbs start faster
+    from end_conversation_tool.registry.listing import ThreadKind  # noqa: PLC0415 - as above
 
-        html.write_text(report_page(report), encoding="utf-8")
-        note(f"written: {html}")
-    if as_json:
-        print_json(report.model_dump(mode="json"))
-    elif html is None:
-        _show_report(report)
-
-
-def _show_report(report: Report) -> None:
-    console = stdout(width=_WIDTH_OF_FILES)
-    console.print(
-        f"{report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC; threads: {report.thread_source}"
+    wanted = (sealed, shadow, noticed, at_risk, denied, appealed)
+    chosen = [kind for kind, want in zip(ThreadKind, wanted, strict=True) if want] or [ThreadKind.SEALED]
+    if len(chosen) > 1:
+        raise InvalidInputError(f"threads: expected one kind at a time, got {', '.join(chosen)}")
+    run_threads(
+        registry,
+        chosen[0],
+        since=since,
+        until=until,
+        policy=policy,
+        model=model,
+        subject=subject,
+        limit=limit,
+        after=after,
+        as_json=as_json,
     )
-    columns = (report.total, *report.groups)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for figures in columns[:_MOST_COLUMNS]:
-        table.add_column(escaped(name_of(figures)), justify="right", overflow="fold")
-    for title, read in ROWS:
-        table.add_row(title, *(shown(read(figures)) for figures in columns[:_MOST_COLUMNS]))
-    console.print(table)
-    if len(columns) > _MOST_COLUMNS:
-        console.print(f"and {len(columns) - _MOST_COLUMNS} more policies and models: --json or --html shows them")
-    for title, counts in (
-        ("Denials by condition", report.total.denials_by_condition),
-        ("Denials because of risk, by kind", report.total.vetoes_by_risk),
-        ("Risk flags raised", report.risk_flags_raised),
-    ):
-        listed = ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
-        console.print(f"{title}: {listed}")
-    console.print(f"Reopened: {report.reopened:,}. Circuit breaker tripped: {report.breaker_trips:,}.")
-    for given in report.comments:
-        said = f"{given.rating} of 5: {escaped(given.comment)!r}"
-        console.print(f"{given.given_at:%Y-%m-%d %H:%M}  {escaped(given.thread_id)}  {said}")
 
 
-def run_appeals(url: str, *, thread: str | None, limit: int, as_json: bool) -> None:
-    """Print the open appeals of all threads, or all appeals of one."""
-    with opened(url) as registry:
+def subject(  # noqa: PLR0917 - typer takes options for positional arguments
+    subject: Subject,
+    registry: RegistryUrl,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 100,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Show what is on record of a person's threads, newest first: ends, notices, denials, flags, appeals.
+
+    It blocks nobody: what follows from it is yours to decide.
+
+    Example: end-conversation subject user-7 --since 2026-03-01
+    """
+    from end_conversation_tool.cli.desk import run_subject  # noqa: PLC0415 - other verbs start faster
+
+    run_subject(registry, subject, since=since, until=until, limit=limit, as_json=as_json)
+
+
+def end(  # noqa: PLR0917 - typer takes options for positional arguments
+    thread: Thread,
+    registry: RegistryUrl,
+    operator: Operator,
+    reason: Reason,
+    category: Annotated[Category, typer.Option(help="The ground that is recorded.")] = Category.ABUSE,
+    override_risk: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--override-risk", help="End it though a risk flag stands, in your name. The flag stays.")
+    ] = False,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """End a thread yourself. Its user reads that the people who run the service ended it, and can appeal.
+
+    It need not be known yet: nothing is on record of an ordinary thread.
+
+    Example: end-conversation end t1 --operator Kim --reason "threats against staff"
+    """
+    from end_conversation_tool.cli.desk import run_end  # noqa: PLC0415 - other verbs start faster
+
+    run_end(
+        thread,
+        registry,
+        category=category,
+        operator=operator,
+        reason=reason,
+        override_risk=override_risk,
+        as_json=as_json,
+    )
+
+
+def report(  # noqa: PLR0917 - typer takes options for positional arguments
+    registry: RegistryUrl,
+    days: Annotated[float, typer.Option(min=0, max=36_500, help="Days up to --until.")] = 7.0,
+    since: Annotated[str | None, typer.Option(metavar="MOMENT", help="Instead of --days, as in 2026-03-01.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="MOMENT", help="UTC where no zone is given; else now.")] = None,
+    threads: Annotated[int | None, typer.Option(min=0, help="How many threads there were, for rates.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one HTML page with charts.")] = None,
+    comments: Annotated[int, typer.Option(min=0, max=10_000, help="Newest comments of users to show.")] = 20,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Show how often conversations ended, why they did not, and how users rate it.
+
+    Example: end-conversation report --days 7 --threads 120000 --html week.html
+    """
+    from end_conversation_tool.cli.report import run_report  # noqa: PLC0415 - other verbs start faster
+
+    run_report(
+        registry, since=since, until=until, days=days, threads=threads, comments=comments, as_json=as_json, html=html
+    )
+
+
+def feedback(
+    thread: Thread,
+    registry: RegistryUrl,
+    rating: Annotated[int, typer.Option(help="1 (bad) to 5 (good).")],
+    comment: Annotated[str, typer.Option(help="The user's words, at most 2,000 characters.")] = "",
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Keep what a user says of a conversation.
+
+    Example: end-conversation feedback t1 --rating 2 --comment "That was unfair."
+    """
+    with _acting(registry, thread) as known:
+        given = known.give_feedback(thread, rating=rating, comment=comment)
+    _tell(given, f"kept: {given.rating} of 5", as_json=as_json)
+
+
+def appeal(
+    thread: Thread,
+    registry: RegistryUrl,
+    text: Annotated[str, typer.Option(help="The user's words, at most 2,000 characters.")],
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Open a user's appeal against the end of a conversation.
+
+    Example: end-conversation appeal t1 --text "I was quoting a film."
+    """
+    from end_conversation_tool.cli.desk import opened_appeal  # noqa: PLC0415 - other verbs start faster
+
+    with _acting(registry, thread) as known:
+        begun = opened_appeal(known, thread, text)
+    _tell(begun, "opened", as_json=as_json)
+
+
+def appeals(
+    registry: RegistryUrl,
+    thread: Annotated[str | None, typer.Option(help="All appeals of this thread, not only open ones.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most this many.")] = 100,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """List the open appeals, oldest first.
+
+    Example: end-conversation appeals --json
+    """
+    with opened(registry) as known:
         if thread is None:
-            found = registry.open_appeals(limit=limit)
+            found = known.open_appeals(limit=limit)
         else:
-            require_known(registry, thread)
-            found = registry.appeals(thread)[-limit:]
+            _require_known(known, thread)
+            found = known.appeals(thread)[-limit:]
     if as_json:
-        print_json([appeal.model_dump(mode="json") for appeal in found])
+        print_json([one.model_dump(mode="json") for one in found])
         return
     console = stdout(wrap=False)
-    for appeal in found:
-        console.print(_appeal_line(appeal))
+    for one in found:
+        console.print(_appeal_line(one))
     if not found:
         console.print("no appeals")
 
 
-def _appeal_line(appeal: Appeal) -> str:
-    line = f"{appeal.opened_at.isoformat()} {escaped(appeal.thread_id)}: {appeal.status}: {escaped(appeal.text)!r}"
-    return line if appeal.resolved_by is None else f"{line}, by {escaped(appeal.resolved_by)}"
-
-
-def act(
-    url: str,
-    thread: str | None,
-    do: Callable[[SqlSealRegistry], Any],
-    said: Callable[[Any], str],
-    *,
-    known: bool = True,
-    as_json: bool = False,
+def resolve(  # noqa: PLR0917 - typer takes options for positional arguments
+    thread: Thread,
+    registry: RegistryUrl,
+    upheld: Annotated[bool, typer.Option("--upheld/--rejected", help="Whether the user is right.")],
+    operator: Operator,
+    reason: Reason,
+    reopen: Annotated[bool, typer.Option("--reopen", help="Reopen the thread too, when it is upheld.")] = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Change something, and say what became of it.
+    """Uphold or reject the open appeal of a thread.
 
-    Args:
-        url: The registry.
-        thread: The thread; ``None`` for what concerns none.
-        do: Changes it.
-        said: Puts the result into words.
-        known: Whether the registry must have heard of the thread.
-        as_json: Print the result as JSON.
-
-    Raises:
-        typer.Exit: 1 when the registry knows nothing about the thread.
+    Example: end-conversation resolve t1 --upheld --reopen --operator Kim --reason "it was a quote"
     """
+    with _acting(registry, thread) as known:
+        done = known.resolve_appeal(thread, upheld=upheld, operator=operator, reason=reason, reopen=reopen)
+    _tell(done, f"{done.status}{' and reopened' if reopen else ''}", as_json=as_json)
+
+
+def reopen(
+    thread: Thread,
+    registry: RegistryUrl,
+    operator: Operator,
+    reason: Reason,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Reopen a sealed thread. Runs from before stay out, and risk flags stay.
+
+    Example: end-conversation reopen t1 --operator Kim --reason "sealed by mistake"
+    """
+    with _acting(registry, thread) as known:
+        status = known.reopen(thread, operator=operator, reason=reason)
+    _tell(status, f"reopened, at sequence {status.sequence}", as_json=as_json)
+
+
+def erase(
+    thread: Thread,
+    registry: RegistryUrl,
+    operator: Operator,
+    reason: Annotated[str, typer.Option(help="Why; it is kept, so name nobody.")],
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Remove all words, and the thread's id, from the records of a thread. Its seal stays.
+
+    The messages themselves are in your checkpointer: delete them there.
+
+    Example: end-conversation erase t1 --operator Kim --reason "request of 3 March"
+    """
+    with _acting(registry, thread) as known:
+        count = known.erase(thread, operator=operator, reason=reason)
+    _tell(count, f"erased: {count} records", as_json=as_json)
+
+
+def erase_subject(
+    subject: Subject,
+    registry: RegistryUrl,
+    operator: Operator,
+    reason: Annotated[str, typer.Option(help="Why; it is kept, so name nobody.")],
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Erase every thread of a person, as erase does, and with them the person's id. All of them, or none.
+
+    Example: end-conversation erase-subject user-7 --operator Kim --reason "request of 3 March"
+    """
+    with opened(registry) as known:
+        count = known.erase_subject(subject, operator=operator, reason=reason)
+    _tell(count, f"erased: {count} threads", as_json=as_json)
+
+
+def flag_risk(  # noqa: PLR0917 - typer takes options for positional arguments
+    thread: Thread,
+    registry: RegistryUrl,
+    kind: Annotated[RiskKind, typer.Option(help="What the person may be at risk of.")],
+    operator: Operator,
+    reason: Annotated[str, typer.Option(help="Why, at most 2,000 characters.")] = "",
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Raise a risk flag: this thread cannot be ended until it is cleared. It need not be known yet.
+
+    Example: end-conversation flag-risk t1 --kind crisis --operator Kim
+    """
+    from end_conversation_tool.cli.desk import raised_flag  # noqa: PLC0415 - other verbs start faster
+
+    with opened(registry) as known:
+        flag = raised_flag(known, thread, kind, operator, reason)
+    _tell(flag, f"flagged: {flag.kind}", as_json=as_json)
+
+
+def clear_risk(
+    thread: Thread,
+    registry: RegistryUrl,
+    operator: Operator,
+    reason: Reason,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Clear every risk flag of a thread. They stay on record.
+
+    Example: end-conversation clear-risk t1 --operator Kim --reason "a line from a song"
+    """
+    with _acting(registry, thread) as known:
+        count = known.clear_risk(thread, operator=operator, reason=reason)
+    _tell(count, f"cleared: {count}", as_json=as_json)
+
+
+def reset_breaker(
+    registry: RegistryUrl,
+    operator: Operator,
+    reason: Reason,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Let ends be enforced again after the circuit breaker has tripped.
+
+    Example: end-conversation reset-breaker --operator Kim --reason "a new policy"
+    """
+    with opened(registry) as known:
+        before = known.reset_breaker(operator=operator, reason=reason)
+    _tell(before, "reset" if before.tripped else "reset; it had not tripped", as_json=as_json)
+
+
+@contextmanager
+def _acting(url: str, thread: str) -> Iterator[SqlSealRegistry]:
+    """Give the registry, to change a thread that it has heard of."""
     with opened(url) as registry:
-        if thread is not None and known:
-            require_known(registry, thread)
-        result = do(registry)
+        _require_known(registry, thread)
+        yield registry
+
+
+def _tell(result: Record | int, words: str, *, as_json: bool) -> None:
+    """Say what became of it."""
     if as_json:
         print_json(result.model_dump(mode="json") if isinstance(result, Record) else {"count": result})
     else:
-        stdout(wrap=False).print(escaped(said(result)))
+        stdout(wrap=False).print(escaped(words))
 
 
-def opened_appeal(registry: SqlSealRegistry, thread: str, text: str) -> Appeal:
-    """Open an appeal, and tell whoever listens."""
-    appeal = registry.open_appeal(thread, text=text)
-    announce(appeal_event(appeal))
-    return appeal
-
-
-def raised_flag(registry: SqlSealRegistry, thread: str, kind: RiskKind, operator: str, reason: str) -> RiskFlag:
-    """Raise a flag, and tell whoever listens if it is a new one."""
-    began = utc_now()
-    flag = registry.flag_risk(thread, kind=kind, source=operator, reason=reason)
-    if flag.raised_at >= began:
-        announce(risk_event(thread, flag.kind, flag.source, "", flag.raised_at))
-    return flag
-
-
-def require_known(registry: SqlSealRegistry, thread: str) -> None:
+def _require_known(registry: SqlSealRegistry, thread: str) -> None:
     """Leave with exit code 1 when the registry knows nothing about a thread: likely a slip of the pen."""
     thread = validate_thread_id(thread)
     if registry.status(thread) != ThreadStatus(thread_id=thread) or registry.history(thread):
@@ -168,23 +353,6 @@ def require_known(registry: SqlSealRegistry, thread: str) -> None:
     raise typer.Exit(Exit.FOUND)
 
 
-@contextmanager
-def opened(url: str) -> Iterator[SqlSealRegistry]:
-    """Give the registry at a URL; one that is not there is not made."""
-    with SqlSealRegistry(url, create=False) as registry:
-        yield registry
-
-
-def moment(field: str, text: str) -> datetime:
-    """Read a moment, UTC where no zone is given.
-
-    Raises:
-        InvalidInputError: It is none.
-    """
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidInputError(
-            f"{field}: expected a moment, as in 2026-03-01 or 2026-03-01T12:00, got another str"
-        ) from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+def _appeal_line(appeal: Appeal) -> str:
+    line = f"{appeal.opened_at.isoformat()} {escaped(appeal.thread_id)}: {appeal.status}: {escaped(appeal.text)!r}"
+    return line if appeal.resolved_by is None else f"{line}, by {escaped(appeal.resolved_by)}"

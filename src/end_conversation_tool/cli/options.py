@@ -1,15 +1,21 @@
-"""Options that several verbs share, and how they become a policy."""
+"""Options that several verbs share, and what becomes of them: a policy, a registry, a moment."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from end_conversation_tool._core.policy import PRESETS, EndConversationPolicy
 from end_conversation_tool._core.records import Mode
-from end_conversation_tool.errors import PolicyConfigurationError
+from end_conversation_tool.errors import InvalidInputError, PolicyConfigurationError
+
+if TYPE_CHECKING:
+    from end_conversation_tool.registry import SqlSealRegistry
 
 __all__ = [
     "AsJson",
@@ -26,6 +32,8 @@ __all__ = [
     "Until",
     "WindowTurns",
     "chosen_policy",
+    "moment",
+    "opened",
 ]
 
 _GROUP, _READER_GROUP = "Policy", "Reader"
@@ -128,3 +136,27 @@ def _named_policy(name: str) -> EndConversationPolicy:
     raise PolicyConfigurationError(
         f"policy: expected a .toml or .json file or one of {', '.join(PRESETS)}, got {name[:80]!r}"
     )
+
+
+@contextmanager
+def opened(url: str) -> Iterator[SqlSealRegistry]:
+    """Give the registry at a URL; one that is not there is not made."""
+    from end_conversation_tool.registry import SqlSealRegistry  # noqa: PLC0415 - verbs without a registry start faster
+
+    with SqlSealRegistry(url, create=False) as registry:
+        yield registry
+
+
+def moment(field: str, text: str) -> datetime:
+    """Read a moment, UTC where no zone is given.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"{field}: expected a moment, as in 2026-03-01 or 2026-03-01T12:00, got another str"
+        ) from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
+from html import escape
 from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
 
 import typer
+from langchain_core.messages import AIMessage, BaseMessage
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool.cli.output import Exit, escaped, fail, note, print_json, stdout
-from end_conversation_tool.cli.replay_kept import Kept
-from end_conversation_tool.cli.replay_tally import Estimate, Replayed, Tally, in_words, is_interesting, urgency
+from end_conversation_tool.cli.replay_tally import (
+    Estimate,
+    Replayed,
+    Tally,
+    has_failed,
+    in_words,
+    is_interesting,
+    urgency,
+)
+from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.operations.charts import bars, page, table
 from end_conversation_tool.readers import Price, Reader
 from end_conversation_tool.recordings.files import BrokenRow, Recording, read_recordings
-from end_conversation_tool.recordings.replay import lines_to_read, replay_conversation
+from end_conversation_tool.recordings.replay import ReplayResult, lines_to_read, replay_conversation
 
 __all__ = ["run_dry", "run_replay"]
 
@@ -87,8 +103,6 @@ def run_replay(
                 replayed.append(Replayed(row.id, row.line, result))
     about = {"policy": policy.version, "mode": str(policy.mode), "reader": reader.source}
     if tally.conversations and html is not None:
-        from end_conversation_tool.cli.replay_page import replay_page  # noqa: PLC0415 - only where a page is wanted
-
         found = sorted((one for one in replayed if is_interesting(one.result)), key=urgency)
         html.write_text(replay_page(about, tally, found), encoding="utf-8")
         note(f"written: {html}")
@@ -165,3 +179,99 @@ def _progress(file: Path) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(file=sys.stderr), transient=True, redirect_stdout=False) as bar:
         task = bar.add_task("", total=size)
         yield lambda count: bar.advance(task, count)
+
+
+# Results in a file, so that a run that broke off need not read again what it has read
+
+
+class Kept:
+    """A JSONL file of results. What failed is not kept: it is tried again.
+
+    Args:
+        path: The file, made if it is not there; ``None`` to keep nothing.
+        asked: Policy and reader: a result of others is none for these.
+
+    Raises:
+        InvalidInputError: The file holds something else.
+        OSError: It cannot be read or written.
+    """
+
+    def __init__(self, path: Path | None, asked: str) -> None:
+        self._path, self._asked = path, asked
+        self._known: dict[str, ReplayResult] = {}
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        if self._path is None:
+            return self
+        text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
+        lines = text.splitlines()
+        self._known = dict(row for line in lines if (row := _row(line)) is not None)
+        if lines and not self._known:
+            raise InvalidInputError(
+                f"resume: expected a file that an earlier --resume has written, got {self._path.name}"
+            )
+        self._file = self._path.open("a", encoding="utf-8")
+        if text and not text.endswith("\n"):  # the line at which the run broke off
+            self._file.write("\n")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def get(self, messages: Sequence[BaseMessage]) -> ReplayResult | None:
+        """Return the result that is known of a conversation."""
+        return self._known.get(self._key(messages)) if self._known else None
+
+    def keep(self, name: str, messages: Sequence[BaseMessage], result: ReplayResult) -> None:
+        """Write a result, at once."""
+        if self._file is None or has_failed(result):
+            return
+        row = {"key": self._key(messages), "id": name, "result": result.model_dump(mode="json", exclude_defaults=True)}
+        self._file.write(f"{json.dumps(row)}\n")
+        self._file.flush()
+
+    def _key(self, messages: Sequence[BaseMessage]) -> str:
+        calls = [
+            [(call["name"], call["args"]) for call in message.tool_calls] if isinstance(message, AIMessage) else []
+            for message in messages
+        ]
+        said = [(message.type, message.content, made) for message, made in zip(messages, calls, strict=True)]
+        return sha256(json.dumps([self._asked, said], default=str).encode()).hexdigest()[:32]
+
+
+def _row(line: str) -> tuple[str, ReplayResult] | None:
+    try:
+        row = json.loads(line)
+        return str(row["key"]), ReplayResult.model_validate(row["result"])
+    except (ValueError, LookupError, TypeError, ValidationError):
+        return None
+
+
+# The page
+
+
+def replay_page(about: Mapping[str, str], tally: Tally, found: Sequence[Replayed]) -> str:
+    """Return the page. It quotes the conversations.
+
+    Args:
+        about: Policy and reader.
+        tally: The counts.
+        found: The conversations to show.
+    """
+    asked = escape(", ".join(f"{name} {value}" for name, value in about.items()))
+    turns = {f"turn {turn}": float(count) for turn, count in sorted(tally.end_turns.items())}
+    rows = [(one.id, "; ".join(in_words(one.result)), _quotes(one)) for one in found]
+    body = (
+        f"<p>{asked}</p>{table(('', '', ''), tally.rows(), words=True)}"
+        f'<div class="plots">{bars("User turn of the end", {"": turns})}</div>'
+        f"<h2>Conversations</h2>{table(('id', 'what would have been', 'what was found'), rows, words=True)}"
+    )
+    return page("Replay of recorded conversations", body)
+
+
+def _quotes(one: Replayed) -> str:
+    return "; ".join(f"{found.turn} {found.kind}: \u201c{found.quote}\u201d" for found in one.result.findings)

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 
 from end_conversation_tool.operations.charts import bars, page, table
-from end_conversation_tool.operations.report import Figures, Report
-from end_conversation_tool.operations.report_rows import ROWS, name_of, shown
+from end_conversation_tool.operations.report import ROWS, Figures, Report, name_of, shown
 
 __all__ = ["report_page"]
 

@@ -46,7 +46,7 @@ from end_conversation_tool._core.records import (
     UnmetCode,
 )
 from end_conversation_tool._core.run import Reply
-from end_conversation_tool._doors.langgraph.messages import reply_of, said_messages
+from end_conversation_tool._doors.langgraph.messages import end_calls_of, reply_of, said_messages
 from end_conversation_tool._gate.ruling import outcome_of, report_of, request_of
 from end_conversation_tool.readers.base import Reader, read_by
 from end_conversation_tool.watch import RiskWatch, default_watch
@@ -246,7 +246,7 @@ def _told(messages: Sequence[BaseMessage], watch: RiskWatch) -> _Told:
 
 def _without_answers(messages: Sequence[BaseMessage]) -> Iterable[BaseMessage]:
     """Leave out what this package answered to recorded calls of the tool; give an id to what has none."""
-    ours = {call.id for one in messages if isinstance(one, AIMessage) for call in reply_of(one).end_calls}
+    ours = {call.id for one in messages if isinstance(one, AIMessage) for call in end_calls_of(one)}
     for number, message in enumerate(messages, 1):
         if isinstance(message, ToolMessage) and (message.name == TOOL_NAME or message.tool_call_id in ours):
             continue

@@ -44,10 +44,15 @@ def is_native_refusal(raw: Any) -> bool:
     """Whether the provider's own fields on a message, or on the dict that it was dumped to, report a refusal."""
     if raw is None:
         return False
-    given = ((_get(raw, field), rows) for field, rows in _TABLE.items())
-    if any(_word(_at(value, path)) in words for value, rows in given if value for path, words in rows):
-        return True
+    for field, rows in _TABLE.items():
+        value = _get(raw, field)
+        if value and any(_word(_at(value, path)) in words for path, words in rows if _may_have(value, path)):
+            return True
     return _is_text(_at(raw, ("additional_kwargs", "refusal"))) or _has_refusal_part(_get(raw, "content"))
+
+
+def _may_have(value: Any, path: tuple[str, ...]) -> bool:
+    return not isinstance(value, dict) or not path or path[0] in value
 
 
 def _at(raw: Any, path: tuple[str, ...]) -> Any:

@@ -52,8 +52,9 @@ class RiskWatcher(Protocol):
     def look(self, text: str) -> Sighting:
         """Return what is seen in ``text``, in time linear in its length.
 
-        A watcher may bring ``may_alarm(text) -> bool`` too, a cheaper look for an ordinary turn, at all that was said
-        in a row, a line for each piece: false only where ``look`` would see no clear sign in that text, in lines of it,
-        or in it with its breaks left out.
+        For ordinary turns a watcher may bring two methods more: ``may_alarm(text) -> bool``, a cheap look at all that
+        was said in a row, a line for each piece, false only where ``look`` would see no clear sign in that text, in
+        lines of it, or in it with its breaks left out; and ``alarm(text) -> Sighting``, what ``look`` sees as far as it
+        is a clear sign.
         """
         ...

@@ -96,6 +96,10 @@ class TextWatcher:
         source = f"{self.name}/{self.version}"
         return Sighting(grade, kinds, source, "" if grade is RiskGrade.CLEAR else why, score)
 
+    def alarm(self, text: str) -> Sighting:
+        """Return what ``look`` does where it is a clear sign: a phrase must name one, which is seen first."""
+        return self.look(text) if self._named(plain(bounded(text)[0])).found else Sighting(RiskGrade.NONE)
+
     def may_alarm(self, text: str) -> bool:
         """Whether ``look`` could see a clear sign in ``text``, in lines of it, or in it with its breaks left out.
 

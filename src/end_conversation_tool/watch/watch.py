@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -76,19 +77,28 @@ class RiskWatch:
         views = _views(pieces)
         return surest([*looked, *(_ask(watcher, view) for watcher in self.watchers for view in views)])
 
-    def alarm(self, texts: Sequence[str]) -> Sighting:
-        """Return the same as far as it is a clear sign: in an ordinary turn, where any doubt can wait for a reader.
-
-        Watchers that can tell at little cost that they would not raise an alarm are not asked any further.
+    def may_alarm(self, texts: Sequence[str]) -> bool:
+        """Whether ``alarm`` could see a clear sign; a cheap look, for as many ordinary messages as can be.
 
         Args:
             texts: As for ``look``.
         """
-        pieces, _ = _newest(texts)
-        asked = [watcher for watcher in self.watchers if _may_alarm(watcher, "\n".join(pieces))]
-        views = _views(pieces) if asked else []
-        seen = surest(_ask(watcher, view) for watcher in asked for view in views)
+        said = "\n".join(_newest(texts)[0])
+        return any(_may_alarm(watcher, said) for watcher in self.watchers)
+
+    def alarm(self, texts: Sequence[str]) -> Sighting:
+        """Return what ``look`` does as far as it is a clear sign: in an ordinary turn any doubt can wait for a reader.
+
+        Args:
+            texts: As for ``look``.
+        """
+        views = _views(_newest(texts)[0])
+        seen = surest(_ask(watcher, view, clearly=True) for watcher in self.watchers for view in views)
         return seen if seen.grade is RiskGrade.CLEAR else Sighting(RiskGrade.NONE)
+
+    async def aalarm(self, texts: Sequence[str]) -> Sighting:
+        """Async twin of ``alarm``, in a worker thread: it takes milliseconds, and the event loop serves others."""
+        return await asyncio.to_thread(self.alarm, texts)
 
 
 @cache
@@ -151,10 +161,10 @@ def _may_alarm(watcher: RiskWatcher, text: str) -> bool:
         return True
 
 
-def _ask(watcher: RiskWatcher, text: str) -> Sighting:
-    """Ask one watcher; whatever goes wrong is a doubt."""
+def _ask(watcher: RiskWatcher, text: str, *, clearly: bool = False) -> Sighting:
+    """Ask one watcher, or only for a clear sign, where it can tell that apart; whatever goes wrong is a doubt."""
     try:
-        seen = watcher.look(text)
+        seen: Sighting = getattr(watcher, "alarm", watcher.look)(text) if clearly else watcher.look(text)
         if _makes_sense(seen):
             return seen
         problem = "answered nonsense"

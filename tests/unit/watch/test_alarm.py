@@ -67,3 +67,4 @@ def test_what_is_too_long_to_tell_is_looked_at() -> None:
 def test_the_alarm_is_the_clear_part_of_the_look(texts: list[str]) -> None:
     looked, alarmed = default_watch().look(texts), default_watch().alarm(texts)
     assert (alarmed.grade is RiskGrade.CLEAR) == (looked.grade is RiskGrade.CLEAR)
+    assert default_watch().may_alarm(texts) or looked.grade is not RiskGrade.CLEAR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -186,6 +187,24 @@ def test_an_alarm_is_the_clear_sign_that_a_full_look_sees(text: str) -> None:
 def test_whatever_is_a_clear_sign_is_an_alarm(words: list[str]) -> None:
     text, watch = " ".join(words), default_watch()
     assert (watch.look([text]).grade is RiskGrade.CLEAR) == (watch.alarm([text]).grade is RiskGrade.CLEAR)
+    assert watch.may_alarm([text]) or watch.look([text]).grade is not RiskGrade.CLEAR
+
+
+async def test_the_alarm_looks_in_a_thread_of_its_own_where_an_event_loop_waits() -> None:
+    class Where:
+        name, version = "where", "1"
+
+        def __init__(self) -> None:
+            self.threads = list[int]()
+
+        def look(self, text: str) -> Sighting:
+            assert text == "x"
+            self.threads.append(get_ident())
+            return Sighting(RiskGrade.CLEAR, (), "where/1")
+
+    where = Where()
+    assert await RiskWatch([where]).aalarm(["x"]) == RiskWatch([where]).alarm(["x"])
+    assert where.threads[0] != get_ident() == where.threads[1]
 
 
 def test_the_alarm_of_a_watcher_that_only_looks_is_its_look() -> None:
@@ -211,4 +230,6 @@ def test_a_watcher_that_fails_to_tell_whether_it_would_is_asked_in_full() -> Non
             assert text == "x"
             return Sighting(RiskGrade.CLEAR, (), "failing/1")
 
-    assert RiskWatch([Failing()]).alarm(["x"]).grade is RiskGrade.CLEAR
+    watch = RiskWatch([Failing()])
+    assert watch.may_alarm(["x"])
+    assert watch.alarm(["x"]).grade is RiskGrade.CLEAR

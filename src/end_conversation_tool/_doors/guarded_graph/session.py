@@ -37,7 +37,7 @@ from end_conversation_tool._core.run import Ruling, Run
 from end_conversation_tool._core.texts import Texts
 from end_conversation_tool._core.vocabulary import UnmetCode
 from end_conversation_tool._doors.guarded_graph.state import convert
-from end_conversation_tool._doors.langgraph.messages import newest_first, reply_of, said_messages, with_id
+from end_conversation_tool._doors.langgraph.messages import end_calls_of, newest_first, reply_of, said_messages, with_id
 from end_conversation_tool._gate.gate import Gate
 
 __all__ = ["AsyncRule", "HandOffError", "Rule", "Session", "Verdict", "Watch"]
@@ -117,7 +117,7 @@ class Verdict:
         if self.late:
             return self.place.step == place.step
         here = self.place == Place() or self.place.step[0] == place.step[0]
-        return call_id is None and here and bool(reply_of(self.reply).end_calls)
+        return call_id is None and here and bool(end_calls_of(self.reply))
 
 
 class Session:
@@ -167,7 +167,7 @@ class Session:
         """Return an end-seeking reply no callback told of: a foreign model's, or one from before an interrupt."""
         messages = self.messages
         reply = next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)
-        if reply is None or reply.id in self.known or not (calls := {call.id for call in reply_of(reply).end_calls}):
+        if reply is None or reply.id in self.known or not (calls := {call.id for call in end_calls_of(reply)}):
             return []
         ruled = {call["id"] for verdict in self.verdicts for call in verdict.reply.tool_calls}
         answered = {getattr(message, "tool_call_id", None) for message in messages}

@@ -29,6 +29,7 @@ __all__ = [
     "arrived_after",
     "awaiting_results",
     "by_model_of",
+    "end_calls_of",
     "mended",
     "newest_first",
     "reply_of",
@@ -88,12 +89,13 @@ def newest_first(messages: Sequence[BaseMessage]) -> Iterator[ObservedMessage]:
 
 def reply_of(message: AIMessage) -> Reply:
     """Return a model's message as the gate sees it."""
+    return Reply(end_calls=end_calls_of(message), message=_spoken(message), refused=is_native_refusal(message))
+
+
+def end_calls_of(message: AIMessage) -> tuple[Call, ...]:
+    """Return the calls of our tool in a model's message, malformed ones too."""
     calls = [*message.tool_calls, *message.invalid_tool_calls]
-    return Reply(
-        end_calls=tuple(Call(call["id"] or "", TOOL_NAME, call["args"]) for call in calls if call["name"] == TOOL_NAME),
-        message=_spoken(message),
-        refused=is_native_refusal(message),
-    )
+    return tuple(Call(call["id"] or "", TOOL_NAME, call["args"]) for call in calls if call["name"] == TOOL_NAME)
 
 
 def by_model_of(reply: AIMessage, run: Run) -> Run:
@@ -112,7 +114,7 @@ def requesting(messages: Sequence[BaseMessage]) -> int | None:
     replies = (place for place in range(len(messages) - 1, -1, -1) if isinstance(messages[place], AIMessage))
     place = next(replies, None)
     reply = None if place is None else messages[place]
-    return place if isinstance(reply, AIMessage) and reply_of(reply).end_calls else None
+    return place if isinstance(reply, AIMessage) and end_calls_of(reply) else None
 
 
 def with_request(reply: Reply, request: EndRequest) -> Reply:
@@ -156,7 +158,7 @@ def awaiting_results(message: AIMessage, answered: Iterable[str] = ()) -> list[T
         message: The reply.
         answered: As for ``tool_results``.
     """
-    waiting = next((call.id for call in reply_of(message).end_calls), None)
+    waiting = next((call.id for call in end_calls_of(message)), None)
     done = {*answered, waiting}
     return [
         _result(call, asked_first_text(call["name"] or "the tool"))
