@@ -74,7 +74,7 @@ def run_threads(
             f"{one.at:%Y-%m-%d %H:%M}  {escaped(one.thread_id)}  {' and '.join(state)}  {escaped(about)}".rstrip()
         )
     if not found:
-        console.print(f"no threads of the kind {kind}; --kind names another")
+        console.print(f"no threads of the kind {kind}; --help names the others")
     if more is not None:
         note(f"more: --after {more}")
 

@@ -261,7 +261,7 @@ def test_a_list_is_narrowed_and_goes_on_where_the_last_page_ended(many: str) -> 
     assert second.stdout.endswith("  t  sealed  abuse, policy-1, model-1\n")
     assert (
         run("threads", "--until", "2020-01-01", url=many).stdout
-        == "no threads of the kind sealed; --kind names another\n"
+        == "no threads of the kind sealed; --help names the others\n"
     )
     assert run("threads", "--since", "2020-01-01T10:00+02:00", "--policy", "policy-1", url=many).stdout.count("\n") == 2
     assert run("threads", "--model", "model-1", url=many).stdout.split()[2] == "t"
@@ -404,7 +404,7 @@ def test_a_long_story_of_a_person_is_cut_and_says_so(url: str) -> None:
 def test_a_list_of_threads_can_be_a_persons(url: str) -> None:
     assert run("threads", "--subject", "user-7", url=url).stdout.split()[2] == "t"
     assert run("threads", "--denied", "--subject", "user-7", url=url).stdout.split()[2] == "u"
-    assert run("threads", "--subject", "user-8", url=url).stdout == "no threads\n"
+    assert run("threads", "--subject", "user-8", url=url).stdout == "no threads of the kind sealed; --help names the others\n"
 
 
 def test_a_person_is_erased(url: str) -> None:
