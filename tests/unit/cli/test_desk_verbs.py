@@ -404,7 +404,10 @@ def test_a_long_story_of_a_person_is_cut_and_says_so(url: str) -> None:
 def test_a_list_of_threads_can_be_a_persons(url: str) -> None:
     assert run("threads", "--subject", "user-7", url=url).stdout.split()[2] == "t"
     assert run("threads", "--denied", "--subject", "user-7", url=url).stdout.split()[2] == "u"
-    assert run("threads", "--subject", "user-8", url=url).stdout == "no threads of the kind sealed; --help names the others\n"
+    assert (
+        run("threads", "--subject", "user-8", url=url).stdout
+        == "no threads of the kind sealed; --help names the others\n"
+    )
 
 
 def test_a_person_is_erased(url: str) -> None:
