@@ -195,8 +195,8 @@ def test_what_a_person_answers_in_place_of_a_tool(asynchronous: bool, kind: str)
     agent.say(INSULT)
     answer = {"type": kind, "message": "stop, I want to kill myself"}
     assert "conversation_end" not in agent.invoke(Command(resume={"decisions": [answer]}))
-    assert UnmetCode.RISK_UNCERTAIN in unmet(agent)
-    assert not agent.registry.status("t").at_risk
+    assert UnmetCode.RISK_FLAGGED in unmet(agent)
+    assert agent.registry.status("t").at_risk
 
 
 def test_what_this_package_says_is_never_read() -> None:
