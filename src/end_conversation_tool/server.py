@@ -15,7 +15,7 @@ Reading, copying and deleting a sealed thread stay open, and so does its metadat
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from langgraph_sdk import Auth
@@ -24,6 +24,7 @@ from end_conversation_tool._core.fence import can_fork
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.records import ThreadStatus
 from end_conversation_tool._doors.langgraph.messages import END_KEY
+from end_conversation_tool._doors.upstream import SUBJECT_KEY
 from end_conversation_tool.errors import EndConversationError, InvalidInputError
 from end_conversation_tool.registry.protocol import SealRegistry, check_registry
 
@@ -53,17 +54,29 @@ class ServerGuard:
         branching: Whether a run from a checkpoint before the seal is let in; as the saver's ``on_fork="branch"``.
         state_updates: Whether clients may write to the state of an open thread. What they write there is no evidence,
             but the server does not show it to auth handlers, so it is all or nothing.
+        subject: Returns whose run it is, given ``ctx.user``: your own pseudonymous id, or ``None``; see
+            ``ExperimentRegistry.attribute``. A client cannot say so itself.
 
     Raises:
         InvalidInputError: An argument is not usable.
     """
 
-    def __init__(self, registry: SealRegistry, *, branching: bool = True, state_updates: bool = True) -> None:
+    def __init__(
+        self,
+        registry: SealRegistry,
+        *,
+        branching: bool = True,
+        state_updates: bool = True,
+        subject: Callable[[Any], str | None] | None = None,
+    ) -> None:
         check_registry(registry)
         for name, given in {"branching": branching, "state_updates": state_updates}.items():
             if not isinstance(given, bool):
                 raise InvalidInputError(f"{name}: expected a bool, got {type(given).__name__}")
+        if subject is not None and not callable(subject):
+            raise InvalidInputError(f"subject: expected a function of the user or None, got {type(subject).__name__}")
         self.registry, self.branching, self.state_updates = registry, branching, state_updates
+        self._subject = subject
 
     async def check(self, ctx: Auth.types.AuthContext, value: Any) -> None:
         """Refuse a request that must not get into a thread.
@@ -81,6 +94,7 @@ class ServerGuard:
         value = _mapping(value)
         if ctx.action == "create_run":
             await self._check_run(value)
+            self._attribute(ctx.user, value)
         elif ctx.resource in ("threads", "runs") and ctx.action == "update":
             await self._check_update(value)
         elif ctx.resource == "crons" and ctx.action in ("create", "update"):
@@ -94,6 +108,12 @@ class ServerGuard:
         _refuse_forged(kwargs)
         configurable = _mapping(_mapping(kwargs.get("config")).get("configurable"))
         await self._check_thread(value.get("thread_id"), configurable.get("checkpoint_id"))
+
+    def _attribute(self, user: Any, value: Mapping[str, Any]) -> None:
+        """Put into a run whose it is: where the doors look for it, and where no client can."""
+        if self._subject is not None:
+            config = value["kwargs"].setdefault("config", {})
+            config.setdefault("configurable", {})[SUBJECT_KEY] = self._subject(user)
 
     async def _check_update(self, value: Mapping[str, Any]) -> None:
         if value.get("metadata") is not None:  # a change of metadata, or runs being cancelled: no state is written

@@ -99,7 +99,7 @@ def everyday(registry: SqlSealRegistry, draw: Draw) -> dict[str, Action]:
         "resolve_appeal": lambda: registry.resolve_appeal(draw("appealed"), upheld=False, operator="ada", reason="-"),
         "comments": registry.comments,
         "attribute": lambda: registry.attribute(draw("sealed"), subject=SUBJECT),
-        "attribute, again": lambda: registry.attribute(draw("sealed"), subject=SUBJECT),
+        "attribute, again": lambda: registry.attribute(name(1), subject=SUBJECT),
         "subject_history": lambda: registry.subject_history(SUBJECT),
         "seal_despite_risk": lambda: registry.seal_despite_risk(permit(draw("open"), decided_by="ada")),
         **_lists(registry),

@@ -11,6 +11,7 @@ from langgraph_sdk.auth.types import AuthContext
 
 from end_conversation_tool._core.records import Category, ThreadStatus, new_id
 from end_conversation_tool._core.texts import Texts
+from end_conversation_tool._doors.upstream import SUBJECT_KEY
 from end_conversation_tool.errors import InvalidInputError, RegistryError, RegistrySchemaError
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.server import ServerGuard, forged_keys, statement_for_run
@@ -171,3 +172,22 @@ def test_bad_arguments(registry: InMemorySealRegistry, arguments: dict[str, Any]
     with pytest.raises(InvalidInputError) as caught:
         ServerGuard(given.pop("registry"), **given)
     assert str(caught.value) == message
+
+
+async def test_whose_run_it_is_says_the_server_and_no_client(registry: InMemorySealRegistry) -> None:
+    guard = ServerGuard(registry, subject=lambda user: f"user-{user}")
+    value = run("open")
+    await guard.check(AuthContext(permissions=[], user="kim", resource="threads", action="create_run"), value)  # type: ignore[arg-type]
+    assert value["kwargs"]["config"]["configurable"] == {SUBJECT_KEY: "user-kim"}
+    bare: dict[str, Any] = {"thread_id": "open", "kwargs": {}}
+    assert await answer(guard, "threads", "create_run", bare) is None
+    assert bare["kwargs"]["config"]["configurable"][SUBJECT_KEY].startswith("user-")
+    for claim in ({"context": {SUBJECT_KEY: "user-lee"}}, {"config": {"configurable": {SUBJECT_KEY: "user-lee"}}}):
+        refused = await answer(guard, "threads", "create_run", {"thread_id": "open", "kwargs": claim})
+        assert refused is not None
+        assert refused[0] == 403
+    untouched = run("open")
+    assert await answer(ServerGuard(registry), "threads", "create_run", untouched) is None
+    assert untouched == run("open")
+    with pytest.raises(InvalidInputError, match="subject: expected a function of the user or None"):
+        ServerGuard(registry, subject="kim")  # type: ignore[arg-type]
