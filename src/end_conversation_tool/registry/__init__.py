@@ -9,6 +9,7 @@ from end_conversation_tool.registry.listing import ListedThread, ThreadKind
 from end_conversation_tool.registry.memory import InMemorySealRegistry
 from end_conversation_tool.registry.operations_protocol import ExperimentRegistry
 from end_conversation_tool.registry.protocol import ProvenanceStore, SealRegistry
+from end_conversation_tool.registry.subjects import SubjectEntry
 
 if TYPE_CHECKING:
     from end_conversation_tool.registry.sql.registry import SqlSealRegistry
@@ -20,6 +21,7 @@ __all__ = [
     "ProvenanceStore",
     "SealRegistry",
     "SqlSealRegistry",
+    "SubjectEntry",
     "ThreadKind",
 ]
 
