@@ -11,16 +11,34 @@ import pytest
 
 from end_conversation_tool._doors.upstream import SUBJECT_KEY
 from end_conversation_tool.errors import InvalidInputError
+from end_conversation_tool.graph_parts import add_end_conversation
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.registry.protocol import ThreadEvent
 from support.agents import INSULT, LADDER, Agent, config, ending
-from support.graphs import Guarded
+from support.graphs import Guarded, written
+from support.keywords import QUICK, KeywordReader, keyword_watch
 from support.registries import FlakyRegistry
 from support.wire import ABUSE, end, finished, guard_of, said
 
 RISK = "kill myself"
 WHOLE = [*LADDER, ending()]
-doors = pytest.mark.parametrize("door", [Agent, Guarded], ids=["create_agent", "guarded graph"])
+
+
+def with_parts(replies: Any, *, asynchronous: bool = False) -> Guarded:
+    """Return a hand-written graph with the parts in it."""
+    registry = InMemorySealRegistry()
+
+    def build(model: Any, tools: list[Any]) -> Any:
+        builder = written(model, tools)
+        add_end_conversation(builder, registry=registry, reader=KeywordReader(), watch=keyword_watch(), policy=QUICK)
+        return builder.compile()
+
+    return Guarded(replies, build=build, guarded=False, registry=registry, asynchronous=asynchronous)
+
+
+doors = pytest.mark.parametrize(
+    "door", [Agent, Guarded, with_parts], ids=["create_agent", "guarded graph", "graph parts"]
+)
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 Door = Callable[..., Any]
 
