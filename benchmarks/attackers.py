@@ -27,7 +27,7 @@ from more import end_record
 from texts import SAID
 from variants import ENGINES, Places, agent, sealed
 
-from end_conversation_tool import ThreadSealedError
+from end_conversation_tool import SealedSaver, ThreadSealedError
 from end_conversation_tool._core.records import new_id
 from end_conversation_tool.middleware import EndConversationMiddleware
 
@@ -37,12 +37,13 @@ HONEST, TURNS = 10, 12
 PAUSE = 0.5
 """Seconds between two turns of an honest user."""
 
-PAUSES = (1.0, 0.0)
-"""Seconds between an attacker's messages."""
+PAUSES = ((1.0, 0.0), (0.0, 0.0), (0.0, 1.0))
+"""Seconds between an attacker's messages, and the saver's ``refusal_pause``."""
 
 HEADER = (
     "| threads in | refusal, ms of processor time | median turn alone, ms | beside them, one message a second each "
-    "| refused a second | beside them, hammering | refused a second |\n" + "|---" * 7 + "|"
+    "| refused a second | beside them, hammering | refused a second | hammering, with `refusal_pause=1` "
+    "| refused a second |\n" + "|---" * 9 + "|"
 )
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "attackers.md"
 
@@ -108,7 +109,7 @@ class Crowd:
         await asyncio.gather(*(user(name, PAUSE * place / HONEST) for place, name in enumerate(users)))
         return median(times)
 
-    async def beside(self, attackers: int, pause: float) -> tuple[float, float]:
+    async def beside(self, attackers: int, pause: float, refusal_pause: float) -> tuple[float, float]:
         """Return the median turn of the honest users beside attackers, and the refusals in a second."""
 
         async def attacker(place: int) -> None:
@@ -118,7 +119,7 @@ class Crowd:
                 await asyncio.sleep(pause)
 
         tasks = [asyncio.create_task(attacker(place)) for place in range(attackers)]
-        await asyncio.sleep(pause)
+        await asyncio.sleep(pause + refusal_pause)
         before, started = self.refused, time.perf_counter()
         turn = await self.honest()
         rate = (self.refused - before) / (time.perf_counter() - started)
@@ -135,14 +136,21 @@ async def figures(engine: str, attackers: int) -> Figures:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         place = await Places(engine, folder, stack, asynchronous=True).new()
-        crowd = Crowd(agent(await sealed(place), EndConversationMiddleware(registry=place.registry)))
+        middleware = EndConversationMiddleware(registry=place.registry)
+        crowd = Crowd(agent(await sealed(place), middleware))
         for number in range(attackers):
             await crowd.turn(f"sealed-{number}", number)
             record = end_record().model_copy(update={"id": new_id(), "thread_id": f"sealed-{number}"})
             await place.registry.aseal(record)
         refusal = await _processor_time(crowd.attempt, attackers)
         alone = await crowd.honest()
-        return Figures(engine, refusal, alone, [await crowd.beside(attackers, pause) for pause in PAUSES])
+        beside = []
+        for pause, refusal_pause in PAUSES:
+            saver = SealedSaver(*place, refusal_pause=refusal_pause)
+            if engine != "memory":
+                await saver.setup()
+            beside.append(await Crowd(agent(saver, middleware)).beside(attackers, pause, refusal_pause))
+        return Figures(engine, refusal, alone, beside)
 
 
 async def _processor_time(attempt: Callable[[str, int], Awaitable[None]], threads: int) -> float:

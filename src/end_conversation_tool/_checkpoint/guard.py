@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from inspect import signature
+from random import uniform
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -68,6 +70,7 @@ class SaverFlows:
         registry: The truth about threads.
         forks: Whether a run from an earlier checkpoint of a sealed branch opens a branch.
         discards: Whether a refused write of a run is dropped without an error.
+        pause: Seconds that an async run waits before it is refused, on average.
         scope: Tells the fences of this saver from those of others.
 
     Attributes:
@@ -75,9 +78,17 @@ class SaverFlows:
     """
 
     def __init__(
-        self, inner: BaseCheckpointSaver[Any], registry: SealRegistry, *, forks: bool, discards: bool, scope: object
+        self,
+        inner: BaseCheckpointSaver[Any],
+        registry: SealRegistry,
+        *,
+        forks: bool,
+        discards: bool,
+        pause: float,
+        scope: object,
     ) -> None:
-        self.inner, self.registry, self.forks, self.discards, self.scope = inner, registry, forks, discards, scope
+        self.inner, self.registry, self.scope = inner, registry, scope
+        self.forks, self.discards, self.pause = forks, discards, pause
         self.database_guards = False
 
     # Reading
@@ -95,7 +106,7 @@ class SaverFlows:
         status: ThreadStatus = yield from self._status(thread_id)
         if status.seal is not None and not self.discards and self._begins(configurable, thread_id):
             # Whatever the checkpoint holds: to read it would be most of what a refusal costs.
-            raise ThreadSealedError(thread_id, conversation_end(status.seal))
+            raise (yield from self._refusal(thread_id, status.seal))
         status, found = yield from self._look_up(config, status)
         if namespace and current_fence(configurable, thread_id, self.scope):
             # A subgraph writes where its run writes, wherever its last checkpoint lies.
@@ -112,7 +123,7 @@ class SaverFlows:
         fence = Fence(thread_id, status.sequence, branch, fork=None if seal else fork, open=was_open)
         starts = set_current_fence(fence, status, configurable, self.scope)
         if starts and seal is not None and not self.discards:
-            raise ThreadSealedError(fence.thread_id, conversation_end(seal))
+            raise (yield from self._refusal(thread_id, seal))
         if found is None:
             return None
         if seal is None:
@@ -122,6 +133,13 @@ class SaverFlows:
         found = without_marks(found)
         # A run finds its fence in the table of runs; whoever else goes on to write has it from here.
         return found if starts else with_fence(found, fence, self.scope)
+
+    def _refusal(self, thread_id: str, seal: Seal) -> Flow[ThreadSealedError]:
+        """Return the error of a run that is refused; where an event loop waits, not before the pause is over."""
+        if self.pause:
+            # Not all of the same length: those who came together are not to come back together.
+            yield from ask(_at_once, _later, uniform(self.pause / 2, self.pause * 3 / 2))  # noqa: S311 - no secret
+        return ThreadSealedError(thread_id, conversation_end(seal))
 
     def _begins(self, configurable: Mapping[str, Any], thread_id: str) -> bool:
         """Whether a run begins here, from where the thread stands: not a reader, a subgraph, or a run that forks."""
@@ -366,6 +384,14 @@ class SaverFlows:
 
     def _status(self, thread_id: str) -> Flow[ThreadStatus]:
         return (yield from ask(self.registry.status, self.registry.astatus, thread_id))
+
+
+def _at_once(_seconds: float) -> None:
+    """Do not wait: a thread that waits is one less for everybody else."""
+
+
+async def _later(seconds: float) -> None:
+    await asyncio.sleep(seconds)
 
 
 def thread_of(config: RunnableConfig) -> str:

@@ -42,6 +42,9 @@ from end_conversation_tool.registry.sql.triggers import afound_in, aguards, foun
 
 __all__ = ["SealedSaver"]
 
+_MAX_PAUSE = 60
+"""Seconds; who waits longer than that has gone."""
+
 
 class SealedSaver(BaseCheckpointSaver[Any]):
     """Guards the writes of any checkpoint saver.
@@ -55,6 +58,8 @@ class SealedSaver(BaseCheckpointSaver[Any]):
             ``new_thread`` an error, while ``edit_and_retry`` starts a new thread; with ``refuse`` an error.
         on_sealed: What a write to a sealed branch gets: ``raise`` an error, or ``discard``, for doors that answer with
             ``conversation_end`` instead (``on_sealed="respond"``). Nothing is written either way.
+        refusal_pause: Seconds, 0 to 60, that an async run on a sealed thread waits before it is refused, on average, so
+            that whoever goes on writing there waits and everybody else is served. A sync run is refused at once.
 
     Raises:
         InvalidInputError: An argument is not usable.
@@ -73,6 +78,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         *,
         on_fork: Literal["branch", "new_thread", "refuse"] = "branch",
         on_sealed: Literal["raise", "discard"] = "raise",
+        refusal_pause: float = 0.0,
     ) -> None:
         if not isinstance(inner, BaseCheckpointSaver):
             raise InvalidInputError(f"inner: expected a BaseCheckpointSaver, got {type(inner).__name__}")
@@ -83,8 +89,12 @@ class SealedSaver(BaseCheckpointSaver[Any]):
             raise InvalidInputError(f"on_fork: expected 'branch', 'new_thread' or 'refuse', got {on_fork!r}")
         if on_sealed not in ("raise", "discard"):
             raise InvalidInputError(f"on_sealed: expected 'raise' or 'discard', got {on_sealed!r}")
+        number = isinstance(refusal_pause, int | float) and not isinstance(refusal_pause, bool)
+        if not number or not 0 <= refusal_pause <= _MAX_PAUSE:
+            raise InvalidInputError(f"refusal_pause: expected 0 to {_MAX_PAUSE} seconds, got {refusal_pause!r}")
         super().__init__(serde=inner.serde)
         self.registry, self.on_fork, self.on_sealed = registry, on_fork, on_sealed
+        self.refusal_pause = refusal_pause
         self.fence_scope = object()  # shared by the clones that ``with_allowlist`` makes
         self._guarded: list[bool] = []  # likewise
         self._wrap(inner)
@@ -96,6 +106,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
             self.registry,
             forks=self.on_fork == "branch",
             discards=self.on_sealed == "discard",
+            pause=self.refusal_pause,
             scope=self.fence_scope,
         )
         self._flows.database_guards = bool(self._guarded)
