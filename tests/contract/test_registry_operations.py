@@ -55,7 +55,7 @@ def test_a_promise_is_kept_as_it_was_given(registry: Any, protocol: Any, name: s
 def test_every_store_performs_every_operation() -> None:
     named = [value for value in vars(operations).values() if inspect.isclass(value)]
     known = {value for value in named if issubclass(value, Operation)} - {Operation, Question}
-    assert len(known) == 18
+    assert len(known) == 20
     for performs in (memory._perform, sql._flow):
         assert known <= set(performs.registry)
         with pytest.raises(NotImplementedError, match="Operation"):
