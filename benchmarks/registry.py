@@ -202,7 +202,7 @@ def page(crowd: Multitude, rounds: int, sections: list[str]) -> str:
             "Written by `make bench-registry`.\n",
             f"{crowd.threads:,} threads, of which {crowd.seals:,} are sealed; {2 * crowd.seals:,} decisions and",
             f"{crowd.seals * 1.1375:,.0f} lines of the audit trail in two weeks ({week:,} decisions in the week of the",
-            f"report); {crowd.seals:,} ledgers and counted threads (`tests/support/multitude.py`). Each call is about",
+            f"report); {crowd.seals:,} provenances and counted threads (`tests/support/multitude.py`). Each call is about",
             f"another thread; medians of {rounds}, of the reports 3, alternately on both registries of one run.",
             "All of it is in the cache of the operating system. PostgreSQL does not wait for the disk here.\n",
             "A report counts its period, and `seal_within` the ends and the counted threads of the last 24 hours for",
