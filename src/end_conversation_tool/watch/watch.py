@@ -28,7 +28,7 @@ _IN_A_ROW = 3_000
 
 _RANK = {RiskGrade.NONE: 0, RiskGrade.POSSIBLE: 1, RiskGrade.CLEAR: 2}
 _STOP = "\n\r.!?\N{HORIZONTAL ELLIPSIS}\N{IDEOGRAPHIC FULL STOP}"
-_BREAK = re.compile(rf"\s*[{_STOP}]+\s*")
+_BREAK = re.compile(rf"[{_STOP}]+")
 
 
 class RiskWatch:
@@ -140,7 +140,7 @@ def _views(pieces: Sequence[str]) -> list[str]:
 def _in_one_piece(pieces: Sequence[str]) -> Iterator[str]:
     """Yield the newest of what was said with nothing but a space for each break, where there are any breaks."""
     joined = " ".join(piece[-_IN_A_ROW:] for piece in pieces)[-_IN_A_ROW:]
-    whole = " ".join(dict.fromkeys(_BREAK.split(joined))).strip()
+    whole = " ".join(dict.fromkeys(part.strip() for part in _BREAK.split(joined))).strip()
     if whole and (len(pieces) > 1 or _BREAK.search(joined.strip(f" {_STOP}"))):
         yield whole
 

@@ -70,6 +70,14 @@ HUGE = {
 }
 
 
+@pytest.mark.parametrize("space", [" ", "\t", "\u2028", "\x85", "\u3000"])
+def test_a_gap_between_two_words_takes_no_time(space: str) -> None:
+    watch = default_watch()
+    watch.look(["warm up"])
+    for gap in (3_000, MEGABYTE):
+        assert _seconds(lambda text: watch.look([text]), f"a{space * gap}b") < 0.05
+
+
 @pytest.mark.parametrize("name", HUGE)
 def test_a_megabyte_takes_bounded_time_and_is_a_doubt(name: str) -> None:
     watch = default_watch()
