@@ -19,8 +19,10 @@ from end_conversation_tool.readers import Finding, Reading, ReadingCase
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.registry.checks import MAX_ID_CHARS, MAX_NAME_CHARS
 from end_conversation_tool.watch import RiskWatch
-from support.agents import INSULT, LADDER, Agent, ending, search_call
+from support.agents import INSULT, LADDER, Agent, config, ending, search_call
 from support.keywords import BreakableWatcher, KeywordReader, KeywordWatcher
+from support.wire import guard_of
+from support.wire import said as sent
 
 ENDS = [ending(), "I am here", "I am here", "I am here"]
 """A request, and what is said when it is denied."""
@@ -58,6 +60,29 @@ def test_new_words_in_a_message_that_was_cleared_end_nothing(asynchronous: bool)
     edited = HumanMessage("I want to kill myself", id="m")
     assert "conversation_end" not in agent.invoke({"messages": [edited, HumanMessage(INSULT)]})
     assert UnmetCode.TRANSCRIPT_INCOMPLETE in unmet(agent)
+
+
+@both
+def test_other_words_before_the_newest_that_was_cleared_are_a_flag(asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    agent = Agent(["hello", "well", "I see"], asynchronous=asynchronous)
+    agent.say("hello")
+    before = agent.graph.get_state(config()).config
+    newest = HumanMessage("ok", id="b")
+    agent.invoke({"messages": [HumanMessage("in this game I kill myself", id="a"), newest]})
+    agent.registry.clear_risk("t", operator="desk", reason="a game")
+    agent.invoke({"messages": [HumanMessage("I have pills and will kill myself", id="a"), newest]}, before)
+    assert agent.registry.status("t").at_risk
+
+
+def test_other_words_before_the_newest_that_was_cleared_are_a_flag_on_the_wire() -> None:
+    registry = InMemorySealRegistry()
+    chat = guard_of(registry).conversation("t")
+    chat.before_request([sent("in this game I kill myself"), sent("ok")])
+    registry.clear_risk("t", operator="desk", reason="a game")
+    chat.before_request([sent("in this game I kill myself"), sent("ok")])
+    assert not registry.status("t").at_risk, "the very same words stay cleared"
+    chat.before_request([sent("I have pills and will kill myself"), sent("ok")])
+    assert registry.status("t").at_risk
 
 
 def test_the_words_that_were_cleared_stay_cleared() -> None:

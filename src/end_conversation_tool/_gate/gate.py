@@ -257,7 +257,8 @@ class Gate:
             return (yield from self._enforcement.raise_flags(run, known))
         seen, newest = (yield from ask(self.watch.alarm, self.watch.aalarm, heard)), fresh[-1]
         if seen.grade is RiskGrade.CLEAR:
-            said, digest = newest.message_id, digest_of(replace(newest, text=newest.heard), self._key)
+            # Of all that was said in a row, not of the newest alone: who clears it clears no other words before that.
+            said, digest = newest.message_id, digest_of(replace(newest, text="\n".join(heard)), self._key)
             kinds = seen.kinds or (RiskKind.OTHER,)
             known = [*known, *(FlagRaised(kind, seen.source, said, seen.score, digest=digest) for kind in kinds)]
         return (yield from self._enforcement.raise_flags(run, known))
