@@ -14,6 +14,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
+from end_conversation_tool._core.records import UnmetCode
 from end_conversation_tool._doors.tool import create_end_conversation_tool
 from end_conversation_tool.anthropic_sdk import ConversationGuard
 from end_conversation_tool.errors import InvalidInputError
@@ -25,7 +26,7 @@ from end_conversation_tool.testing import ScriptedChatModel, tool_call
 from support.agents import Agent, config, said
 from support.graphs import State, hand_written
 from support.keywords import QUICK, KeywordReader, keyword_watch
-from support.wire import called, finished, guard_of
+from support.wire import ABUSE, LADDER, called, end, finished, guard_of
 from support.wire import said as sent
 
 RISK = "I want to kill myself"
@@ -157,6 +158,22 @@ def test_a_tool_that_asks_on_the_wire(name: str, beside: list[Any], content: Any
     assert registry.status("c").at_risk is (name == "ask")
     chat.before_request(messages)
     assert len(registry.status("c").risk_flags) == (name == "ask")
+
+
+@pytest.mark.parametrize("kind", ["image", "document"])
+def test_a_picture_in_the_result_of_a_tool_is_a_doubt_on_the_wire(kind: str) -> None:
+    registry = InMemorySealRegistry()
+    chat, messages = guard_of(registry).conversation("c"), list[Any]()
+    replies: list[Any] = [*LADDER, called("ask", "toolu_1")]
+    for words, reply in zip(ABUSE, replies, strict=True):
+        messages.append(sent(words))
+        outcome = chat.before_request(messages).after_response(finished(reply))
+        outcome.extend(messages)
+    part = {"type": kind, "source": {"type": "base64", "media_type": "image/png", "data": "aaaa"}}
+    messages[-1]["content"][0]["content"] = [part]
+    outcome = chat.before_request(messages).after_response(finished("I will not.", end()))
+    assert outcome.decision is not None
+    assert outcome.decision.decision.unmet == (UnmetCode.RISK_UNCERTAIN,)
 
 
 @pytest.mark.parametrize("wrong", ["ask", 7, [7], [""], None])

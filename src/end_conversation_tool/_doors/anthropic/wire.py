@@ -138,7 +138,8 @@ def said_in(messages: Sequence[Any]) -> list[ObservedMessage]:
         for block in blocks:
             if get(block, "type") == "tool_result":
                 tool = called.get(str(get(block, "tool_use_id")), "")
-                add("tool", "\n".join(_texts(get(block, "content"))), block, tool=tool)
+                result = get(block, "content")
+                add("tool", "\n".join(_texts(result)), block, tool=tool, media=has_media(result))
         if is_user_turn(message):
             add("user", "\n".join(_texts(content)), message, media=has_media(content))
     return said
