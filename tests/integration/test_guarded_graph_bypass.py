@@ -201,13 +201,20 @@ def asked(answer: str, *, asynchronous: bool) -> Guarded:
     return guarded.climb()
 
 
-@pytest.mark.parametrize("answer", ["I will kill myself", "so tired"])
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [("I will kill myself", UnmetCode.RISK_FLAGGED), ("so tired", UnmetCode.RISK_UNCERTAIN)],
+)
 @both
-def test_risk_told_to_a_tool_ends_nothing(answer: str, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+def test_risk_told_to_a_tool_ends_nothing(
+    answer: str,
+    code: UnmetCode,
+    asynchronous: bool,  # noqa: FBT001 - both ways
+) -> None:
     guarded = asked(answer, asynchronous=asynchronous)
     guarded.say(INSULT)
     assert guarded.decisions() == [Outcome.DENIED]
-    assert UnmetCode.RISK_UNCERTAIN in guarded.unmet()[0]
+    assert code in guarded.unmet()[0]
 
 
 @both
