@@ -35,7 +35,7 @@ from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, ch
 from end_conversation_tool._doors.guarded_graph.session import AsyncRule, HandOffError, Rule, Session, Watch
 from end_conversation_tool._doors.guarded_graph.state import InnerGraph, convert
 from end_conversation_tool._doors.guarded_graph.stream import INTERRUPTS_KEY, GuardedGraph, Inside
-from end_conversation_tool._doors.langgraph.arrivals import hear
+from end_conversation_tool._doors.langgraph.arrivals import hear, provenance_in
 from end_conversation_tool._doors.langgraph.closing import closed_messages
 from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY, arrived_after
 from end_conversation_tool._doors.langgraph.run_context import Mistakes, run_context
@@ -167,7 +167,7 @@ class _GuardNode(Runnable[Any, Any]):
         said, context = convert(state.get("messages")), run_context(get_runtime(), None)
         self._mistakes.check_run(context, self._gate.registry)
         try:
-            run = yield from self._gate.admit(context, state.get(STATE_KEY))
+            run = yield from self._gate.admit(context, provenance_in(state))
         except ThreadSealedError as error:
             return self._answer_sealed(state, error)
         run = yield from hear(self._gate, run, said)

@@ -35,7 +35,7 @@ from end_conversation_tool._core.run import Ruling, Run, RunContext
 from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, check_reader, create_gate
 from end_conversation_tool._doors.guarded_graph.state import convert
-from end_conversation_tool._doors.langgraph.arrivals import hear, hear_answer
+from end_conversation_tool._doors.langgraph.arrivals import hear, hear_answer, provenance_in
 from end_conversation_tool._doors.langgraph.closing import last_words, turned_down
 from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
@@ -163,7 +163,7 @@ class _ModelNode(_Node):
         kept, context = convert(read(state, "messages")), _context()
         self._mistakes.check_run(context, self._gate.registry)
         try:
-            run = yield from self._gate.admit(context, read(state, STATE_KEY))
+            run = yield from self._gate.admit(context, provenance_in(state))
         except ThreadSealedError as error:
             return self._answer_sealed(state, error)
         if (asked := run.provenance.asking) is not None:
@@ -226,7 +226,7 @@ class _ToolsNode(_Node):
     """Refuses a sealed thread, and lets ``end_conversation`` answer with what was ruled, or ask the user first."""
 
     def _step(self, state: Any, config: RunnableConfig) -> Flow[Any]:
-        run, changes = (yield from self._gate.admit(_context(), read(state, STATE_KEY))), None
+        run, changes = (yield from self._gate.admit(_context(), provenance_in(state))), None
         run, text = (yield from hear_answer(self._gate, run)), read(state, ANSWER_KEY)
         if (reply := _awaiting(state, run)) is not None:
             said = convert(read(state, "messages"))

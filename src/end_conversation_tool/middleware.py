@@ -42,7 +42,7 @@ from end_conversation_tool._core.records import TOOL_NAME, EndRequest, UnmetCode
 from end_conversation_tool._core.run import Reply, Ruling, Run
 from end_conversation_tool._core.vocabulary import Asked, Outcome
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
-from end_conversation_tool._doors.langgraph.arrivals import hear, hear_answer
+from end_conversation_tool._doors.langgraph.arrivals import goes_on_with_answer, hear, hear_answer, provenance_in
 from end_conversation_tool._doors.langgraph.closing import last_words, turned_down
 from end_conversation_tool._doors.langgraph.hooks import lean
 from end_conversation_tool._doors.langgraph.messages import (
@@ -182,7 +182,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         state, context = request.state, run_context(request.runtime, request.model)
         self._mistakes.check_run(context, self._gate.registry)
         try:
-            run = yield from self._gate.admit(context, state.get(STATE_KEY))
+            run = yield from self._gate.admit(context, provenance_in(state))
         except ThreadSealedError as error:
             return self._answer_sealed(request, error)
         if (asked := run.provenance.asking) is not None:
@@ -201,7 +201,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
 
     def _tool_call(self, request: ToolCallRequest, handler: Any) -> Flow[ToolMessage | Command[Any]]:
         try:
-            run = yield from self._gate.admit(run_context(request.runtime, None), read(request.state, STATE_KEY))
+            run = yield from self._gate.admit(run_context(request.runtime, None), provenance_in(request.state))
         except ThreadSealedError as error:
             return self._refuse_tool(request, error)
         run = yield from hear_answer(self._gate, run)
@@ -214,7 +214,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             answer = yield from ask(handler, handler, request)
         if not arrived:  # a reviewer has kept it from the tool, or given another answer; the next turn notes that
             return cast("ToolMessage | Command[Any]", answer)
-        if read(request.state, UNASKED_KEY):
+        waits_for_reviewer = run.provenance.asking is Asked.REVIEWER
+        if read(request.state, UNASKED_KEY) or (waits_for_reviewer and not goes_on_with_answer()):
             self._mistakes.not_reviewed()
             return _denied(request, UnmetCode.REVIEWER_DID_NOT_APPROVE)
         approved = with_request(reply_of(reply), arrived[-1])

@@ -20,12 +20,12 @@ from langchain_core.messages import HumanMessage
 from end_conversation_tool.errors import StaleRunError, ThreadSealedError
 from end_conversation_tool.testing import tool_call
 from support.chats import END_IT, WARN, Chat, answer, guarded, naive, texts_of
-from support.pauses import Pause, PauseAround, background, pausing_tool, pausing_writes
+from support.pauses import Pause, PauseAround, PauseBefore, background, pausing_tool, pausing_writes
 from support.savers import ENGINES, Place, open_place
 
 LATE = "late !pause"
 REPLY = f"heard {LATE}"
-POINTS = ("before_admission", "model_call", "tool", "write")
+POINTS = ("node", "before_admission", "model_call", "tool", "write")
 DURABILITIES = ("sync", "async", "exit")
 
 
@@ -45,7 +45,7 @@ class Scene:
             saver,
             replies=self._answer,
             tools=tools,
-            before=around if point == "before_admission" else (),
+            before={"before_admission": around, "node": [PauseBefore(self.pause)]}.get(point, ()),
             middleware=around if point == "model_call" else (),
         )
 
@@ -87,8 +87,9 @@ async def test_a_run_that_was_overtaken_by_a_seal_writes_nothing(
     late = await scene.caught(durability)
     await chat.say(END_IT)
     assert place.registry.status("t").sealed
-    before = await what_shows(chat)
+    before, calls = await what_shows(chat), chat.model_calls()
     error = await scene.ends_of(late)
+    assert point != "node" or chat.model_calls() == calls, "no model is called in a late run"
     let_through = point == "write" and place.engine == "memory"
     assert error is None if let_through else isinstance(error, ThreadSealedError)
     await check_untouched(chat, before, in_history=let_through)

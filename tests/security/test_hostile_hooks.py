@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+import asyncio
+from typing import Annotated, Any, get_args
 
 import pytest
+from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
-from langchain_core.messages import AnyMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, RemoveMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.prebuilt import ToolNode, tools_condition
-from langgraph.types import Command, Durability, Overwrite
+from langgraph.types import Command, Durability, Overwrite, Send
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.vocabulary import UnmetCode
-from end_conversation_tool._doors.langgraph import arrivals
+from end_conversation_tool._doors.langgraph import run_context
 from end_conversation_tool._doors.tool import create_end_conversation_tool
+from end_conversation_tool.graph import create_guarded_graph
 from end_conversation_tool.graph_parts import EndConversationChannels, add_end_conversation
+from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import ScriptedChatModel
 from support.agents import INSULT, LADDER, Agent, config, ending, said
+from support.graphs import State, hand_written
 from support.keywords import DOUBT, QUICK, KeywordReader, keyword_watch
 
 RISK = "I want to kill myself"
@@ -28,7 +33,32 @@ SECRET = "my mail is kim@example.org"
 SAD = "soon none of this matters and the pills are here"
 """Which no word of the watch shows."""
 
+DOORS = ("create_agent", "wrapped", "parts")
+
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+
+
+def _words(registry: InMemorySealRegistry) -> dict[str, Any]:
+    return {"registry": registry, "policy": QUICK, "reader": KeywordReader(), "watch": keyword_watch()}
+
+
+def behind(door: str, replies: list[Any], registry: InMemorySealRegistry) -> Any:
+    """Return a graph behind one of the doors."""
+    saver, guard, tools = SealedSaver(InMemorySaver(), registry), _words(registry), [create_end_conversation_tool()]
+    if door == "create_agent":
+        layers = [EndConversationMiddleware(**guard)]
+        return create_agent(ScriptedChatModel(replies), [], middleware=layers, checkpointer=saver)
+    if door == "wrapped":
+        return create_guarded_graph(hand_written(replies, tools), checkpointer=saver, **guard)
+
+    def add(builder: Any) -> None:
+        add_end_conversation(builder, **guard)
+
+    return hand_written(replies, tools, state=State, change=add, checkpointer=saver)
+
+
+def run(graph: Any, given: Any, *, asynchronous: bool = False) -> Any:
+    return asyncio.run(graph.ainvoke(given, config())) if asynchronous else graph.invoke(given, config())
 
 
 def _without(state: Any, words: str) -> dict[str, Any] | None:
@@ -174,7 +204,7 @@ def test_a_client_that_sends_the_whole_thread_each_time_is_no_doubt() -> None:
 def test_a_langgraph_that_does_not_tell_what_came_in_permits_no_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(arrivals, "_CALL", "renamed")
+    monkeypatch.setattr(run_context, "_CALL", "renamed")
     agent = climbed()
     agent.say(INSULT)
     assert UnmetCode.TRANSCRIPT_INCOMPLETE in unmet(agent)
@@ -210,3 +240,82 @@ def test_a_node_before_the_model_of_a_graph_of_ones_own(words: str, *, flagged: 
     status = registry.status("t")
     assert (status.at_risk, status.sealed) == (flagged, False)
     assert UnmetCode.TRANSCRIPT_INCOMPLETE in registry.decisions("t")[-1].decision.unmet or flagged
+
+
+@both
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("edited", ["their own", "the model's"])
+def test_words_in_the_place_of_an_older_message_are_heard_at_once(
+    door: str,
+    edited: str,
+    asynchronous: bool,  # noqa: FBT001 - both ways
+) -> None:
+    registry = InMemorySealRegistry()
+    graph = behind(door, ["hello", "well", "I see"], registry)
+    first = run(graph, {"messages": [HumanMessage("hello", id="u1")]}, asynchronous=asynchronous)
+    run(graph, {"messages": [HumanMessage("how are you?", id="u2")]}, asynchronous=asynchronous)
+    place = "u1" if edited == "their own" else first["messages"][-1].id
+    run(graph, {"messages": [HumanMessage(RISK, id=place)]}, asynchronous=asynchronous)
+    assert registry.status("t").at_risk
+
+
+class Retells(AgentMiddleware[Any, Any, Any]):
+    """Puts what the user says into the mouth of a tool."""
+
+    def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        del runtime
+        said_last = state["messages"][-1]
+        if not isinstance(said_last, HumanMessage):
+            return None
+        told = ToolMessage(said_last.text, tool_call_id="memory", name="memory")
+        return {"messages": [RemoveMessage(id=said_last.id or ""), told, HumanMessage("go on")]}
+
+
+@both
+def test_the_same_words_from_somebody_else_are_not_what_the_user_said(
+    asynchronous: bool,  # noqa: FBT001 - both ways
+) -> None:
+    agent = Agent(["I see"], before=[Retells()], asynchronous=asynchronous)
+    agent.say(RISK)
+    assert agent.registry.status("t").at_risk
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("way", ["input", "update", "send"])
+def test_an_older_provenance_with_the_messages_of_its_time_shows_nothing(door: str, way: str) -> None:
+    registry = InMemorySealRegistry()
+    graph = behind(door, [*LADDER, "Thank you.", ending(), "on we go"], registry)
+    for _ in LADDER:
+        run(graph, said(INSULT))
+    then = graph.get_state(config()).values
+    run(graph, said("I am sorry"))
+    kept = [*then["messages"], HumanMessage(INSULT)]
+    private = {key: value for key, value in then.items() if key.startswith("end_conversation_")}
+    replayed = {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), *kept], **private}
+    node = next(name for name in graph.nodes if name != START)
+    given: Any = {
+        "input": replayed,
+        "update": Command(update=replayed, goto=node),
+        "send": Command(goto=Send(node, {"messages": kept, **private})),
+    }[way]
+    run(graph, given)
+    assert not registry.status("t").sealed
+
+
+def _reads(before: list[Any] | None, new: list[Any]) -> list[Any]:
+    return [*(before or []), *(one if isinstance(one, BaseMessage) else HumanMessage(str(one)) for one in new)]
+
+
+class _Own(EndConversationChannels, total=False):
+    messages: Annotated[list[Any], _reads]
+
+
+@pytest.mark.parametrize("given", [[{"author": "me", "body": "hi"}], [42], [None]])
+def test_what_only_the_channels_own_reducer_understands_is_let_through(given: Any) -> None:
+    graph = hand_written(
+        ["hello"],
+        [create_end_conversation_tool()],
+        state=_Own,
+        change=lambda builder: add_end_conversation(builder, **_words(InMemorySealRegistry())),
+    )
+    assert graph.invoke({"messages": given})["messages"][-1].text == "hello"

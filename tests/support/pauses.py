@@ -10,7 +10,7 @@ from typing import Any
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.tools import BaseTool, StructuredTool
 
-__all__ = ["Pause", "PauseAround", "background", "pausing_tool", "pausing_writes"]
+__all__ = ["Pause", "PauseAround", "PauseBefore", "background", "pausing_tool", "pausing_writes"]
 
 SECONDS = 30.0
 
@@ -66,6 +66,24 @@ class PauseAround(AgentMiddleware[Any, Any, Any]):
         if self.pause.word in str(request.messages[-1].content):
             await self.pause.ahere()
         return await handler(request)
+
+
+class PauseBefore(AgentMiddleware[Any, Any, Any]):
+    """Stops in a node of its own before the model's."""
+
+    def __init__(self, pause: Pause) -> None:
+        super().__init__()
+        self.pause = pause
+
+    def before_model(self, state: Any, runtime: Any) -> None:
+        del runtime
+        if self.pause.word in str(state["messages"][-1].content):
+            self.pause.here()
+
+    async def abefore_model(self, state: Any, runtime: Any) -> None:
+        del runtime
+        if self.pause.word in str(state["messages"][-1].content):
+            await self.pause.ahere()
 
 
 def pausing_tool(pause: Pause, notes: list[str]) -> BaseTool:

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from functools import partial
 from threading import RLock
+from time import monotonic
 from typing import Any, NamedTuple, TypeAlias
 
 from end_conversation_tool._core.fence import Fence
@@ -20,6 +21,9 @@ from end_conversation_tool._core.records import ThreadStatus
 __all__ = ["belongs_to_run", "current_fence", "set_current_fence", "take_status"]
 
 _RUNTIME_KEY = "__pregel_runtime"
+
+_FRESH_SECONDS = 1.0
+"""How long a status that was read is as good as one that is read now: what wraps a node may wait before it."""
 
 _Key: TypeAlias = tuple[int, int, str]
 """Ids of the run's control and of the saver's scope, and the thread: nested runs share their parent's control."""
@@ -34,6 +38,8 @@ class _Entry(NamedTuple):
         owners: The control and the scope, kept alive so that their ids stay their own.
         end: Drops the entry when the run's stream writer is gone.
         read: The thread's status as the run read it with its first checkpoint: good for one use.
+        step: The step of that checkpoint.
+        at: When that was, in seconds of the monotonic clock.
     """
 
     fence: Fence
@@ -41,6 +47,8 @@ class _Entry(NamedTuple):
     owners: tuple[object, object]
     end: weakref.ref[Any]
     read: Iterator[ThreadStatus]
+    step: int
+    at: float
 
 
 _entries: dict[_Key, _Entry] = {}
@@ -59,19 +67,24 @@ def current_fence(configurable: Mapping[str, Any], thread_id: str, scope: object
     return entry.fence if entry else None
 
 
-def take_status(configurable: Mapping[str, Any], thread_id: str, scope: object) -> ThreadStatus | None:
+def take_status(
+    configurable: Mapping[str, Any], thread_id: str, scope: object, step: int | None
+) -> ThreadStatus | None:
     """Return the status that the run has just read with its first checkpoint; ``None`` when that was taken before.
 
-    Whoever asks first comes right after that read, and needs none of its own: should the thread be sealed in between,
-    the run's writes are refused. Whoever comes later, after tools or another model call, reads again.
+    A node of the run's first step comes right after that read, and needs none of its own: should the thread be sealed
+    in between, the run's writes are refused. Whoever comes later, after nodes of others, tools or another model call,
+    reads again.
 
     Args:
         configurable: As for ``current_fence``, like the rest.
         thread_id: The thread.
         scope: What the savers have in common.
+        step: Of the checkpoint before the asking node, were that node one of the first; ``None`` where it is none.
     """
     entry = _entry_of(configurable, thread_id, scope)
-    return next(entry.read, None) if entry else None
+    fresh = entry is not None and entry.step == step and monotonic() - entry.at < _FRESH_SECONDS
+    return next(entry.read, None) if entry is not None and fresh else None
 
 
 def _entry_of(configurable: Mapping[str, Any], thread_id: str, scope: object) -> _Entry | None:
@@ -79,7 +92,9 @@ def _entry_of(configurable: Mapping[str, Any], thread_id: str, scope: object) ->
     return None if control is None else _entries.get((id(control), id(scope), thread_id))
 
 
-def set_current_fence(fence: Fence, status: ThreadStatus, configurable: Mapping[str, Any], scope: object) -> bool:
+def set_current_fence(
+    fence: Fence, status: ThreadStatus, step: int, configurable: Mapping[str, Any], scope: object
+) -> bool:
     """Make ``fence`` the one of the present run, when a run and not a mere reader is loading.
 
     LangGraph loads a forked run's checkpoint, and then the thread's newest one, to compare. The second look belongs to
@@ -98,7 +113,7 @@ def set_current_fence(fence: Fence, status: ThreadStatus, configurable: Mapping[
         present = _entries.get(key)
         if second_look and present is not None and present.runtime == id(runtime):
             return False
-        _entries[key] = _Entry(fence, id(runtime), (runtime.control, scope), end, iter((status,)))
+        _entries[key] = _Entry(fence, id(runtime), (runtime.control, scope), end, iter((status,)), step, monotonic())
     return True
 
 

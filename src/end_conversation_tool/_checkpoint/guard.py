@@ -35,6 +35,7 @@ from end_conversation_tool._checkpoint.metadata import (
     sequence_seen,
     showing_end,
     shows_end,
+    step_of,
     with_fence,
     with_marks,
     without_fence,
@@ -121,7 +122,7 @@ class SaverFlows:
         if fork and self.forks:
             seal = None
         fence = Fence(thread_id, status.sequence, branch, fork=None if seal else fork, open=was_open)
-        starts = set_current_fence(fence, status, configurable, self.scope)
+        starts = set_current_fence(fence, status, step_of(found), configurable, self.scope)
         if starts and seal is not None and not self.discards:
             raise (yield from self._refusal(thread_id, seal))
         if found is None:

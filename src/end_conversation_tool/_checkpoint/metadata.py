@@ -39,6 +39,7 @@ __all__ = [
     "sequence_seen",
     "showing_end",
     "shows_end",
+    "step_of",
     "with_fence",
     "with_marks",
     "without_fence",
@@ -54,6 +55,9 @@ SEEN_KEY = "end_conversation_seen"
 _PRIVATE = "end_conversation_"
 _TRIGGERS = ("__start__", "__pregel_tasks", "branch:to:", "join:")
 """Names, or beginnings of names, of the channels by which LangGraph sets nodes off."""
+
+_BEFORE_ALL = -2
+"""The step from which LangGraph counts where a thread has no checkpoint."""
 
 _KEYS = (BRANCH_KEY, RUN_KEY, SEQUENCE_KEY, ASKED_KEY, SEEN_KEY)
 
@@ -105,6 +109,11 @@ def sequence_seen(found: CheckpointTuple) -> int:
     """Return the highest sequence number of the thread that the writer of a checkpoint knew of; 0 without marks."""
     seen = found.metadata.get(SEEN_KEY)
     return seen if isinstance(seen, int) else 0
+
+
+def step_of(found: CheckpointTuple | None) -> int:
+    """Return the step of the checkpoint that a run begins with, as LangGraph counts on from it."""
+    return _BEFORE_ALL if found is None else found.metadata.get("step", _BEFORE_ALL)
 
 
 def may_follow(found: CheckpointTuple, seal: Seal) -> bool:

@@ -14,25 +14,21 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from langchain_core.messages import AnyMessage, BaseMessage
-from langgraph.config import get_config
 from langgraph.types import Command
 
 from end_conversation_tool._core.confirmation import words_of
 from end_conversation_tool._core.flow import Flow
 from end_conversation_tool._core.messages import ObservedMessage
+from end_conversation_tool._core.provenance import begins_with
 from end_conversation_tool._core.run import Run
-from end_conversation_tool._doors.langgraph.messages import newest_first, said_messages
-from end_conversation_tool._doors.langgraph.node_updates import messages_in
+from end_conversation_tool._doors.langgraph.messages import STATE_KEY, newest_first, said_messages
+from end_conversation_tool._doors.langgraph.node_updates import messages_in, read, sets
+from end_conversation_tool._doors.langgraph.run_context import UNTOLD, input_of_run
 from end_conversation_tool._gate.gate import Gate
 
-__all__ = ["hear", "hear_answer"]
+__all__ = ["goes_on_with_answer", "hear", "hear_answer", "provenance_in"]
 
 _log = logging.getLogger(__name__)
-
-_CALL = "__pregel_call"
-"""Where a node's config has what starts a task of its own: a call bound to the loop of the run."""
-
-_UNTOLD = object()
 
 
 class _Loss(NamedTuple):
@@ -55,13 +51,13 @@ def hear(gate: Gate, run: Run, messages: Sequence[AnyMessage]) -> Flow[Run]:
         run: The admitted run.
         messages: All messages of the branch, oldest first.
     """
-    given = _input_of_run()
+    given = input_of_run()
     if isinstance(given, Command):
         run = yield from gate.overhear(run, words_of(given.resume))
-    if given is _UNTOLD:
-        _log.warning("this LangGraph does not tell what a run was called with: no end is possible")
+    if (came := _messages_in(given)) is None:
+        _log.warning("what a run was called with cannot be told, or brought a provenance along: no end is possible")
         run = yield from gate.miss(run, (), gone=True)
-    elif given is not None and (loss := _loss(messages_in(given), messages)) is not None:
+    elif (loss := _loss(came, messages, gate, run)) is not None:
         run = yield from gate.miss(run, loss.came, gone=loss.gone)
     return (yield from gate.hear(run, newest_first(messages)))
 
@@ -73,12 +69,44 @@ def hear_answer(gate: Gate, run: Run) -> Flow[Run]:
         gate: The gate.
         run: The admitted run.
     """
-    given = _input_of_run()
+    given = input_of_run()
     return (yield from gate.overhear(run, words_of(given.resume))) if isinstance(given, Command) else run
 
 
-def _loss(given: Sequence[BaseMessage], messages: Sequence[AnyMessage]) -> _Loss | None:
-    """Return what came in, if not all of it stands in the thread; it is looked for from the end."""
+def provenance_in(state: Any) -> object:
+    """Return the provenance that a state holds; none where the run was called with one, as only nodes write it.
+
+    An older one of the very same branch is genuine, and fits the messages that were put back beside it.
+    """
+    return None if sets(input_of_run(), STATE_KEY) else read(state, STATE_KEY)
+
+
+def goes_on_with_answer() -> bool:
+    """Whether the run goes on with somebody's answer to an interrupt, and not merely from where it stood."""
+    given = input_of_run()
+    return isinstance(given, Command) and given.resume is not None
+
+
+def _messages_in(given: Any) -> list[BaseMessage] | None:
+    """Return the messages that a run was called with; ``None`` where that cannot be told, or is no mere input.
+
+    A channel with a reducer of its own may take what LangChain knows nothing of. A provenance comes from no client.
+    """
+    if given is UNTOLD or sets(given, STATE_KEY):
+        return None
+    if given is None:
+        return []
+    try:
+        return messages_in(given)
+    except Exception:  # noqa: BLE001 - whatever it stumbles over, the turn goes on
+        return None
+
+
+def _loss(given: Sequence[BaseMessage], messages: Sequence[AnyMessage], gate: Gate, run: Run) -> _Loss | None:
+    """Return what came in, if not all of it stands in the thread, or if it took the place of what was heard before.
+
+    It is looked for from the end.
+    """
     if not given:
         return None
     newest = messages[-len(given) :]
@@ -87,21 +115,16 @@ def _loss(given: Sequence[BaseMessage], messages: Sequence[AnyMessage]) -> _Loss
     came = [one for one in said_messages(given) if one.role == "user"]
     left = {(one.text, one.media): one.message_id for one in came}
     for one in newest_first(messages) if left else ():
-        left.pop((one.text, one.media), None)
+        if one.role == "user":
+            left.pop((one.text, one.media), None)
         if not left:
             break
     if not left:
-        return None
+        stands = not came or begins_with([*said_messages(messages)], run.provenance, gate.registry.signing_key)
+        return None if stands else _Loss(came, gone=False)
     return _Loss(came, gone=not {*left.values()} <= {one.message_id for one in said_messages(messages)})
 
 
 def _stands(came: BaseMessage, now: BaseMessage) -> bool:
     """Whether a message is in the thread as it came in, but for the id that the thread has given it."""
     return came is now or all(getattr(came, of, None) == getattr(now, of, None) for of in ("type", "role", "content"))
-
-
-def _input_of_run() -> Any:
-    """Return what the present run was called with; ``None`` where it goes on from where it stood."""
-    call = get_config().get("configurable", {}).get(_CALL)
-    loop = getattr(getattr(call, "keywords", {}).get("schedule_task"), "__self__", None)
-    return getattr(loop, "input", _UNTOLD)

@@ -9,11 +9,11 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.utils import convert_to_messages
-from langgraph.types import Command, Overwrite
+from langgraph.types import Command, Overwrite, Send
 
 from end_conversation_tool._doors.langgraph.messages import with_id
 
-__all__ = ["NodeUpdate", "as_list", "joined", "mapping_of", "messages_in", "read", "with_messages"]
+__all__ = ["NodeUpdate", "as_list", "joined", "mapping_of", "messages_in", "read", "sets", "with_messages"]
 
 
 class NodeUpdate:
@@ -64,6 +64,16 @@ def messages_in(part: Any) -> list[BaseMessage]:
     values = [value.value if isinstance(value, Overwrite) else value for key, value in pairs if key == "messages"]
     given = [one for value in values if value for one in (value if isinstance(value, list) else [value])]
     return convert_to_messages(given)
+
+
+def sets(part: Any, key: str) -> bool:
+    """Whether an update, or the input of a run, writes to a channel, or hands it to a node that it sends to."""
+    if isinstance(part, Command):
+        sent = part.goto if isinstance(part.goto, list | tuple) else [part.goto]
+        return sets(part.update, key) or any(sets(one.arg, key) for one in sent if isinstance(one, Send))
+    if isinstance(part, list | tuple):
+        return any(one[0] == key for one in part if isinstance(one, list | tuple) and one)
+    return read(part, key) is not None
 
 
 def _with_messages(part: Any, messages: list[Any]) -> Any:

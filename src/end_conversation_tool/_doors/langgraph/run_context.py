@@ -8,6 +8,7 @@ from typing import Any
 
 from langchain_core.messages import AnyMessage
 from langgraph.config import get_config
+from langgraph.types import Command
 
 from end_conversation_tool._checkpoint.active_runs import current_fence, take_status
 from end_conversation_tool._core.run import RunContext
@@ -15,7 +16,7 @@ from end_conversation_tool._doors.upstream import context_flags, subject_in
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.protocol import SealRegistry
 
-__all__ = ["Mistakes", "kept_messages", "model_name", "run_context"]
+__all__ = ["UNTOLD", "Mistakes", "input_of_run", "kept_messages", "model_name", "run_context"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,14 @@ _NOT_REVIEWED = (
 _CHECKPOINTER = "__pregel_checkpointer"
 _READ = "__pregel_read"
 _NAMESPACE_SEPARATOR = "|"
+_CALL = "__pregel_call"
+"""Where a node's config has what starts a task of its own: a call bound to the loop of the run."""
+
+_STEPS_OF_INPUT = 3
+"""Steps from the checkpoint that a run begins with to its first node: the input is written, and then taken up."""
+
+UNTOLD = object()
+"""What a run was called with, where LangGraph does not tell."""
 
 
 def run_context(runtime: Any, model: Any) -> RunContext:
@@ -59,17 +68,32 @@ def run_context(runtime: Any, model: Any) -> RunContext:
     saver = configurable.get(_CHECKPOINTER)
     scope = getattr(saver, "fence_scope", None)
     guarded = None if scope is None or thread_id is None else (configurable, str(thread_id), scope)
+    nested = _NAMESPACE_SEPARATOR in namespace
     return RunContext(
         thread_id=None if thread_id is None else str(thread_id),
         persisted=saver is not None,
         model=model_name(model),
-        nested=_NAMESPACE_SEPARATOR in namespace,
+        nested=nested,
         checkpoint_id=None if info is None else info.checkpoint_id,
         host_flags=context_flags(getattr(runtime, "context", None)),
         subject=subject_in(getattr(runtime, "context", None), configurable),
         fence=None if guarded is None else current_fence(*guarded),
-        status=None if guarded is None else take_status(*guarded),
+        status=None if guarded is None or nested else take_status(*guarded, _step_before_run()),
     )
+
+
+def input_of_run() -> Any:
+    """Return what the present run was called with; ``None`` where it goes on from where it stood."""
+    call = get_config().get("configurable", {}).get(_CALL)
+    loop = getattr(getattr(call, "keywords", {}).get("schedule_task"), "__self__", None)
+    return getattr(loop, "input", UNTOLD)
+
+
+def _step_before_run() -> int | None:
+    """Return the step of the checkpoint that the run began with, if the present node is among its first."""
+    step = get_config().get("metadata", {}).get("langgraph_step")
+    goes_on = input_of_run() is None or isinstance(input_of_run(), Command)
+    return step - (1 if goes_on else _STEPS_OF_INPUT) if isinstance(step, int) else None
 
 
 def kept_messages(given: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
