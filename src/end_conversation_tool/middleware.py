@@ -42,7 +42,7 @@ from end_conversation_tool._core.records import TOOL_NAME, EndRequest, UnmetCode
 from end_conversation_tool._core.run import Reply, Ruling, Run
 from end_conversation_tool._core.vocabulary import Asked, Outcome
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
-from end_conversation_tool._doors.langgraph.arrivals import goes_on_with_answer, hear, hear_answer, provenance_in
+from end_conversation_tool._doors.langgraph.arrivals import hear, hear_answer, provenance_in, reviewed
 from end_conversation_tool._doors.langgraph.closing import last_words, turned_down
 from end_conversation_tool._doors.langgraph.hooks import lean
 from end_conversation_tool._doors.langgraph.messages import (
@@ -214,8 +214,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             answer = yield from ask(handler, handler, request)
         if not arrived:  # a reviewer has kept it from the tool, or given another answer; the next turn notes that
             return cast("ToolMessage | Command[Any]", answer)
-        waits_for_reviewer = run.provenance.asking is Asked.REVIEWER
-        if read(request.state, UNASKED_KEY) or (waits_for_reviewer and not goes_on_with_answer()):
+        asking, call_id = run.provenance.asking, request.tool_call["id"] or ""
+        if self._review and (read(request.state, UNASKED_KEY) or not (yield from reviewed(asking, call_id))):
             self._mistakes.not_reviewed()
             return _denied(request, UnmetCode.REVIEWER_DID_NOT_APPROVE)
         approved = with_request(reply_of(reply), arrived[-1])

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command, interrupt
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.policy import PRESETS
 from end_conversation_tool._core.records import Outcome, RiskKind, UnmetCode
+from end_conversation_tool._doors.langgraph import run_context
 from end_conversation_tool.errors import InvalidInputError, ThreadSealedError
 from end_conversation_tool.middleware import EndConversationMiddleware, awaits_reviewer
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import in_one_message
-from support.agents import INSULT, LADDER, REFUSE, Agent, config, ending, search_call
+from support.agents import INSULT, LADDER, REFUSE, Agent, config, ending, said, search_call, sqlite_saver
 from support.graphs import assert_every_call_is_answered
 
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
@@ -46,8 +50,10 @@ class Reviewed(Agent):
         registry = options.setdefault("registry", InMemorySealRegistry())
         options.setdefault("checkpointer", SealedSaver(InMemorySaver(), registry) if sealed else None)
         reviewer: Any = HumanInTheLoopMiddleware({"end_conversation": interrupt_on}, interrupt_mode=way)
-        layers: Any = {place: [reviewer]}
-        super().__init__([*LADDER, *replies], review=True, **layers, **options)
+        options[place] = (
+            [reviewer, *options.get(place, ())] if place == "after" else [*options.get(place, ()), reviewer]
+        )
+        super().__init__([*LADDER, *replies], review=True, **options)
         self.way = way
 
     def asked(self) -> Any:
@@ -311,24 +317,160 @@ def test_a_run_that_merely_goes_on_is_nobodys_yes(asynchronous: bool) -> None:  
     assert not agent.registry.status("t").sealed
 
 
+def open_call(messages: Any) -> str | None:
+    """Return the id of the end call that the newest reply makes, if it still waits."""
+    reply = next(one for one in reversed(messages) if one.type == "ai")
+    done = {one.tool_call_id for one in messages if one.type == "tool"}
+    ids = [call["id"] for call in reply.tool_calls if call["name"] == "end_conversation"]
+    return next((id_ for id_ in ids if id_ not in done), None)
+
+
 class Asks(AgentMiddleware[Any, Any, Any]):
-    """A hook that asks about something else."""
+    """A hook between the model and its tools that asks something."""
+
+    def __init__(self, question: Any = "How was this answer?") -> None:
+        super().__init__()
+        self.question = question if callable(question) else lambda _call: question
 
     def after_model(self, state: Any, runtime: Any) -> None:
         del runtime
-        if any(getattr(message, "tool_calls", ()) for message in state["messages"][-2:]):
-            interrupt("How was this answer?")
+        if (call := open_call(state["messages"])) is not None:
+            interrupt(self.question(call))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a node is not told which interrupt the run goes on from: any answer after the reply counts as a reviewer's",
-)
-def test_an_answer_to_another_interrupt_is_no_reviewers_yes() -> None:
-    agent = Agent([*LADDER, ending(), "on we go"], review=True, before=[Asks()]).climb()
+class AsksInTools(AgentMiddleware[Any, Any, Any]):
+    """A hook round each tool that asks something else."""
+
+    def wrap_tool_call(self, request: Any, handler: Any) -> Any:
+        interrupt({"type": "tool_approval", "tool_call_id": "another", "name": request.tool_call["name"]})
+        return handler(request)
+
+
+OTHERS = [
+    "How was this answer?",
+    None,
+    {"tool_call_id": "another"},
+    {"action_requests": [{"name": "search", "args": {}}], "review_configs": []},
+    {"action_requests": "end_conversation"},
+    {"action_requests": ["end_conversation", None]},
+    {"type": "end_conversation.confirm"},
+]
+
+
+@places
+@pytest.mark.parametrize("question", OTHERS, ids=repr)
+def test_an_answer_to_another_interrupt_is_no_reviewers_yes(question: Any, place: str) -> None:
+    layers: Any = {place: [Asks(question)]}
+    agent = Agent([*LADDER, ending(), "on we go"], review=True, **layers).climb()
     assert "__interrupt__" in agent.say(INSULT)
+    assert agent.invoke(Command(resume="fine"))["messages"][-1].text == "on we go"
+    assert not agent.registry.status("t").sealed
+    assert agent.registry.decisions("t")[-1].decision.unmet == (UnmetCode.REVIEWER_DID_NOT_APPROVE,)
+
+
+@places
+def test_nor_is_one_to_what_another_hook_asks_among_the_tools(place: str) -> None:
+    layers: Any = {place: [AsksInTools()]}
+    agent = Agent([*LADDER, ending(), "on we go"], review=True, **layers).climb()
+    assert "__interrupt__" in agent.say(INSULT) or place == "after"
     agent.invoke(Command(resume="fine"))
     assert not agent.registry.status("t").sealed
+
+
+def test_who_is_asked_last_counts() -> None:
+    """A reviewer's approval that another question follows cannot be told any more: nothing ends."""
+    agent = Reviewed(ending(), "on we go", before=[Asks()])
+    agent.asked()
+    (other,) = agent.decide(APPROVE)["__interrupt__"]
+    assert other.value == "How was this answer?"
+    assert agent.invoke(Command(resume="fine"))["messages"][-1].text == "on we go"
+    assert not agent.registry.status("t").sealed
+
+
+def test_who_is_asked_before_the_reviewer_does_not_matter() -> None:
+    agent = Reviewed(ending(), place="before", after=[Asks()])
+    assert agent.climb().say(INSULT)["__interrupt__"][0].value == "How was this answer?"
+    (reviewer,) = agent.invoke(Command(resume="fine"))["__interrupt__"]
+    assert "action_requests" in reviewer.value
+    assert agent.decide(APPROVE)["conversation_end"]["ended"]
+
+
+@ways
+def test_an_answer_that_leads_elsewhere_is_none(way: str) -> None:
+    agent = Reviewed(ending(), "on we go", way=way)
+    agent.asked()
+    resume: Any = {"decisions": [REJECT]} if way == "batched" else REJECT
+    agent.invoke(Command(resume=resume, goto="tools"))
+    assert not agent.registry.status("t").sealed
+
+
+@pytest.mark.parametrize("others", [[Asks()], []], ids=["asked_something_else", "goes_on"])
+def test_the_users_own_yes_is_not_asked_for_before_the_reviewers(others: Any) -> None:
+    options: Any = {"confirm": "interrupt", "policy": PRESETS["default"], "before": others}
+    agent = Agent([ending("", "user_request"), "on we go"], review=True, **options)
+    asked = agent.say("please end this chat", interrupt_before=[] if others else ["tools"])
+    result = agent.invoke(Command(resume="yes") if "__interrupt__" in asked else None)
+    assert result["messages"][-1].text == "on we go"
+    assert not agent.registry.status("t").sealed
+
+
+@pytest.mark.parametrize("answer", ["fine", {"ok": True}], ids=repr)
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
+@both
+def test_a_reviewer_of_your_own_names_the_call(asynchronous: bool, sealed: bool, answer: Any) -> None:  # noqa: FBT001 - both ways
+    registry = InMemorySealRegistry()
+    agent = Agent(
+        [*LADDER, ending()],
+        registry=registry,
+        checkpointer=SealedSaver(InMemorySaver(), registry) if sealed else None,
+        review=True,
+        asynchronous=asynchronous,
+        before=[Asks(lambda call: {"question": "End it?", "tool_call_id": call})],
+    ).climb()
+    agent.say(INSULT)
+    assert agent.invoke(Command(resume=answer))["conversation_end"]["ended"]
+
+
+@ways
+@both
+def test_a_plain_saver_tells_what_was_asked_too(asynchronous: bool, way: str) -> None:  # noqa: FBT001 - both ways
+    agent = Reviewed(ending(), way=way, sealed=False, asynchronous=asynchronous)
+    agent.asked()
+    assert agent.decide(APPROVE)["conversation_end"]["ended"]
+
+
+@ways
+def test_an_approval_by_the_id_of_the_interrupt(way: str) -> None:
+    agent = Reviewed(ending(), way=way)
+    (waiting,) = agent.climb().say(INSULT)["__interrupt__"]
+    resume: Any = {"decisions": [APPROVE]} if way == "batched" else APPROVE
+    assert agent.invoke(Command(resume={waiting.id: resume}))["conversation_end"]["ended"]
+
+
+def test_where_a_run_began_cannot_be_told_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_context, "_BEGAN", "unheard_of")
+    agent = Reviewed(ending(), "on we go")
+    agent.asked()
+    assert agent.decide(APPROVE)["messages"][-1].text == "on we go"
+    assert agent.unmet == [(UnmetCode.REVIEWER_DID_NOT_APPROVE,)]
+
+
+@both
+def test_what_was_asked_is_read_from_disk(tmp_path: Path, asynchronous: bool) -> None:  # noqa: FBT001 - both ways
+    async def chat() -> Any:
+        async with sqlite_saver(tmp_path / "chat.db") as saver:
+            agent = Reviewed(ending(), checkpointer=saver)
+            for _ in (*LADDER, "waits"):
+                await agent.graph.ainvoke(said(INSULT), config())
+            return await agent.graph.ainvoke(Command(resume={"decisions": [APPROVE]}), config())
+
+    if asynchronous:
+        assert asyncio.run(chat())["conversation_end"]["ended"]
+        return
+    with SqliteSaver.from_conn_string(str(tmp_path / "chat.db")) as saver:
+        agent = Reviewed(ending(), checkpointer=saver)
+        agent.asked()
+        assert agent.decide(APPROVE)["conversation_end"]["ended"]
 
 
 def test_shadow_waits_for_nobody() -> None:

@@ -1,4 +1,4 @@
-"""Asking the user by an interrupt whether they want the end: the question, and which answer is a yes.
+"""Asking by an interrupt whether there is to be an end: the questions, and which answer of the user is a yes.
 
 Only an explicit yes is one. What an app sends when its user closes the dialogue, or types something else, is a no.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from end_conversation_tool._core.records import TOOL_NAME
 from end_conversation_tool._core.texts import Texts
 from end_conversation_tool._core.vocabulary import Category
 
-__all__ = ["QUESTION_TYPE", "is_yes", "question", "words_of"]
+__all__ = ["QUESTION_TYPE", "asks_reviewer", "is_question", "is_yes", "question", "words_of"]
 
 QUESTION_TYPE = "end_conversation.confirm"
 """Tells this interrupt from others of the same graph."""
@@ -20,6 +21,27 @@ QUESTION_TYPE = "end_conversation.confirm"
 def question(texts: Texts) -> dict[str, Any]:
     """Return the interrupt's payload, plain JSON: what it is, what to ask the user, and on what ground."""
     return {"type": QUESTION_TYPE, "question": texts.question, "category": str(Category.USER_REQUEST)}
+
+
+def is_question(asked: object) -> bool:
+    """Whether an interrupt's payload is our question to the user."""
+    return isinstance(asked, Mapping) and asked.get("type") == QUESTION_TYPE
+
+
+def asks_reviewer(asked: object, call_id: str) -> bool:
+    """Whether an interrupt's payload asks a reviewer about a request to end.
+
+    It does where it names the call in ``tool_call_id``, or is LangChain's list of actions with the tool among them.
+
+    Args:
+        asked: The payload.
+        call_id: Id of the call that waits.
+    """
+    if not isinstance(asked, Mapping):
+        return False
+    actions = asked.get("action_requests")
+    named = [one.get("name") for one in actions if isinstance(one, Mapping)] if isinstance(actions, list) else []
+    return TOOL_NAME in named or asked.get("tool_call_id") == call_id
 
 
 def is_yes(answer: object) -> bool:

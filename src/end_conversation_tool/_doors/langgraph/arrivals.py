@@ -16,17 +16,18 @@ from typing import Any, NamedTuple
 from langchain_core.messages import AnyMessage, BaseMessage
 from langgraph.types import Command
 
-from end_conversation_tool._core.confirmation import words_of
+from end_conversation_tool._core.confirmation import asks_reviewer, is_question, words_of
 from end_conversation_tool._core.flow import Flow
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.provenance import begins_with
 from end_conversation_tool._core.run import Run
+from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._doors.langgraph.messages import STATE_KEY, newest_first, said_messages
 from end_conversation_tool._doors.langgraph.node_updates import messages_in, read, sets
-from end_conversation_tool._doors.langgraph.run_context import UNTOLD, input_of_run
+from end_conversation_tool._doors.langgraph.run_context import UNTOLD, asked_before_run, input_of_run
 from end_conversation_tool._gate.gate import Gate
 
-__all__ = ["goes_on_with_answer", "hear", "hear_answer", "provenance_in"]
+__all__ = ["hear", "hear_answer", "provenance_in", "reviewed"]
 
 _log = logging.getLogger(__name__)
 
@@ -81,10 +82,20 @@ def provenance_in(state: Any) -> object:
     return None if sets(input_of_run(), STATE_KEY) else read(state, STATE_KEY)
 
 
-def goes_on_with_answer() -> bool:
-    """Whether the run goes on with somebody's answer to an interrupt, and not merely from where it stood."""
+def reviewed(asking: Asked | None, call_id: str) -> Flow[bool]:
+    """Whether the run goes on, and nothing else, with the answer of a reviewer who was asked about the end.
+
+    Or with the user's own, where theirs is asked for: they are asked after the reviewer.
+
+    Args:
+        asking: Whose yes the request waits for.
+        call_id: Id of its call.
+    """
     given = input_of_run()
-    return isinstance(given, Command) and given.resume is not None
+    if not isinstance(given, Command) or given.resume is None or given.goto:
+        return False
+    asked = yield from asked_before_run()
+    return any(asks_reviewer(one, call_id) or (asking is Asked.USER and is_question(one)) for one in asked)
 
 
 def _messages_in(given: Any) -> list[BaseMessage] | None:

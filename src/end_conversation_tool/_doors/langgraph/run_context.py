@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.messages import AnyMessage
+from langgraph.checkpoint.serde.types import INTERRUPT
 from langgraph.config import get_config
 from langgraph.types import Command
 
 from end_conversation_tool._checkpoint.active_runs import current_fence, take_status
+from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.run import RunContext
 from end_conversation_tool._doors.upstream import context_flags, subject_in
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.protocol import SealRegistry
 
-__all__ = ["UNTOLD", "Mistakes", "input_of_run", "kept_messages", "model_name", "run_context"]
+__all__ = ["UNTOLD", "Mistakes", "asked_before_run", "input_of_run", "kept_messages", "model_name", "run_context"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +39,9 @@ _HIDDEN = (
     "LLMToolSelectorMiddleware, pass always_include=['end_conversation']"
 )
 _NOT_REVIEWED = (
-    "review=True, but nobody was asked about an end, which is denied; add "
-    "HumanInTheLoopMiddleware(interrupt_on={'end_conversation': True}), or leave review out"
+    "review=True, but the run did not go on with a reviewer's answer about the end, which is denied; add "
+    "HumanInTheLoopMiddleware(interrupt_on={'end_conversation': True}), or an interrupt of your own whose payload "
+    "names the call in 'tool_call_id', or leave review out; whoever is asked last before the tools counts"
 )
 
 _CHECKPOINTER = "__pregel_checkpointer"
@@ -46,6 +49,9 @@ _READ = "__pregel_read"
 _NAMESPACE_SEPARATOR = "|"
 _CALL = "__pregel_call"
 """Where a node's config has what starts a task of its own: a call bound to the loop of the run."""
+
+_BEGAN = "_initial_checkpoint_config"
+"""Where the loop of a run has the checkpoint that it began with."""
 
 _STEPS_OF_INPUT = 3
 """Steps from the checkpoint that a run begins with to its first node: the input is written, and then taken up."""
@@ -84,9 +90,28 @@ def run_context(runtime: Any, model: Any) -> RunContext:
 
 def input_of_run() -> Any:
     """Return what the present run was called with; ``None`` where it goes on from where it stood."""
+    return getattr(_loop_of_run(), "input", UNTOLD)
+
+
+def asked_before_run() -> Flow[list[object]]:
+    """Return what people were asked by the interrupts that the present run goes on from: nothing where none tells.
+
+    The checkpoint that the run began with keeps it, whatever the checkpointer and its durability.
+    """
+    loop = _loop_of_run()
+    began = (getattr(loop, _BEGAN, None) or {}).get("configurable", {})
+    saver = getattr(loop, "checkpointer", None)
+    if saver is None or not began.get("checkpoint_id"):
+        return []
+    there = {name: began[name] for name in ("thread_id", "checkpoint_ns", "checkpoint_id") if name in began}
+    found = yield from ask(saver.get_tuple, saver.aget_tuple, {"configurable": there})
+    kept = found.pending_writes if found is not None else None
+    return [one.value for _, channel, asked in kept or () if channel == INTERRUPT for one in asked]
+
+
+def _loop_of_run() -> Any:
     call = get_config().get("configurable", {}).get(_CALL)
-    loop = getattr(getattr(call, "keywords", {}).get("schedule_task"), "__self__", None)
-    return getattr(loop, "input", UNTOLD)
+    return getattr(getattr(call, "keywords", {}).get("schedule_task"), "__self__", None)
 
 
 def _step_before_run() -> int | None:
@@ -145,7 +170,7 @@ class Mistakes:
         self.tell(_HIDDEN)
 
     def not_reviewed(self) -> None:
-        """Tell that a reviewer was to be asked, and that there is none."""
+        """Tell that a reviewer was to be asked, and was not."""
         self.tell(_NOT_REVIEWED)
 
     def tell(self, what: str, *values: object) -> None:
