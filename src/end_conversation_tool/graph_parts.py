@@ -35,7 +35,7 @@ from end_conversation_tool._core.run import Ruling, Run, RunContext
 from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, check_reader, create_gate
 from end_conversation_tool._doors.guarded_graph.state import convert
-from end_conversation_tool._doors.langgraph.arrivals import hear, hear_answer, provenance_in
+from end_conversation_tool._doors.langgraph.arrivals import hear, hear_answer, hear_results, provenance_in
 from end_conversation_tool._doors.langgraph.closing import last_words, turned_down
 from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
@@ -237,7 +237,9 @@ class _ToolsNode(_Node):
             if ruling.ends_run:
                 return changes
         with _answering(text):
-            return joined((yield from self._call(state, config)), changes)
+            returned = yield from self._call(state, config)
+        yield from hear_results(self._gate, run, returned)
+        return joined(returned, changes)
 
     def _settled(self, run: Run, reply: AIMessage, ruling: Ruling) -> dict[str, Any]:
         if not ruling.ends_run:

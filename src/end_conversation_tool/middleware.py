@@ -42,7 +42,7 @@ from end_conversation_tool._core.records import TOOL_NAME, EndRequest, UnmetCode
 from end_conversation_tool._core.run import Reply, Ruling, Run
 from end_conversation_tool._core.vocabulary import Asked, Outcome
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
-from end_conversation_tool._doors.langgraph.arrivals import hear, hear_answer, provenance_in, reviewed
+from end_conversation_tool._doors.langgraph.arrivals import hear, hear_answer, hear_results, provenance_in, reviewed
 from end_conversation_tool._doors.langgraph.closing import last_words, turned_down
 from end_conversation_tool._doors.langgraph.hooks import lean
 from end_conversation_tool._doors.langgraph.messages import (
@@ -207,6 +207,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         run = yield from hear_answer(self._gate, run)
         if request.tool_call["name"] != TOOL_NAME:
             result: ToolMessage | Command[Any] = yield from ask(handler, handler, request)
+            yield from hear_results(self._gate, run, result)
             return result
         if (reply := _awaiting(request, run)) is None:
             return _denied(request, UnmetCode.NOT_MAIN_AGENT)  # no model call of this graph made it

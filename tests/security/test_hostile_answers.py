@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolRuntime
 from langgraph.types import Command, interrupt
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
@@ -23,7 +25,8 @@ from end_conversation_tool.graph_parts import add_end_conversation
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import ScriptedChatModel, tool_call
-from support.agents import Agent, config, said
+from support.agents import INSULT, Agent, config, ending, said
+from support.agents import LADDER as REFUSALS
 from support.graphs import State, hand_written
 from support.keywords import QUICK, KeywordReader, keyword_watch
 from support.wire import ABUSE, LADDER, called, end, finished, guard_of
@@ -115,6 +118,94 @@ def test_the_result_of_a_tool_that_asks_is_heard_where_the_host_names_it(
     assert registry.status("t").at_risk is named
     run(graph, said("well"), asynchronous=asynchronous)
     assert len(registry.status("t").risk_flags) == named
+
+
+@both
+@doors
+@pytest.mark.parametrize("way", ["text", "command"])
+def test_the_result_of_a_tool_that_asks_is_heard_though_the_run_ends_with_it(
+    door: str, way: str, *, asynchronous: bool
+) -> None:
+    """By the next turn something may have summed it up."""
+    registry = InMemorySealRegistry()
+
+    @tool(return_direct=True)
+    def ask(question: str, runtime: ToolRuntime) -> Any:
+        """Ask the user on another screen."""
+        if way == "text":
+            return f"{question} {RISK}"
+        result = ToolMessage(RISK, name="ask", tool_call_id=runtime.tool_call_id)
+        return Command(update={"messages": [result]})
+
+    graph = behind(door, registry, ask, asking_tools=["ask"])
+    result = run(graph, said("hello"), asynchronous=asynchronous)
+    if door == "create_agent":
+        assert result["messages"][-1].type == "tool"
+    assert registry.status("t").at_risk
+
+
+@both
+def test_likewise_where_the_next_step_fails(*, asynchronous: bool) -> None:
+    registry = InMemorySealRegistry()
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask the user on another screen."""
+        return f"{question} {RISK}"
+
+    graph = behind("parts", registry, ask, asking_tools=["ask"])
+    with pytest.raises(GraphRecursionError):
+        run(graph.with_config(recursion_limit=2), said("hello"), asynchronous=asynchronous)
+    assert registry.status("t").at_risk
+
+
+def nested(depth: int, core: Any) -> Any:
+    for _ in range(depth):
+        core = [core]
+    return core
+
+
+@both
+@doors
+def test_an_answer_that_is_too_deep_for_langgraph_is_heard_before_it_is_refused(
+    door: str, *, asynchronous: bool
+) -> None:
+    registry = InMemorySealRegistry()
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask the user."""
+        interrupt(question)
+        return "They answered."
+
+    answer: Any = RISK
+    for _ in range(400):
+        answer = [answer]
+    graph = behind(door, registry, ask)
+    run(graph, said("hello"), asynchronous=asynchronous)
+    with pytest.raises(TypeError, match="Recursion limit reached"):  # LangGraph's own, in writing it
+        run(graph, Command(resume=answer), asynchronous=asynchronous)
+    assert registry.status("t").at_risk
+
+
+@both
+@pytest.mark.parametrize("answer", [["x"] * 20_000, b"a recording", ["fine"]], ids=["wide", "bytes", "ordinary"])
+def test_an_answer_that_is_not_read_whole_is_a_doubt(answer: Any, *, asynchronous: bool) -> None:
+    @tool
+    def ask(question: str) -> str:
+        """Ask the user."""
+        interrupt(question)
+        return "They answered."
+
+    replies = [tool_call("ask", {"question": "How are you?"}), *REFUSALS, ending(), "on we go"]
+    agent = Agent(replies, tools=[ask], asynchronous=asynchronous)
+    agent.say("hello")
+    agent.invoke(Command(resume=answer))
+    for _ in REFUSALS:
+        agent.say(INSULT)
+    (record,) = agent.registry.decisions("t")
+    unread = answer != ["fine"]
+    assert record.decision.unmet == ((UnmetCode.TRANSCRIPT_INCOMPLETE,) if unread else ())
 
 
 @both

@@ -83,6 +83,7 @@ class Agent:
         after: Sequence[Any] = (),
         checkpointer: Any = None,
         create: dict[str, Any] | None = None,
+        tools: Sequence[BaseTool] = (),
         **options: Any,
     ) -> None:
         self.registry = registry if registry is not None else InMemorySealRegistry()
@@ -98,7 +99,7 @@ class Agent:
         ours = [EndConversationMiddleware(registry=self.registry, **options)] if guarded else []
         self.graph: Any = create_agent(
             self.model,
-            [self.counter.tool()],
+            [self.counter.tool(), *tools],
             middleware=[*before, *ours, *after],
             checkpointer=self.saver or None,
             **(create or {}),

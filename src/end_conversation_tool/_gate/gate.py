@@ -226,9 +226,20 @@ class Gate:
             return (yield from self._enforcement.raise_flags(run, run.context.host_flags))
         return (yield from self._look(run, fresh, run.context.host_flags))
 
-    def overhear(self, run: Run, words: str) -> Flow[Run]:
-        """Listen to what a person has said elsewhere than in a message: in answer to an interrupt. See ``hear``."""
-        return (yield from self._look(run, [ObservedMessage("user", words, "")])) if words else run
+    def overhear(self, run: Run, answer: object) -> Flow[Run]:
+        """Listen to what a person has said elsewhere than in a message: in answer to an interrupt. See ``hear``.
+
+        What of it cannot be read is a doubt: no end is possible on this branch any more.
+        """
+        words = words_of(answer)
+        if not words.whole:
+            run = replace(run, provenance=replace(run.provenance, broken=True))
+        return (yield from self._look(run, [ObservedMessage("user", words.text, "")])) if words.text else run
+
+    def hear_results(self, run: Run, results: Iterable[ObservedMessage]) -> Flow[Run]:
+        """Listen to the results of tools that ask the user, as they come: the run may end with them. See ``hear``."""
+        asked = [one for one in results if one.tool in self.asking_tools]
+        return (yield from self._look(run, asked)) if asked else run
 
     def miss(self, run: Run, came: Sequence[ObservedMessage], *, gone: bool) -> Flow[Run]:
         """Listen to what came in, of which something is not on the branch as it came. To be called before ``hear``.
@@ -300,7 +311,7 @@ class Gate:
         """
         yes = is_yes(answer)
         if not yes:
-            run = yield from self.overhear(run, words_of(answer))
+            run = yield from self.overhear(run, answer)
         return (yield from self._conclude(run, reply, history, reader, settled=_Settled(Asked.USER, yes)))
 
     def review(

@@ -16,18 +16,19 @@ from typing import Any, NamedTuple
 from langchain_core.messages import AnyMessage, BaseMessage
 from langgraph.types import Command
 
-from end_conversation_tool._core.confirmation import asks_reviewer, is_question, words_of
+from end_conversation_tool._core.confirmation import asks_reviewer, is_question
 from end_conversation_tool._core.flow import Flow
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.provenance import begins_with
+from end_conversation_tool._core.records import new_id
 from end_conversation_tool._core.run import Run
 from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._doors.langgraph.messages import STATE_KEY, newest_first, said_messages
-from end_conversation_tool._doors.langgraph.node_updates import messages_in, read, sets
+from end_conversation_tool._doors.langgraph.node_updates import as_list, messages_in, read, sets
 from end_conversation_tool._doors.langgraph.run_context import UNTOLD, asked_before_run, input_of_run
 from end_conversation_tool._gate.gate import Gate
 
-__all__ = ["hear", "hear_answer", "provenance_in", "reviewed"]
+__all__ = ["hear", "hear_answer", "hear_results", "provenance_in", "reviewed"]
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def hear(gate: Gate, run: Run, messages: Sequence[AnyMessage]) -> Flow[Run]:
     """
     given = input_of_run()
     if isinstance(given, Command):
-        run = yield from gate.overhear(run, words_of(given.resume))
+        run = yield from gate.overhear(run, given.resume)
     if (came := _messages_in(given)) is None:
         _log.warning("what a run was called with cannot be told, or brought a provenance along: no end is possible")
         run = yield from gate.miss(run, (), gone=True)
@@ -71,7 +72,24 @@ def hear_answer(gate: Gate, run: Run) -> Flow[Run]:
         run: The admitted run.
     """
     given = input_of_run()
-    return (yield from gate.overhear(run, words_of(given.resume))) if isinstance(given, Command) else run
+    return (yield from gate.overhear(run, given.resume)) if isinstance(given, Command) else run
+
+
+def hear_results(gate: Gate, run: Run, returned: Any) -> Flow[Run]:
+    """Let the gate listen to what tools that ask the user have just returned: no model need be called after them.
+
+    Args:
+        gate: The gate.
+        run: The admitted run.
+        returned: A result, or the update of a tools node, whichever way it says it.
+    """
+    if not gate.asking_tools:
+        return run
+    parts = ([part] if isinstance(part, BaseMessage) else messages_in(part) for part in as_list(returned))
+    results = [one for part in parts for one in part]
+    for one in results:
+        one.id = one.id or new_id()  # as LangGraph will: what is heard again in the next turn is no second flag
+    return (yield from gate.hear_results(run, said_messages(results)))
 
 
 def provenance_in(state: Any) -> object:
