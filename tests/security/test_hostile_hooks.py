@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware
+from langchain.agents.middleware import AgentMiddleware, PIIMiddleware
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, RemoveMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
@@ -149,6 +149,49 @@ def test_what_was_redacted_is_a_doubt_only_where_it_may_have_been_a_sign(words: 
     agent.say(words, INSULT)
     assert agent.registry.status("t").sealed is ends
     assert (UnmetCode.TRANSCRIPT_INCOMPLETE in unmet(agent)) is not ends
+
+
+WITHOUT_ID: list[Any] = [("user", SECRET), {"role": "user", "content": SECRET}, SECRET]
+
+
+@both
+@pytest.mark.parametrize("strategy", ["redact", "mask", "hash"])
+@pytest.mark.parametrize(
+    ("given", "ends"),
+    [
+        (HumanMessage(SECRET), True),  # LangGraph gives the very object its id
+        ({"role": "user", "content": SECRET, "id": "m1"}, True),
+        *((given, False) for given in WITHOUT_ID),
+    ],
+    ids=["object", "dict with id", "pair", "dict", "str"],
+)
+def test_what_langchain_redacts_is_told_from_what_is_gone_by_its_id_alone(
+    given: Any, strategy: Any, *, ends: bool, asynchronous: bool
+) -> None:
+    """Without one a redaction looks like a removal with a message of the hook's own in its place."""
+    given = given.model_copy() if isinstance(given, BaseMessage) else given
+    hook = PIIMiddleware("email", strategy=strategy)
+    agent = Agent([*LADDER, "Thank you.", ending(), "on we go"], before=[hook], asynchronous=asynchronous).climb()
+    assert SECRET not in agent.invoke({"messages": [given]})["messages"][-2].text
+    agent.say(INSULT)
+    (record,) = agent.registry.decisions("t")
+    assert record.decision.unmet == (() if ends else (UnmetCode.TRANSCRIPT_INCOMPLETE,))
+
+
+class Swaps(Drops):
+    """Removes them, and says something of its own in their place."""
+
+    def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        gone = super().before_model(state, runtime)
+        return gone and {"messages": [*gone["messages"], HumanMessage("Hello.")]}
+
+
+@pytest.mark.parametrize("given", [HumanMessage(SAD), ("user", SAD)], ids=["id", "no id"])
+def test_what_is_removed_is_gone_whatever_stands_in_its_place(given: Any) -> None:
+    agent = Agent([*LADDER, "Hello.", ending(), "on we go"], before=[Swaps(SAD)]).climb()
+    agent.invoke({"messages": [given]})
+    agent.say(INSULT)
+    assert agent.registry.decisions("t")[-1].decision.unmet == (UnmetCode.TRANSCRIPT_INCOMPLETE,)
 
 
 def test_a_sentence_of_which_a_hook_takes_the_beginning_is_heard_whole() -> None:
