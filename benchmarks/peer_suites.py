@@ -1,10 +1,15 @@
-"""LangGraph's own tests with a ``SealedSaver`` round each of their savers, and what fails beyond what fails without.
+"""The own tests of LangGraph and of LangChain's agents with this package in them: what fails beyond what fails without.
 
-    python benchmarks/peer_suites.py LANGGRAPH [--tests test_pregel.py ...]
+    python benchmarks/peer_suites.py langgraph FOLDER [--tests test_pregel.py ...]
+    python benchmarks/peer_suites.py langchain FOLDER [--unprompted]
 
-``LANGGRAPH`` is a checkout of github.com/langchain-ai/langgraph. Its tests run on the installed versions, in memory and
-on SQLite, once as they are and once guarded, each test with a registry of its own. Needs ``pytest-mock``, ``syrupy``,
-``redis`` and ``pycryptodome``, as those tests do. Exits with 1 where anything fails beyond plain.
+``FOLDER`` is the one with the peer's ``tests``: ``libs/langgraph`` in a checkout of github.com/langchain-ai/langgraph,
+and the unpacked source distribution of ``langchain``. Its tests run on the installed versions, once as they are and
+once guarded: a ``SealedSaver`` round each saver, and ``EndConversationMiddleware`` in each ``create_agent``. A model of
+a test that knows no tools then ignores the one that it is offered. Each test has a registry of its own.
+
+Needs ``pytest-mock`` and ``syrupy``, for LangGraph ``redis`` and ``pycryptodome``, for LangChain ``blockbuster``,
+``langchain-tests`` and ``langchain-openai``, as those tests do. Exits with 1 where anything fails beyond plain.
 """
 
 from __future__ import annotations
@@ -15,41 +20,95 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
+from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
+from langchain import agents
+from langchain_core.language_models import BaseChatModel
+from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from end_conversation_tool import SealedSaver
+from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
 
 __all__ = ["failures"]
 
-SAVERS = ("sync_checkpointer", "async_checkpointer")
-"""The peer's fixtures that give a saver."""
 
-TESTS = (
-    "test_pregel.py", "test_pregel_async.py", "test_time_travel.py", "test_time_travel_async.py",
-    "test_subgraph_persistence.py", "test_subgraph_persistence_async.py", "test_large_cases.py",
-    "test_large_cases_async.py", "test_checkpoint_migration.py", "test_parent_command.py",
-    "test_parent_command_async.py", "test_interruption.py", "test_interrupt_migration.py",
-    "test_delta_channel_update_state.py", "test_runtime.py", "test_retry.py",
-)  # fmt: skip
-"""Those that keep threads."""
+class Peer(NamedTuple):
+    """Whose tests they are.
+
+    Attributes:
+        tests: Those that keep threads, below the folder ``tests``.
+        settings: What its pytest is told.
+    """
+
+    tests: Sequence[str]
+    settings: str
+
+
+PEERS = {
+    "langgraph": Peer(
+        (
+            "test_pregel.py", "test_pregel_async.py", "test_time_travel.py", "test_time_travel_async.py",
+            "test_subgraph_persistence.py", "test_subgraph_persistence_async.py", "test_large_cases.py",
+            "test_large_cases_async.py", "test_checkpoint_migration.py", "test_parent_command.py",
+            "test_parent_command_async.py", "test_interruption.py", "test_interrupt_migration.py",
+            "test_delta_channel_update_state.py", "test_runtime.py", "test_retry.py",
+        ),
+        "[pytest]\n",
+    ),
+    "langchain": Peer(("unit_tests/agents",), "[pytest]\nasyncio_mode = auto\n"),
+}  # fmt: skip
+
+SAVERS = ("sync_checkpointer", "async_checkpointer")
+"""The fixtures of both peers that give a saver."""
+
+_REGISTRY = pytest.StashKey[InMemorySealRegistry]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """As a plugin of the peer's tests: whether the middleware leaves the system prompt alone."""
+    parser.addoption("--unprompted", action="store_true")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Guard every agent that the tests create."""
+    create, patch = agents.factory.create_agent, pytest.MonkeyPatch()
+    options: dict[str, Any] = {"prompt_section": None} if config.getoption("unprompted") else {}
+
+    @wraps(create)
+    def guarded(*args: Any, middleware: Sequence[Any] = (), checkpointer: Any = None, **others: Any) -> Any:
+        registry = config.stash[_REGISTRY]
+        middleware = [*middleware, EndConversationMiddleware(registry=registry, **options)]
+        if isinstance(checkpointer, BaseCheckpointSaver) and not isinstance(checkpointer, SealedSaver):
+            checkpointer = SealedSaver(checkpointer, registry)
+        return create(*args, middleware=middleware, checkpointer=checkpointer, **others)
+
+    config.stash[_REGISTRY] = InMemorySealRegistry()
+    patch.setattr(agents, "create_agent", guarded)
+    patch.setattr(agents.factory, "create_agent", guarded)
+    patch.setattr(BaseChatModel, "bind_tools", lambda model, _tools, **_options: model)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give each test a registry of its own."""
+    item.config.stash[_REGISTRY] = InMemorySealRegistry()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[Any, Any, Any]:
-    """As a plugin of the peer's tests: put the guard round a saver that one of them asks for."""
-    del request
+    """Put the guard round a saver that a test asks for."""
     made = yield
     if fixturedef.argname not in SAVERS or fixturedef.cached_result is None:
         return made
-    guarded = SealedSaver(made, InMemorySealRegistry())
+    guarded = SealedSaver(made, request.config.stash[_REGISTRY])
     fixturedef.cached_result = (guarded, *fixturedef.cached_result[1:])
     return guarded
 
@@ -75,15 +134,19 @@ def failures(folder: Path, tests: Sequence[str], *options: str) -> tuple[int, se
 def main() -> int:
     """Compare, and print what is found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("langgraph", type=Path, help="a checkout of langgraph")
-    parser.add_argument("--tests", nargs="+", default=TESTS, help="names of files in libs/langgraph/tests")
+    parser.add_argument("peer", choices=PEERS)
+    parser.add_argument("folder", type=Path, help="where the peer's folder tests lies")
+    parser.add_argument("--tests", nargs="+", help="files or folders in tests")
+    parser.add_argument("--unprompted", action="store_true", help="leave the system prompt of the agents alone")
     given = parser.parse_args()
+    peer = PEERS[given.peer]
+    tests, options = given.tests or peer.tests, ["--unprompted"] if given.unprompted else []
     with TemporaryDirectory() as made:
         folder = Path(made)  # the tests alone: beside them lies another version of what is installed
-        shutil.copytree(given.langgraph / "libs" / "langgraph" / "tests", folder / "tests")
-        (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-        count, plain = failures(folder, given.tests)
-        again, guarded = failures(folder, given.tests, "-p", "peer_suites")
+        shutil.copytree(given.folder / "tests", folder / "tests")
+        (folder / "pytest.ini").write_text(peer.settings, encoding="utf-8")
+        count, plain = failures(folder, tests)
+        again, guarded = failures(folder, tests, "-p", "peer_suites", *options)
     print(f"plain: {len(plain)} of {count} fail; guarded: {len(guarded)} of {again}")
     for name in sorted(guarded - plain):
         print("beyond plain:", name)

@@ -316,6 +316,14 @@ def test_of_two_results_the_last_one_counts() -> None:
     assert mended(messages) == [*messages[:2], last, messages[4]]
 
 
+def test_a_call_without_an_id_waits_for_no_result() -> None:
+    """Nothing could be paired with it, and a result that is paired with nothing is refused by a provider."""
+    reply = AIMessage("", id="a1")
+    reply.invalid_tool_calls = [invalid_tool_call(name=one, args="{") for one in ("search", "end_conversation")]
+    messages: list[AnyMessage] = [HumanMessage("hi"), reply, HumanMessage("well?")]
+    assert mended(messages) is messages
+
+
 # What came in after the end
 
 

@@ -215,10 +215,14 @@ def _newest_call(messages: Sequence[AnyMessage]) -> int | None:
 
 
 def _calls_to_answer(reply: AnyMessage) -> list[Any]:
-    """Return the calls of a reply that are ours to answer: of our tool, and those that are no JSON."""
+    """Return the calls of a reply that are ours to answer: of our tool, and those that are no JSON.
+
+    A result is paired with its call by an id: one that has none cannot be answered.
+    """
     if not isinstance(reply, AIMessage):
         return []
-    return [*(call for call in reply.tool_calls if call["name"] == TOOL_NAME), *reply.invalid_tool_calls]
+    calls = [*(call for call in reply.tool_calls if call["name"] == TOOL_NAME), *reply.invalid_tool_calls]
+    return [call for call in calls if call["id"] is not None]
 
 
 def _result(call: Any, text: str, status: Literal["success", "error"] = "error") -> ToolMessage:
