@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -36,6 +36,7 @@ from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, check_reader, create_gate
 from end_conversation_tool._doors.guarded_graph.state import convert
 from end_conversation_tool._doors.langgraph.arrivals import hear, hear_answer, hear_results, provenance_in
+from end_conversation_tool._doors.langgraph.channels import Heard, Told
 from end_conversation_tool._doors.langgraph.closing import last_words, turned_down
 from end_conversation_tool._doors.langgraph.messages import (
     END_KEY,
@@ -77,10 +78,10 @@ class EndConversationChannels(TypedDict, total=False):
         conversation_end: Set once the thread is sealed. For readers; the truth is in the registry.
     """
 
-    end_conversation_provenance: dict[str, Any]
-    end_conversation_answer: str | None
-    end_conversation_closed: bool
-    conversation_end: dict[str, Any] | None
+    end_conversation_provenance: Annotated[dict[str, Any], Heard]
+    end_conversation_answer: Annotated[str | None, Told]
+    end_conversation_closed: Annotated[bool, Told]
+    conversation_end: Annotated[dict[str, Any] | None, Told]
 
 
 def add_end_conversation(

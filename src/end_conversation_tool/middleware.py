@@ -43,6 +43,7 @@ from end_conversation_tool._core.run import Reply, Ruling, Run
 from end_conversation_tool._core.vocabulary import Asked, Outcome
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, create_gate
 from end_conversation_tool._doors.langgraph.arrivals import hear, hear_answer, hear_results, provenance_in, reviewed
+from end_conversation_tool._doors.langgraph.channels import Heard, Told
 from end_conversation_tool._doors.langgraph.closing import last_words, turned_down
 from end_conversation_tool._doors.langgraph.hooks import lean
 from end_conversation_tool._doors.langgraph.messages import (
@@ -101,10 +102,10 @@ class EndConversationState(AgentState[Any]):
             ``options``. For readers; the truth is in the registry.
     """
 
-    end_conversation_provenance: NotRequired[Annotated[dict[str, Any], PrivateStateAttr]]
+    end_conversation_provenance: NotRequired[Annotated[dict[str, Any], Heard, PrivateStateAttr]]
     end_conversation_leaving: NotRequired[Annotated[bool, UntrackedValue, PrivateStateAttr]]
     end_conversation_unasked: NotRequired[Annotated[bool, UntrackedValue, PrivateStateAttr]]
-    conversation_end: NotRequired[Annotated[dict[str, Any] | None, OmitFromInput]]
+    conversation_end: NotRequired[Annotated[dict[str, Any] | None, Told, OmitFromInput]]
 
 
 class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any]):

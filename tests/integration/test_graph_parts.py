@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -27,49 +26,12 @@ from end_conversation_tool.readers import ModelReader
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import in_one_message
 from support.agents import INSULT, LADDER, REFUSE, config, ending, ending_and_search, kinds, said, search_call
-from support.graphs import Guarded, State, assert_every_call_is_answered, speaking, strict_saver, written
-from support.keywords import QUICK, KeywordReader, keyword_watch
+from support.graphs import Guarded, Parts, State, assert_every_call_is_answered, speaking, strict_saver, written
+from support.keywords import QUICK, KeywordReader
 from support.registries import FlakyRegistry
 
 WHOLE = [*LADDER, ending_and_search(), "after"]
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
-
-
-class Parts(Guarded):
-    """A hand-written graph with the parts in it."""
-
-    def __init__(
-        self,
-        replies: Any,
-        *,
-        write: Callable[..., Any] = written,
-        with_parts: bool = True,
-        registry: Any = None,
-        saver: Any = None,
-        sealed_saver: bool = False,
-        asynchronous: bool = False,
-        **options: Any,
-    ) -> None:
-        registry = InMemorySealRegistry() if registry is None else registry
-        self.parts_reader = options.setdefault("reader", KeywordReader())
-        options.setdefault("watch", keyword_watch())
-        options.setdefault("policy", QUICK)
-
-        def build(model: Any, tools: list[Any]) -> Any:
-            builder = write(model, tools)
-            if with_parts:
-                add_end_conversation(builder, registry=registry, **options)
-            return builder.compile()
-
-        super().__init__(
-            replies,
-            build=build,
-            guarded=False,
-            registry=registry,
-            checkpointer=saver,
-            sealed_saver=sealed_saver,
-            asynchronous=asynchronous,
-        )
 
 
 def assert_ended(parts: Guarded, result: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._doors.tool import create_end_conversation_tool
 from end_conversation_tool.graph import create_guarded_graph
-from end_conversation_tool.graph_parts import EndConversationChannels
+from end_conversation_tool.graph_parts import EndConversationChannels, add_end_conversation
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import ScriptedChatModel
 from support.agents import INSULT, LADDER, Counter, config, said
@@ -193,3 +193,40 @@ def shape(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [shape(item) for item in value]
     return CHANCE.sub("-", repr(value))
+
+
+class Parts(Guarded):
+    """A hand-written graph with the parts in it."""
+
+    def __init__(
+        self,
+        replies: Any,
+        *,
+        write: Callable[..., Any] = written,
+        with_parts: bool = True,
+        registry: Any = None,
+        saver: Any = None,
+        sealed_saver: bool = False,
+        asynchronous: bool = False,
+        **options: Any,
+    ) -> None:
+        registry = InMemorySealRegistry() if registry is None else registry
+        self.parts_reader = options.setdefault("reader", KeywordReader())
+        options.setdefault("watch", keyword_watch())
+        options.setdefault("policy", QUICK)
+
+        def build(model: Any, tools: list[Any]) -> Any:
+            builder = write(model, tools)
+            if with_parts:
+                add_end_conversation(builder, registry=registry, **options)
+            return builder.compile()
+
+        super().__init__(
+            replies,
+            build=build,
+            guarded=False,
+            registry=registry,
+            checkpointer=saver,
+            sealed_saver=sealed_saver,
+            asynchronous=asynchronous,
+        )

@@ -23,6 +23,7 @@ from end_conversation_tool._core.provenance import (
     Provenance,
     catch_up,
     digest_of,
+    together,
     transcript_of,
 )
 from end_conversation_tool._core.records import BranchStatus, Category, RiskKind, ThreadStatus
@@ -369,6 +370,28 @@ FULL = Provenance(
 def test_what_was_dumped_is_read_as_it_was_from_plain_json(known: Provenance) -> None:
     dumped = json.loads(json.dumps(known.dump(KEY, "t")))
     assert Provenance.load(dumped, KEY, "t") == known
+
+
+FLAGS = tuple((RiskKind.SELF_HARM, "w/1", message_id, "d") for message_id in ("m1", "m2", "m3"))
+
+
+def test_of_several_that_were_written_in_one_step_no_end_can_come() -> None:
+    first = Provenance(turn=4, length=5, floor=2, denials=1, asking=Asked.USER, unrecorded=FLAGS[:2])
+    second = Provenance(turn=4, length=6, last=("m", "d"), denials=2, unrecorded=FLAGS[1:])
+    written = json.loads(json.dumps(together([first.dump(KEY, "t"), second.dump(KEY, "t")])))
+    joined = replace(second, broken=True, floor=2, unrecorded=FLAGS)
+    assert Provenance.load(written, KEY, "t") == joined
+    third = Provenance(turn=5, denials=3)
+    assert Provenance.load(together([written, third.dump(KEY, "t"), None]), KEY, "t") == replace(
+        joined, turn=5, length=0, last=("", ""), denials=3
+    )
+
+
+def test_of_several_only_those_that_are_genuine_count() -> None:
+    forged = [FULL.dump(b"x" * 32, "t"), FULL.dump(KEY, "other"), "nonsense"]
+    assert Provenance.load({"several": forged}, KEY, "t") is None
+    assert Provenance.load({"several": []}, KEY, "t") is None
+    assert Provenance.load({"several": [*forged, Provenance().dump(KEY, "t")]}, KEY, "t") == Provenance(broken=True)
 
 
 def test_an_empty_one_takes_no_room() -> None:

@@ -27,7 +27,7 @@ from end_conversation_tool._core.reading import Line
 from end_conversation_tool._core.records import Category, RiskKind, ThreadStatus
 from end_conversation_tool._core.vocabulary import Asked
 
-__all__ = ["MAX_TURNS", "Provenance", "begins_with", "catch_up", "transcript_of"]
+__all__ = ["MAX_TURNS", "Provenance", "begins_with", "catch_up", "together", "transcript_of"]
 
 MAX_TURNS = 64
 """The widest window of a policy, in user turns."""
@@ -39,6 +39,7 @@ MAX_PENDING = 64
 """How many messages of one run can wait for their place."""
 
 _FORMAT = 2
+_SEVERAL = "several"
 
 TURN, MORE, OWN, REFUSED, TOOL, OURS, OTHER = "Uuartnx"
 """Begins a user turn; goes on with one; this graph's model; the same, refused by its provider; a tool; a text of ours
@@ -150,7 +151,18 @@ class Provenance:
 
     @classmethod
     def load(cls, state: object, key: bytes, thread_id: str) -> Provenance | None:
-        """Read a dumped one; ``None`` when ``state`` is none that this key signed for this thread."""
+        """Read a dumped one; ``None`` when ``state`` is none that this key signed for this thread.
+
+        Of several that were written in one step nobody knows which was last: with them no end is possible any more.
+        """
+        if not isinstance(state, Mapping):
+            return None
+        if isinstance(several := state.get(_SEVERAL), Sequence):
+            return _joined([one for part in several if (one := cls._genuine(part, key, thread_id))])
+        return cls._genuine(state, key, thread_id)
+
+    @classmethod
+    def _genuine(cls, state: object, key: bytes, thread_id: str) -> Provenance | None:
         if not isinstance(state, Mapping):
             return None
         body = {name: value for name, value in state.items() if name != "sig"}
@@ -159,6 +171,11 @@ class Provenance:
             return _load(body) if genuine and body.get("v") == _FORMAT else None
         except (TypeError, ValueError, LookupError, RecursionError):
             return None
+
+
+def together(written: Iterable[Any]) -> dict[str, Any]:
+    """Return several dumped ones that nodes of one step have written as one; ``Provenance.load`` reads it."""
+    return {_SEVERAL: [part for one in written for part in (one.get(_SEVERAL) or [one] if one else ())]}
 
 
 def catch_up(
@@ -282,6 +299,20 @@ def _mark_of(message: ObservedMessage, digest: str, pending: list[tuple[str, str
         pending.remove(made)
         return made[0]
     return TOOL if message.role == "tool" else OTHER
+
+
+def _joined(several: Sequence[Provenance]) -> Provenance | None:
+    """Return what is left of several that go on from the same one: nothing waits for a yes, and no end is possible."""
+    if not several:
+        return None
+    return replace(
+        several[-1],
+        broken=True,
+        asking=None,
+        floor=max(one.floor for one in several),
+        denials=max(one.denials for one in several),
+        unrecorded=tuple(dict.fromkeys(flag for one in several for flag in one.unrecorded)),
+    )
 
 
 def _rewritten(known: Provenance) -> Provenance:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NotRequired, get_type_hints
+from typing import Annotated, Any, NotRequired, get_type_hints
 
 from langchain_core.messages import AnyMessage, BaseMessage, RemoveMessage
 from langchain_core.messages.utils import convert_to_messages
@@ -21,6 +21,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Overwrite
 from typing_extensions import TypedDict
 
+from end_conversation_tool._doors.langgraph.channels import Heard, Told
 from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY
 from end_conversation_tool.errors import InvalidInputError
 
@@ -92,7 +93,10 @@ class InnerGraph:
 
     def state_schema(self) -> Any:
         """Return the type of the state round it: all channels, and ours."""
-        ours = {STATE_KEY: NotRequired[dict[str, Any]], END_KEY: NotRequired[dict[str, Any] | None]}
+        ours = {
+            STATE_KEY: NotRequired[Annotated[dict[str, Any], Heard]],
+            END_KEY: NotRequired[Annotated[dict[str, Any] | None, Told]],
+        }
         return TypedDict("GuardedState", {**self.hints, **ours}, total=False)  # type: ignore[operator]
 
     def input_schema(self) -> Any:

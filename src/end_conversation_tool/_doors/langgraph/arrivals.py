@@ -25,7 +25,7 @@ from end_conversation_tool._core.run import Run
 from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._doors.langgraph.messages import STATE_KEY, newest_first, said_messages
 from end_conversation_tool._doors.langgraph.node_updates import as_list, messages_in, read, sets
-from end_conversation_tool._doors.langgraph.run_context import UNTOLD, asked_before_run, input_of_run
+from end_conversation_tool._doors.langgraph.run_context import UNTOLD, asked_before_run, input_of_run, runs_alone
 from end_conversation_tool._gate.gate import Gate
 
 __all__ = ["hear", "hear_answer", "hear_results", "provenance_in", "reviewed"]
@@ -61,6 +61,8 @@ def hear(gate: Gate, run: Run, messages: Sequence[AnyMessage]) -> Flow[Run]:
         run = yield from gate.miss(run, (), gone=True)
     elif (loss := _loss(came, messages, gate, run)) is not None:
         run = yield from gate.miss(run, loss.came, gone=loss.gone)
+    if not runs_alone():  # what its sibling hears may show risk
+        run = yield from gate.miss(run, (), gone=True)
     return (yield from gate.hear(run, newest_first(messages)))
 
 

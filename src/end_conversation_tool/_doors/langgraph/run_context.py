@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AnyMessage
@@ -18,7 +18,16 @@ from end_conversation_tool._doors.upstream import context_flags, subject_in
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.protocol import SealRegistry
 
-__all__ = ["UNTOLD", "Mistakes", "asked_before_run", "input_of_run", "kept_messages", "model_name", "run_context"]
+__all__ = [
+    "UNTOLD",
+    "Mistakes",
+    "asked_before_run",
+    "input_of_run",
+    "kept_messages",
+    "model_name",
+    "run_context",
+    "runs_alone",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +116,15 @@ def asked_before_run() -> Flow[list[object]]:
     found = yield from ask(saver.get_tuple, saver.aget_tuple, {"configurable": there})
     kept = found.pending_writes if found is not None else None
     return [one.value for _, channel, asked in kept or () if channel == INTERRUPT for one in asked]
+
+
+def runs_alone() -> bool:
+    """Whether the present node runs once in this step, and not for several that were sent to it."""
+    tasks: Mapping[str, Any] = getattr(_loop_of_run(), "tasks", {})
+    if len(tasks) < 2:  # noqa: PLR2004 - others beside it
+        return True
+    node = get_config().get("metadata", {}).get("langgraph_node")
+    return [task.name for task in list(tasks.values())].count(node) < 2  # noqa: PLR2004 - more than itself
 
 
 def _loop_of_run() -> Any:
