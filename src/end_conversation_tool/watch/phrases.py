@@ -75,12 +75,17 @@ class PhraseBook:
         for rule in self.rules:
             for word in rule.needs[0] if rule.needs else ():
                 self._by_word.setdefault(word, []).append(rule)
+        self._words = frozenset(self._by_word)
         self._chinese = [rule for rule in self.rules if rule.language == "zh"]
         self._far = frozenset(rule.kind for rule in self.rules if rule.far)
-        stems = {word for rule in self.rules for part in rule.needs for word in part if word.endswith("*")}
-        self._stems: dict[str, list[str]] = {}
-        for stem in stems:
-            self._stems.setdefault(stem[:SHORT_STEM], []).append(stem)
+        self._begun: dict[str, list[tuple[str, str]]] = {}
+        self._after: dict[str, set[str]] = {}
+        for needed in {word for rule in self.rules for part in rule.needs for word in part}:
+            first, _, second = needed.partition(" ")
+            if second:
+                self._after.setdefault(first, set()).add(second)
+            elif needed.endswith("*"):
+                self._begun.setdefault(needed[:SHORT_STEM], []).append((needed[:-1], needed))
 
     def search(self, line: str, kinds: AbstractSet[str]) -> tuple[set[Rule], bool]:
         """Find phrases of some kinds in a text.
@@ -141,12 +146,17 @@ class PhraseBook:
 
     def _fitting(self, words: Sequence[str], kinds: AbstractSet[str]) -> Iterator[Rule]:
         """Yield the rules of which every required part is among some words in a row."""
-        stems, seen = self._stems, set(words)
-        begun = [(word, stems[word[:SHORT_STEM]]) for word in seen if word[:SHORT_STEM] in stems]
-        seen.update(stem for word, some in begun for stem in some if word.startswith(stem[:-1]))
-        seen.update(map(" ".join, pairwise(words)))
-        near = {rule for gram in seen & self._by_word.keys() for rule in self._by_word[gram] if rule.kind in kinds}
+        seen = self._needed_of(words)
+        near = {rule for word in self._words & seen for rule in self._by_word[word] if rule.kind in kinds}
         yield from (rule for rule in near if not any(map(seen.isdisjoint, rule.needs)))
+
+    def _needed_of(self, words: Sequence[str]) -> set[str]:
+        """Return some words in a row, and the beginnings of words and the pairs of words among them that rules need."""
+        seen = set(words)
+        begun, after = self._begun.get, self._after.get
+        seen.update([stem for word in seen for start, stem in begun(word[:SHORT_STEM], ()) if word.startswith(start)])
+        seen.update([f"{word} {other}" for word, other in pairwise(words) if other in after(word, ())])
+        return seen
 
     def is_yes(self, line: str) -> bool:
         """Whether a whole message is a yes to a question and nothing else, or with mere filler."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 from end_conversation_tool._core.vocabulary import RiskGrade, RiskKind
@@ -110,7 +109,8 @@ class TextWatcher:
             return True
         prepared = plain(text)
         marked = _CLAUSE_END.sub(f" {_CLAUSE} ", prepared.replace(_CLAUSE, " "))
-        words = [word for word, _ in groupby(tokens(marked))]
+        said = tokens(marked)
+        words = [word for word, before in zip(said, ["", *said], strict=False) if word != before]
         clauses = " ".join(words).strip(f" {_CLAUSE}").split(f" {_CLAUSE} ")
         line = f" {' '.join(clauses)} "
         repeats, reads_otherwise = len(set(clauses)) < len(clauses), as_meant(line) != line or has_cjk(prepared)
