@@ -192,11 +192,11 @@ def _removed(history: list[ObservedMessage]) -> list[ObservedMessage]:
 
 
 def _summarised(history: list[ObservedMessage]) -> list[ObservedMessage]:
-    return [replace(user("They talked.", "s"), summary=True), *history[4:]]
+    return [user("They talked.", "s")._replace(summary=True), *history[4:]]
 
 
 def _edited(history: list[ObservedMessage]) -> list[ObservedMessage]:
-    return [replace(one, text="you idiot") if DISGUISED in one.text else one for one in history]
+    return [one._replace(text="you idiot") if DISGUISED in one.text else one for one in history]
 
 
 def _trimmed(history: list[ObservedMessage]) -> list[ObservedMessage]:
@@ -478,7 +478,7 @@ def test_a_provenance_that_was_changed(change: dict[str, Any]) -> None:
 
 def test_a_provenance_of_another_thread() -> None:
     registry = InMemorySealRegistry()
-    other = talk(registry, context=replace(talk().context, thread_id="other")).climbs()
+    other = talk(registry, context=talk().context._replace(thread_id="other")).climbs()
     one = talk(registry, state=other.state, history=list(other.history))
     one.says("you idiot")
     assert_open(one, UnmetCode.TOO_FEW_REFUSALS, ruling=one.ends())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from end_conversation_tool._core.flow import Flow, arun_flow, run_flow
@@ -110,7 +110,7 @@ class Talk:
 
     def edits(self, number: int, text: str) -> ObservedMessage:
         """Put another text under the id of an earlier user message."""
-        self.history[number] = replace(self.history[number], text=text)
+        self.history[number] = self.history[number]._replace(text=text)
         return self.history[number]
 
 

@@ -160,7 +160,7 @@ def test_a_doubt_of_the_reader_denies_and_flags_nothing(talk: Talk, registry: Fl
 @pytest.mark.parametrize("reads_media", [True, False])
 def test_media_that_nobody_reads_is_a_doubt_before_reading(talk: Talk, reads_media: bool) -> None:  # noqa: FBT001
     talk.watch = RiskWatch([KeywordWatcher()], reads_media=reads_media)
-    talk.hears([replace(user("look", "u0"), media=True)])
+    talk.hears([user("look", "u0")._replace(media=True)])
     talk.replies_with("I see")
     ruling = talk.climbs().ends()
     assert unmet(ruling) == (() if reads_media else (UnmetCode.RISK_UNCERTAIN,))

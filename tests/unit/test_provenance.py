@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,7 +119,7 @@ def test_a_tool_loop_is_one_turn() -> None:
 
 
 def test_a_summary_that_a_user_seems_to_have_said_is_nobodys_turn() -> None:
-    summary = replace(user("so far they were abusive", "s"), summary=True)
+    summary = user("so far they were abusive", "s")._replace(summary=True)
     thread = Thread().adds(summary).says("hello")
     assert thread.known.turn == 1
     assert thread.turns() == [0, 1]
@@ -202,7 +201,7 @@ def test_the_turns_in_which_the_provider_reported_a_refusal() -> None:
     thread = Thread().says("one").answers("", REFUSED).says("two").answers("fine").says("three")
     thread.answers("", REFUSED).answers("again", REFUSED).says("four")
     assert thread.known.refused_turns() == [1, 3]
-    assert replace(thread.known, floor=1).refused_turns() == [3]
+    assert thread.known._replace(floor=1).refused_turns() == [3]
     assert Provenance().refused_turns() == []
 
 
@@ -237,7 +236,7 @@ def test_no_more_can_wait_than_a_run_can_make() -> None:
 
 
 def test_a_new_turn_forgets_denials_and_the_question() -> None:
-    known = replace(Thread().says("one").known, denials=2, asking=Asked.USER)
+    known = Thread().says("one").known._replace(denials=2, asking=Asked.USER)
     more = heard(user("one", "u1"), user("two", "u2"), known=known)
     assert (more.denials, more.asking) == (2, Asked.USER), "the same turn"
     answered = heard(user("one", "u1"), assistant("yes"), known=known)
@@ -268,7 +267,7 @@ def test_a_message_that_is_gone_is_found(number: int) -> None:
 def test_a_message_that_says_something_else_now_is_found(number: int) -> None:
     thread = whole_thread()
     messages = list(thread.messages)
-    messages[number] = replace(messages[number], text=messages[number].text + "!")
+    messages[number] = messages[number]._replace(text=messages[number].text + "!")
     assert not thread.is_whole(*messages)
 
 
@@ -278,7 +277,7 @@ def test_a_message_of_another_side_now_is_found(number: int, role: Any) -> None:
     thread = whole_thread()
     messages = list(thread.messages)
     same = messages[number].role == role
-    messages[number] = replace(messages[number], role=role)
+    messages[number] = messages[number]._replace(role=role)
     assert thread.is_whole(*messages) is same
 
 
@@ -340,7 +339,7 @@ def test_everything_gone_and_nothing_new_is_not_whole() -> None:
 
 def test_the_same_words_under_another_id_at_the_end_are_a_rewritten_thread() -> None:
     thread = whole_thread()
-    messages = [*thread.messages[:-1], replace(thread.messages[-1], message_id="other")]
+    messages = [*thread.messages[:-1], thread.messages[-1]._replace(message_id="other")]
     assert heard(*messages, known=thread.known).broken
 
 
@@ -366,7 +365,7 @@ FULL = Provenance(
 )
 
 
-@pytest.mark.parametrize("known", [Provenance(), FULL, replace(FULL, asking=None, unrecorded=(), pending=())])
+@pytest.mark.parametrize("known", [Provenance(), FULL, FULL._replace(asking=None, unrecorded=(), pending=())])
 def test_what_was_dumped_is_read_as_it_was_from_plain_json(known: Provenance) -> None:
     dumped = json.loads(json.dumps(known.dump(KEY, "t")))
     assert Provenance.load(dumped, KEY, "t") == known
@@ -499,7 +498,7 @@ def test_what_is_too_old_to_be_told_apart_is_no_evidence_and_still_whole() -> No
 
 def test_digests_reveal_nothing_without_the_key() -> None:
     word = user("password123")
-    assert digest_of(word, KEY) == digest_of(replace(word, message_id="other"), KEY)
+    assert digest_of(word, KEY) == digest_of(word._replace(message_id="other"), KEY)
     assert len({digest_of(word, bytes([number]) * 32) for number in range(50)}) == 50
     dumped = json.dumps(Thread().says("password123").answers("hunter2").known.dump(KEY, "t"))
     assert "password" not in dumped
@@ -519,10 +518,10 @@ def status(*branches: BranchStatus, **more: Any) -> ThreadStatus:
 
 
 def test_it_stays_as_it_is_on_its_own_branch() -> None:
-    known = replace(FULL, branch=0, sequence=3)
+    known = FULL._replace(branch=0, sequence=3)
     assert known.at(None, 0) is known
     assert known.at(status(sequence=3), 0) is known
-    assert known.at(status(sequence=4), 0) == replace(known, sequence=4)
+    assert known.at(status(sequence=4), 0) == known._replace(sequence=4)
 
 
 FORKED = status(
@@ -552,8 +551,8 @@ def test_what_was_written_on_an_ancestor_counts_and_on_another_branch_does_not(
     here: int,
     known: bool,  # noqa: FBT001 - a table
 ) -> None:
-    given = replace(FULL, branch=written, sequence=4)
-    expected = replace(given, branch=here, sequence=5) if known else Provenance(branch=here, sequence=5)
+    given = FULL._replace(branch=written, sequence=4)
+    expected = given._replace(branch=here, sequence=5) if known else Provenance(branch=here, sequence=5)
     assert given.at(FORKED, here) == expected
 
 
@@ -578,19 +577,19 @@ def test_what_was_written_on_an_ancestor_after_the_fork_is_none(
     checkpoint: str,
     known: bool,  # noqa: FBT001 - a table
 ) -> None:
-    given = replace(FULL, branch=written, sequence=4, checkpoint=checkpoint)
-    expected = replace(given, branch=here, sequence=5) if known else Provenance(branch=here, sequence=5)
+    given = FULL._replace(branch=written, sequence=4, checkpoint=checkpoint)
+    expected = given._replace(branch=here, sequence=5) if known else Provenance(branch=here, sequence=5)
     assert given.at(FORKED, here) == expected
 
 
 def test_parents_in_a_circle_end_nowhere() -> None:
     circle = status(BranchStatus(branch=1, parent=2), BranchStatus(branch=2, parent=1), sequence=1)
-    assert replace(FULL, branch=3).at(circle, 1) == Provenance(branch=1, sequence=1)
+    assert FULL._replace(branch=3).at(circle, 1) == Provenance(branch=1, sequence=1)
 
 
 def test_what_is_older_than_a_reopening_is_no_evidence_any_more() -> None:
     thread = whole_thread()
-    thread.known = replace(thread.known, asking=Asked.USER)
+    thread.known = thread.known._replace(asking=Asked.USER)
     reopened = status(sequence=2, reopened=2)
     after = thread.known.at(reopened, 0)
     assert (after.floor, after.asking, after.sequence) == (3, None, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -116,7 +116,7 @@ class Thread(RuleBasedStateMachine):
         if how == "remove":
             del tampered[at]
         elif how == "change":
-            tampered[at] = replace(messages[at], text=messages[at].text + "!")
+            tampered[at] = messages[at]._replace(text=messages[at].text + "!")
         elif how == "insert":
             tampered.insert(at, ObservedMessage("assistant", "I will not", "x"))
         elif how == "truncate":

@@ -18,9 +18,8 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.reading import Line
@@ -52,8 +51,7 @@ _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 """Spells JSON in one way only; ``json.dumps`` would make such an encoder anew each time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(NamedTuple):
     """What is known of one branch.
 
     Attributes:
@@ -94,7 +92,7 @@ class Provenance:
 
     def made(self, mark: str, message: ObservedMessage, key: bytes) -> Provenance:
         """Note a message of this run: ``OWN`` or ``REFUSED`` of its model, ``NOTICES`` or ``OURS`` of this package."""
-        return replace(self, pending=(*self.pending, (mark, digest_of(message, key)))[-MAX_PENDING:])
+        return self._replace(pending=(*self.pending, (mark, digest_of(message, key)))[-MAX_PENDING:])
 
     def shows_notice(self, turn: int, category: Category) -> bool:
         """Whether the notice of a turn, for this ground, stands on this very line of the thread."""
@@ -124,7 +122,7 @@ class Provenance:
             return self
         floor = self.turn if self.sequence < status.reopened else self.floor
         asking = self.asking if floor == self.floor else None
-        return replace(self, branch=branch, sequence=status.sequence, floor=floor, asking=asking)
+        return self._replace(branch=branch, sequence=status.sequence, floor=floor, asking=asking)
 
     def dump(self, key: bytes, thread_id: str) -> dict[str, Any]:
         """Return it as plain JSON, signed with ``key`` for ``thread_id``."""
@@ -277,8 +275,7 @@ def _extended(base: Provenance, fresh: Sequence[tuple[ObservedMessage, str]]) ->
         marks += mark
         fold = _folded(fold, digest)
     message, digest = fresh[-1]
-    return replace(
-        base,
+    return base._replace(
         turn=base.turn + begins,
         length=base.length + len(fresh),
         fold=fold,
@@ -317,7 +314,7 @@ def _joined(several: Sequence[Provenance]) -> Provenance | None:
 
 def _rewritten(known: Provenance) -> Provenance:
     """Return what is left when messages that were heard are gone: no end is possible on this branch any more."""
-    return replace(known, length=0, fold="", marks="", last=("", ""), broken=True)
+    return known._replace(length=0, fold="", marks="", last=("", ""), broken=True)
 
 
 def _turns_of(heard: Provenance, count: int) -> list[tuple[str, int]]:

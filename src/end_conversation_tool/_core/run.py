@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from end_conversation_tool._core.fence import Fence
 from end_conversation_tool._core.messages import ObservedMessage
@@ -25,8 +25,7 @@ class FlagRaised:
     score: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunContext:
+class RunContext(NamedTuple):
     """What a door knows about the run.
 
     Attributes:
@@ -54,8 +53,7 @@ class RunContext:
     status: ThreadStatus | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One tool call of a reply.
 
     Attributes:
@@ -69,8 +67,7 @@ class Call:
     arguments: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One model reply, as a door hands it over.
 
     Attributes:
@@ -84,8 +81,7 @@ class Reply:
     refused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """A run that was admitted.
 
     Attributes:
@@ -104,7 +100,7 @@ class Run:
 
     def leaving(self, message_id: str) -> Run:
         """Return the run with the id of the last message that it leaves on the branch."""
-        return replace(self, provenance=replace(self.provenance, last_message=message_id))
+        return self._replace(provenance=self.provenance._replace(last_message=message_id))
 
 
 @dataclass(frozen=True, slots=True)

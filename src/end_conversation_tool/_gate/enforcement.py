@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.operations import CircuitBreaker
@@ -84,7 +83,7 @@ class Enforcement:
         kept = tuple((flag.kind, flag.source, flag.message_id, flag.digest) for flag in waiting.values())
         # Those that waited count for this run as well: it has read the thread's state before they were written.
         raised = tuple(dict.fromkeys((*run.flagged, *(flag.kind for flag in flags))))
-        return replace(run, flagged=raised, provenance=replace(run.provenance, unrecorded=kept))
+        return run._replace(flagged=raised, provenance=run.provenance._replace(unrecorded=kept))
 
     def _write(self, thread_id: str | None, flag: FlagRaised) -> Flow[RiskFlag | None]:
         """Write a flag, and return the one that stands: an older one where it was raised before, ``None`` for none."""

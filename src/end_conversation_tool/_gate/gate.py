@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -205,7 +204,7 @@ class Gate:
             raise ThreadSealedError(status.thread_id, conversation_end(branch.seal))
         check_write(status, branch, fence)
         if fence is not None:
-            context = replace(context, fence=moved_to(fence, branch))
+            context = context._replace(fence=moved_to(fence, branch))
         return Run(context, status, branch.branch, known.at(status, branch.branch))
 
     # 2
@@ -219,7 +218,7 @@ class Gate:
         """
         before = run.provenance
         known, fresh = catch_up(before, newest_first, self._key, self.asking_tools)
-        run = replace(run, provenance=known)
+        run = run._replace(provenance=known)
         if not before.length and known.turn:
             yield from self._count(run)
         if not fresh:
@@ -253,7 +252,7 @@ class Gate:
             gone: Whether a message is missing, and not only its words.
         """
         if gone or self.doubts(came):
-            run = replace(run, provenance=replace(run.provenance, broken=True))
+            run = run._replace(provenance=run.provenance._replace(broken=True))
         return (yield from self._look(run, came)) if came else run
 
     def doubts(self, words: Sequence[ObservedMessage]) -> bool:
@@ -269,7 +268,7 @@ class Gate:
         seen, newest = (yield from ask(self.watch.alarm, self.watch.aalarm, heard)), fresh[-1]
         if seen.grade is RiskGrade.CLEAR:
             # Of all that was said in a row, not of the newest alone: who clears it clears no other words before that.
-            said, digest = newest.message_id, digest_of(replace(newest, text="\n".join(heard)), self._key)
+            said, digest = newest.message_id, digest_of(newest._replace(text="\n".join(heard)), self._key)
             kinds = seen.kinds or (RiskKind.OTHER,)
             known = [*known, *(FlagRaised(kind, seen.source, said, seen.score, digest=digest) for kind in kinds)]
         return (yield from self._enforcement.raise_flags(run, known))
@@ -341,7 +340,7 @@ class Gate:
 
     def _noted(self, run: Run, reply: Reply) -> Run:
         mark = REFUSED if reply.refused else OWN
-        return replace(run, provenance=run.provenance.made(mark, reply.message, self._key))
+        return run._replace(provenance=run.provenance.made(mark, reply.message, self._key))
 
     def provenance_of(self, state: object, thread_id: str) -> Provenance:
         """Return what graph state holds; nothing known when there is none that this registry signed."""
@@ -352,7 +351,7 @@ class Gate:
 
     def dump(self, run: Run) -> dict[str, Any]:
         """Return what is known by now as graph state holds it, bound to the checkpoint on which the node runs."""
-        known = replace(run.provenance, checkpoint=run.context.checkpoint_id or "")
+        known = run.provenance._replace(checkpoint=run.context.checkpoint_id or "")
         return known.dump(self._key, run.context.thread_id or "")
 
     def _conclude(
@@ -367,7 +366,7 @@ class Gate:
                 run = yield from self._look(run, users)
         found = yield from self._read(run, known)
         if found.report is not None:
-            run = replace(run, provenance=replace(run.provenance, read_turn=known.facts.turn))
+            run = run._replace(provenance=run.provenance._replace(read_turn=known.facts.turn))
         run = yield from self._enforcement.raise_flags(run, found.flags)
         tripped = yield from self._enforcement.tripped(self.policy.mode)
         record = record_of(
@@ -386,7 +385,7 @@ class Gate:
         )
         after = self._noted(run, reply) if settled is None else run
         if settled is None and (asked := self._asked(record)) is not None:
-            return replace(after, provenance=replace(after.provenance, asking=asked)), Ruling(record, "", asks=True)
+            return after._replace(provenance=after.provenance._replace(asking=asked)), Ruling(record, "", asks=True)
         if settled is not None and record.outcome is Outcome.NOTICED:  # a reviewer has changed the ground
             record = record.model_copy(update={"outcome": Outcome.DENIED})
         try:

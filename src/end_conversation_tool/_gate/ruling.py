@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from end_conversation_tool._core.evidence import Evidence
@@ -174,9 +173,9 @@ def conclude(
         last = denials >= max_denials
         text = shadow_text() if shadow else denial_text(record.decision.unmet, last_attempt=last)
         closing = texts.still_here if cut_off else ""
-    known = replace(run.provenance, denials=denials, asking=None)
+    known = run.provenance._replace(denials=denials, asking=None)
     for _ in reply.end_calls:
         known = known.made(OURS, ObservedMessage("tool", text, ""), key)
     if closing:
         known = known.made(mark, ObservedMessage("assistant", closing, ""), key)
-    return replace(run, provenance=known), Ruling(record, text, seal, closing)
+    return run._replace(provenance=known), Ruling(record, text, seal, closing)

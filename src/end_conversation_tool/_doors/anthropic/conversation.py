@@ -218,10 +218,10 @@ class Conversation:
         before = run.provenance
         if run.status is not None and context.fence is None:
             fence = Fence(run.status.thread_id, run.status.sequence, run.branch)
-            run = replace(run, context=replace(context, fence=fence))
+            run = run._replace(context=context._replace(fence=fence))
         if not begins_with(said, before, gate.registry.signing_key):
             # All of a changed history is listened to, wherever it was.
-            run = replace(run, provenance=replace(before, last=_NOWHERE))
+            run = run._replace(provenance=before._replace(last=_NOWHERE))
         run = yield from gate.hear(run, reversed(said))
         if run.provenance.turn == before.turn:  # the turn goes on: what was known before it is what was known before
             before = gate.provenance_of(saved.get("before"), context.thread_id or "").at(run.status, run.branch)
@@ -246,7 +246,7 @@ class Conversation:
         if response.reply.refused:
             # The refused turn leaves the history, and so must leave what is known of it; flags and doubts in it stay.
             broken = turn.before.broken or self._doubts(turn.said)
-            run = replace(run, provenance=replace(turn.before, broken=broken, unrecorded=run.provenance.unrecorded))
+            run = run._replace(provenance=turn.before._replace(broken=broken, unrecorded=run.provenance.unrecorded))
         if ruling is None or ruling.seal is None:
             yield from self._save(replace(turn, run=run), response, ruling)
         return outcome_of(response, ruling)
@@ -258,15 +258,15 @@ class Conversation:
         return self._gate.doubts(users)
 
     def _admit_again(self, run: Run, response: Response) -> Flow[Run]:
-        context = replace(run.context, model=response.model)
+        context = run.context._replace(model=response.model)
         try:
             present = yield from self._gate.admit(context)
         except RegistryError:
             if response.own_calls:
                 raise
             _log.error("the registry could not be read after a response; no end is possible")
-            return replace(run, context=replace(context, readable=False))
-        return replace(run, context=present.context, status=present.status)
+            return run._replace(context=context._replace(readable=False))
+        return run._replace(context=present.context, status=present.status)
 
     def _save(self, turn: Turn, response: Response, ruling: Ruling | None) -> Flow[None]:
         """Save what is known; where another loop was faster, note the same in what it saved."""
@@ -275,7 +275,7 @@ class Conversation:
             return
         try:
             for _ in range(_SAVES):
-                known = {"known": turn.run, "before": replace(turn.run, provenance=turn.before)}
+                known = {"known": turn.run, "before": turn.run._replace(provenance=turn.before)}
                 body = json.dumps({name: self._gate.dump(run) for name, run in known.items()})
                 saved = yield from ask(
                     self._store.save_provenance,
@@ -295,10 +295,10 @@ class Conversation:
 
     def _note(self, turn: Turn, response: Response, ruling: Ruling | None) -> Flow[Turn]:
         """Note a response that was ruled on already: never rule twice."""
-        run, _ = yield from self._gate.rule(turn.run, replace(response.reply, end_calls=()), tuple)
+        run, _ = yield from self._gate.rule(turn.run, response.reply._replace(end_calls=()), tuple)
         if ruling is not None:
             known = run.provenance
-            run = replace(run, provenance=replace(known, denials=known.denials + 1, read_turn=known.turn))
+            run = run._replace(provenance=known._replace(denials=known.denials + 1, read_turn=known.turn))
         return replace(turn, run=run)
 
 

@@ -230,12 +230,12 @@ class Session:
         for message in self.messages:
             if isinstance(message, AIMessage) and message.id not in self._noted:
                 self._noted.add(message.id)
-                reply = replace(reply_of(message), end_calls=())
+                reply = reply_of(message)._replace(end_calls=())
                 if reply.message.text in self.spoken:
                     self.run, _ = yield from self.gate.rule(self.run, reply, self.history)
 
     def _keep(self, run: Run, verdict: Verdict | None) -> None:
-        self.run = replace(run, context=self.run.context)
+        self.run = run._replace(context=self.run.context)
         if verdict is not None:
             self.verdicts.append(verdict)
 
@@ -268,7 +268,7 @@ class Session:
 
     def _seen_from(self, place: Place) -> Run:
         nested = self.run.context.nested or not place.speaks(self.speakers)
-        return replace(self.run, context=replace(self.run.context, nested=nested, model=place.model))
+        return self.run._replace(context=self.run.context._replace(nested=nested, model=place.model))
 
     def leave_if_ended(self) -> None:
         """Leave the wrapped graph if a reply has ended the run, or the user is asked: nothing more is run or said."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 from langchain_core.messages import (
@@ -106,7 +105,7 @@ def by_model_of(reply: AIMessage, run: Run) -> Run:
     name = reply.response_metadata.get("model_name") or reply.response_metadata.get("model")
     if not isinstance(name, str) or not name or name == run.context.model:
         return run
-    return replace(run, context=replace(run.context, model=name))
+    return run._replace(context=run.context._replace(model=name))
 
 
 def requesting(messages: Sequence[BaseMessage]) -> int | None:
@@ -120,7 +119,7 @@ def requesting(messages: Sequence[BaseMessage]) -> int | None:
 def with_request(reply: Reply, request: EndRequest) -> Reply:
     """Return a reply that asks for the end as a reviewer has approved, or changed, its request."""
     call = reply.end_calls[0]
-    return replace(reply, end_calls=(replace(call, arguments=request.model_dump(mode="json")),))
+    return reply._replace(end_calls=(call._replace(arguments=request.model_dump(mode="json")),))
 
 
 def with_id(message: AIMessage) -> AIMessage:
