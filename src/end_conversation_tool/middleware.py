@@ -151,8 +151,9 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         )
         self._on_sealed, self._review = on_sealed, review
         self._mistakes = Mistakes()
-        self._prompt_section = prompt_section
+        self._prompt_section, self._prompt = prompt_section, SystemMessage(prompt_section or "")
 
+    @lean
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
@@ -166,6 +167,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         """Async twin of ``wrap_model_call``."""
         return await arun_flow(self._turn(request, handler))
 
+    @lean
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
@@ -273,10 +275,8 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             request = request.override(messages=list(messages))
         if not self._prompt_section:
             return request
-        present = request.system_message
-        if present is None:
-            message = SystemMessage(content=self._prompt_section)
-        else:
+        present, message = request.system_message, self._prompt
+        if present is not None:
             told: Any = {"type": "text", "text": self._prompt_section}
             given = present.content
             joined = f"{given}\n\n{self._prompt_section}" if isinstance(given, str) else [*given, told]

@@ -63,7 +63,7 @@ def _at(raw: Any, path: tuple[str, ...]) -> Any:
 
 def _get(raw: Any, name: str) -> Any:
     """Read a field of an object, or of the dict that it was dumped to; ``None`` where there is none."""
-    return raw.get(name) if isinstance(raw, Mapping) else getattr(raw, name, None)
+    return raw.get(name) if isinstance(raw, dict | Mapping) else getattr(raw, name, None)
 
 
 def _word(value: Any) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from langchain_core.messages import AnyMessage, BaseMessage
+from langchain_core.messages.utils import convert_to_messages
 from langgraph.types import Command
 
 from end_conversation_tool._core.confirmation import asks_reviewer, is_question
@@ -24,7 +25,7 @@ from end_conversation_tool._core.records import new_id
 from end_conversation_tool._core.run import Run
 from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._doors.langgraph.messages import STATE_KEY, newest_first, said_messages
-from end_conversation_tool._doors.langgraph.node_updates import as_list, messages_in, read, sets
+from end_conversation_tool._doors.langgraph.node_updates import as_list, messages_in, read, sets, told_in
 from end_conversation_tool._doors.langgraph.run_context import UNTOLD, asked_before_run, input_of_run, runs_alone
 from end_conversation_tool._gate.gate import Gate
 
@@ -56,11 +57,9 @@ def hear(gate: Gate, run: Run, messages: Sequence[AnyMessage]) -> Flow[Run]:
     given = input_of_run()
     if isinstance(given, Command):
         run = yield from gate.overhear(run, given.resume)
-    if (came := _messages_in(given)) is None:
-        _log.warning("what a run was called with cannot be told, or brought a provenance along: no end is possible")
-        run = yield from gate.miss(run, (), gone=True)
-    elif (loss := _loss(came, messages, gate, run)) is not None:
-        run = yield from gate.miss(run, loss.came, gone=loss.gone)
+    told = _told_in(given)
+    if told is None or not _all_stand(told, messages):
+        run = yield from _miss(gate, run, told, messages)
     if not runs_alone():  # what its sibling hears may show risk
         run = yield from gate.miss(run, (), gone=True)
     return (yield from gate.hear(run, newest_first(messages)))
@@ -118,19 +117,30 @@ def reviewed(asking: Asked | None, call_id: str) -> Flow[bool]:
     return any(asks_reviewer(one, call_id) or (asking is Asked.USER and is_question(one)) for one in asked)
 
 
-def _messages_in(given: Any) -> list[BaseMessage] | None:
-    """Return the messages that a run was called with; ``None`` where that cannot be told, or is no mere input.
+def _told_in(given: Any) -> list[Any] | None:
+    """Return what stands for messages in the input of a run; ``None`` where it is no mere input, or cannot be told.
 
     A channel with a reducer of its own may take what LangChain knows nothing of. A provenance comes from no client.
     """
     if given is UNTOLD or sets(given, STATE_KEY):
         return None
-    if given is None:
-        return []
     try:
-        return messages_in(given)
+        return [] if given is None else told_in(given)
     except Exception:  # noqa: BLE001 - whatever it stumbles over, the turn goes on
         return None
+
+
+def _miss(gate: Gate, run: Run, told: list[Any] | None, messages: Sequence[AnyMessage]) -> Flow[Run]:
+    """Let the gate listen to what has come in, where it is not in the thread as it came."""
+    try:
+        came = None if told is None else convert_to_messages(told)
+    except Exception:  # noqa: BLE001 - as above
+        came = None
+    if came is None:
+        _log.warning("what a run was called with cannot be told, or brought a provenance along: no end is possible")
+        return (yield from gate.miss(run, (), gone=True))
+    loss = _loss(came, messages, gate, run)
+    return run if loss is None else (yield from gate.miss(run, loss.came, gone=loss.gone))
 
 
 def _loss(given: Sequence[BaseMessage], messages: Sequence[AnyMessage], gate: Gate, run: Run) -> _Loss | None:
@@ -138,11 +148,6 @@ def _loss(given: Sequence[BaseMessage], messages: Sequence[AnyMessage], gate: Ga
 
     It is looked for from the end.
     """
-    if not given:
-        return None
-    newest = messages[-len(given) :]
-    if len(given) == len(newest) and all(map(_stands, given, newest)):
-        return None  # an ordinary turn
     came = [one for one in said_messages(given) if one.role == "user"]
     left = {(one.text, one.media): one.message_id for one in came}
     for one in newest_first(messages) if left else ():
@@ -156,6 +161,26 @@ def _loss(given: Sequence[BaseMessage], messages: Sequence[AnyMessage], gate: Ga
     return _Loss(came, gone=not {*left.values()} <= {one.message_id for one in said_messages(messages)})
 
 
-def _stands(came: BaseMessage, now: BaseMessage) -> bool:
-    """Whether a message is in the thread as it came in, but for the id that the thread has given it."""
-    return came is now or all(getattr(came, of, None) == getattr(now, of, None) for of in ("type", "role", "content"))
+def _all_stand(told: Sequence[Any], messages: Sequence[AnyMessage]) -> bool:
+    """Whether all that came in stands at the end of the thread, as it does in an ordinary turn."""
+    newest = messages[-len(told) :] if told else ()
+    return len(told) == len(newest) and all(map(_stands, told, newest))
+
+
+def _stands(came: Any, now: BaseMessage) -> bool:
+    """Whether a message is in the thread as it came in, but for the id that the thread has given it.
+
+    A user's message in one of the short forms is told without making a message of it.
+    """
+    if isinstance(came, BaseMessage):
+        roles = (getattr(one, "role", None) if one.type == "chat" else None for one in (came, now))
+        return came is now or ((came.type, came.content) == (now.type, now.content) and len({*roles}) == 1)
+    role, said = ("user", came) if isinstance(came, str) else _pair(came)
+    return now.type == "human" and role in ("user", "human") and isinstance(said, str) and said == now.content
+
+
+def _pair(came: Any) -> tuple[Any, Any]:
+    """Return role and content of a message that is given as a pair or as a dict; neither where it is another thing."""
+    if isinstance(came, dict):
+        return came.get("role"), came.get("content")
+    return (came[0], came[1]) if isinstance(came, tuple | list) and len(came) == 2 else (None, None)  # noqa: PLR2004

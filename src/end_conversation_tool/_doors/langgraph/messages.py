@@ -88,7 +88,8 @@ def newest_first(messages: Sequence[BaseMessage]) -> Iterator[ObservedMessage]:
 
 def reply_of(message: AIMessage) -> Reply:
     """Return a model's message as the gate sees it."""
-    return Reply(end_calls=end_calls_of(message), message=_spoken(message), refused=is_native_refusal(message))
+    told = {field: getattr(message, field) for field in ("response_metadata", "additional_kwargs", "content")}
+    return Reply(end_calls=end_calls_of(message), message=_spoken(message), refused=is_native_refusal(told))
 
 
 def end_calls_of(message: AIMessage) -> tuple[Call, ...]:

@@ -13,7 +13,7 @@ from langgraph.types import Command, Overwrite, Send
 
 from end_conversation_tool._doors.langgraph.messages import with_id
 
-__all__ = ["NodeUpdate", "as_list", "joined", "mapping_of", "messages_in", "read", "sets", "with_messages"]
+__all__ = ["NodeUpdate", "as_list", "joined", "mapping_of", "messages_in", "read", "sets", "told_in", "with_messages"]
 
 
 class NodeUpdate:
@@ -59,11 +59,15 @@ class NodeUpdate:
 
 def messages_in(part: Any) -> list[BaseMessage]:
     """Return the messages in an update, or in the input of a run, whichever way it says it."""
+    return convert_to_messages(told_in(part))
+
+
+def told_in(part: Any) -> list[Any]:
+    """Return what stands for messages in an update, or in the input of a run, in whichever form it was given."""
     update = part.update if isinstance(part, Command) else part
     pairs = update if isinstance(update, list | tuple) else [("messages", read(update, "messages"))]
     values = [value.value if isinstance(value, Overwrite) else value for key, value in pairs if key == "messages"]
-    given = [one for value in values if value for one in (value if isinstance(value, list) else [value])]
-    return convert_to_messages(given)
+    return [one for value in values if value for one in (value if isinstance(value, list) else [value])]
 
 
 def sets(part: Any, key: str) -> bool:
@@ -117,4 +121,4 @@ def with_messages(state: Any, messages: Sequence[Any]) -> Any:
 
 def read(state: Any, key: str) -> Any:
     """Return a channel of a state of any type; ``None`` where it has none."""
-    return state.get(key) if isinstance(state, Mapping) else getattr(state, key, None)
+    return state.get(key) if isinstance(state, dict | Mapping) else getattr(state, key, None)
