@@ -170,7 +170,7 @@ class _GuardNode(Runnable[Any, Any]):
             run = yield from self._gate.admit(context, provenance_in(state))
         except ThreadSealedError as error:
             return self._answer_sealed(state, error)
-        run = yield from hear(self._gate, run, said)
+        run = yield from self._gate.heard((yield from hear(self._gate, run, said)))
         return Session(self._gate, run, said, self._speakers)
 
     def _stream(self, state: dict[str, Any], config: RunnableConfig, *handlers: Any) -> Any:

@@ -182,7 +182,8 @@ class _ModelNode(_Node):
 
     def _speak(self, state: Any, said: Sequence[AnyMessage], run: Run, config: RunnableConfig) -> Flow[Any]:
         """Let the model speak, and rule on what it asks for."""
-        made = NodeUpdate((yield from self._call(state, config)))
+        run, returned = yield from self._gate.attend(run, self._call(state, config))
+        made = NodeUpdate(returned)
         if made.reply is None:
             return self._close(state, made, run, None)
         run = by_model_of(made.reply, run)

@@ -192,7 +192,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             run = yield from turned_down(self._gate, run, asked, state["messages"])
         messages = mended(state["messages"], request.messages)
         run = yield from hear(self._gate, run, messages)
-        answer = yield from ask(handler, handler, self._prepared(request))
+        run, answer = yield from self._gate.attend(run, ask(handler, handler, self._prepared(request)))
         reader, (response, reply) = self._reader_on(request.model), _speech(answer)
         whole = messages is state["messages"]
         before = [] if whole else [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages]

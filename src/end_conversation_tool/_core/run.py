@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from end_conversation_tool._core.fence import Fence
+from end_conversation_tool._core.flow import Beside
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.provenance import Provenance
 from end_conversation_tool._core.records import DecisionRecord, Seal, ThreadStatus
@@ -90,6 +91,7 @@ class Run(NamedTuple):
         branch: The branch that it continues.
         provenance: What was said on the branch, as digests.
         flagged: Kinds of risk that this run has raised flags for.
+        watching: The watch, while it looks at what the user said; ``None`` where it is done.
     """
 
     context: RunContext
@@ -97,6 +99,7 @@ class Run(NamedTuple):
     branch: int
     provenance: Provenance
     flagged: tuple[RiskKind, ...] = ()
+    watching: Beside[Any] | None = None
 
     def leaving(self, message_id: str) -> Run:
         """Return the run with the id of the last message that it leaves on the branch."""

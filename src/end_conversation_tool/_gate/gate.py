@@ -22,12 +22,12 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from end_conversation_tool._core.confirmation import is_yes, words_of
 from end_conversation_tool._core.evidence import Evidence, check_reading, is_unsound
 from end_conversation_tool._core.fence import check_write, moved_to
-from end_conversation_tool._core.flow import Flow, ask
+from end_conversation_tool._core.flow import Flow, ask, beside
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.operations import CircuitBreaker
 from end_conversation_tool._core.policy import EndConversationPolicy, Facts, decide
@@ -71,6 +71,8 @@ from end_conversation_tool.watch import RiskWatch
 __all__ = ["Gate", "History"]
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 History = Callable[[], Iterable[ObservedMessage]]
 """Gives all messages of users, assistant and tools of a branch, oldest first."""
@@ -216,14 +218,49 @@ class Gate:
             run: The admitted run.
             newest_first: All messages of the branch, the newest first; read only as far back as needed.
         """
+        run, suspect = yield from self._take_in(run, newest_first)
+        return (yield from self._alarm(run, suspect)) if suspect else run
+
+    def listen(self, run: Run, newest_first: Iterable[ObservedMessage]) -> Flow[Run]:
+        """Begin to listen: what a cheap look does not clear is looked at beside whatever comes next. See ``hear``."""
+        run, suspect = yield from self._take_in(run, newest_first)
+        return run._replace(watching=(yield from beside(self._alarm(run, suspect)))) if suspect else run
+
+    def _take_in(
+        self, run: Run, newest_first: Iterable[ObservedMessage]
+    ) -> Flow[tuple[Run, Sequence[ObservedMessage]]]:
+        """Take in what came since the last time, and return what of users a cheap look does not clear."""
         before = run.provenance
         known, fresh = catch_up(before, newest_first, self._key, self.asking_tools)
         run = run._replace(provenance=known)
         if not before.length and known.turn:
             yield from self._count(run)
-        if not fresh:
-            return (yield from self._enforcement.raise_flags(run, run.context.host_flags))
-        return (yield from self._look(run, fresh, run.context.host_flags))
+        run = yield from self._enforcement.raise_flags(run, run.context.host_flags)
+        return run, fresh if self._may_alarm(fresh) else ()
+
+    def heard(self, run: Run) -> Flow[Run]:
+        """Wait until the watch is done with what ``listen`` has begun: nothing is ruled on before."""
+        if run.watching is None:
+            return run
+        seen = yield from run.watching.result()
+        provenance = run.provenance._replace(unrecorded=seen.provenance.unrecorded)
+        return run._replace(flagged=seen.flagged, provenance=provenance, watching=None)
+
+    def attend(self, run: Run, speaking: Flow[T]) -> Flow[tuple[Run, T]]:
+        """Let the model speak while the watch looks. Both are over when this returns, and so they are where it fails.
+
+        Where the run is given up meanwhile, the watch goes on, and what it sees is a flag.
+
+        Args:
+            run: The run, after ``listen``.
+            speaking: The call of the model.
+        """
+        try:
+            answer = yield from speaking
+        except Exception:
+            yield from self.heard(run)
+            raise
+        return (yield from self.heard(run)), answer
 
     def overhear(self, run: Run, answer: object) -> Flow[Run]:
         """Listen to what a person has said elsewhere than in a message: in answer to an interrupt. See ``hear``.
@@ -232,7 +269,7 @@ class Gate:
         """
         words = words_of(answer)
         if not words.whole:
-            run = replace(run, provenance=replace(run.provenance, broken=True))
+            run = run._replace(provenance=run.provenance._replace(broken=True))
         return (yield from self._look(run, [ObservedMessage("user", words.text, "")])) if words.text else run
 
     def hear_results(self, run: Run, results: Iterable[ObservedMessage]) -> Flow[Run]:
@@ -260,18 +297,26 @@ class Gate:
         seen = self.watch.look([one.text for one in words], media=any(one.media for one in words))
         return seen.grade is not RiskGrade.NONE
 
-    def _look(self, run: Run, fresh: Sequence[ObservedMessage], known: Sequence[FlagRaised] = ()) -> Flow[Run]:
+    def _look(self, run: Run, fresh: Sequence[ObservedMessage]) -> Flow[Run]:
         """Look for risk at what a user has said in a row: a clear sign is a flag, anything less is for the reader."""
+        if self._may_alarm(fresh):
+            return (yield from self._alarm(run, fresh))
+        return (yield from self._enforcement.raise_flags(run, ()))
+
+    def _may_alarm(self, fresh: Sequence[ObservedMessage]) -> bool:
+        return bool(fresh) and self.watch.may_alarm([message.heard for message in fresh])
+
+    def _alarm(self, run: Run, fresh: Sequence[ObservedMessage]) -> Flow[Run]:
+        """Look in full at what a cheap look has not cleared."""
         heard = [message.heard for message in fresh]
-        if not self.watch.may_alarm(heard):
-            return (yield from self._enforcement.raise_flags(run, known))
         seen, newest = (yield from ask(self.watch.alarm, self.watch.aalarm, heard)), fresh[-1]
+        flags = list[FlagRaised]()
         if seen.grade is RiskGrade.CLEAR:
             # Of all that was said in a row, not of the newest alone: who clears it clears no other words before that.
             said, digest = newest.message_id, digest_of(newest._replace(text="\n".join(heard)), self._key)
             kinds = seen.kinds or (RiskKind.OTHER,)
-            known = [*known, *(FlagRaised(kind, seen.source, said, seen.score, digest=digest) for kind in kinds)]
-        return (yield from self._enforcement.raise_flags(run, known))
+            flags = [FlagRaised(kind, seen.source, said, seen.score, digest=digest) for kind in kinds]
+        return (yield from self._enforcement.raise_flags(run, flags))
 
     # 3
 
@@ -358,7 +403,7 @@ class Gate:
         self, run: Run, reply: Reply, history: History, reader: Reader | None, *, settled: _Settled | None = None
     ) -> Flow[tuple[Run, Ruling]]:
         """Rule on a request; ``settled`` is the answer of whoever was asked: then there is an end, or none."""
-        said = tuple(history())
+        run, said = (yield from self.heard(run)), tuple(history())
         known = self._known(run, reply, said, reader or self.reader, settled=settled)
         if UnmetCode.TRANSCRIPT_INCOMPLETE in known.codes:  # what was rewritten in place was heard by nobody
             users = [one for one in said if one.role == "user"]

@@ -47,7 +47,7 @@ class _Loss(NamedTuple):
 
 
 def hear(gate: Gate, run: Run, messages: Sequence[AnyMessage]) -> Flow[Run]:
-    """Let the gate listen to what the thread holds, and to what has come in and stands there no more.
+    """Let the gate begin to listen to what the thread holds, and to what has come in and stands there no more.
 
     Args:
         gate: The gate.
@@ -62,7 +62,7 @@ def hear(gate: Gate, run: Run, messages: Sequence[AnyMessage]) -> Flow[Run]:
         run = yield from _miss(gate, run, told, messages)
     if not runs_alone():  # what its sibling hears may show risk
         run = yield from gate.miss(run, (), gone=True)
-    return (yield from gate.hear(run, newest_first(messages)))
+    return (yield from gate.listen(run, newest_first(messages)))
 
 
 def hear_answer(gate: Gate, run: Run) -> Flow[Run]:
