@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
-from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
+from end_conversation_tool._core.flow import Flow, arun_flow, ask, beside, run_flow
 
 
 def drive(make_flow: Any, how: str) -> Any:
@@ -100,3 +102,88 @@ def test_only_the_right_twin_is_called(how: str) -> None:
 
     drive(flow, how)
     assert called == [how]
+
+
+def wait(event: threading.Event) -> None:
+    assert event.wait(10)
+
+
+async def await_(event: threading.Event) -> None:
+    await asyncio.to_thread(wait, event)
+
+
+@both
+def test_what_is_begun_beside_goes_on_beside(how: str) -> None:
+    spoken: list[str] = []
+    begun, heard = threading.Event(), threading.Event()
+
+    def other() -> Flow[str]:
+        begun.set()
+        yield from ask(wait, await_, heard)
+        spoken.append("the other")
+        return "heard"
+
+    def flow() -> Flow[str]:
+        going = yield from beside(other())
+        yield from ask(wait, await_, begun)
+        spoken.append("this one")
+        heard.set()
+        return (yield from going.result())
+
+    assert drive(flow, how) == "heard"
+    assert spoken == ["this one", "the other"]
+
+
+@both
+def test_an_error_beside_comes_when_its_result_is_asked_for(how: str) -> None:
+    def other() -> Flow[None]:
+        yield from ask(fail, afail)
+
+    def flow() -> Flow[str]:
+        going = yield from beside(other())
+        try:
+            yield from going.result()
+        except LookupError as error:
+            return f"caught {error}"
+        return "nothing"
+
+    assert drive(flow, how) == "caught no"
+
+
+@both
+def test_what_is_begun_beside_sees_the_context_of_whoever_began_it(how: str) -> None:
+    where: ContextVar[str] = ContextVar("where")
+
+    def other() -> Flow[str]:
+        yield from ()
+        return where.get()
+
+    def flow() -> Flow[str]:
+        where.set("here")
+        going = yield from beside(other())
+        return (yield from going.result())
+
+    assert drive(flow, how) == "here"
+
+
+async def test_it_goes_on_where_whoever_waits_is_cancelled() -> None:
+    release, done = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        await release.wait()
+        done.set()
+
+    def other() -> Flow[None]:
+        yield from ask(fail, wait)
+
+    def flow() -> Flow[None]:
+        going = yield from beside(other())
+        yield from going.result()
+
+    waiting = asyncio.create_task(arun_flow(flow()))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    release.set()
+    await asyncio.wait_for(done.wait(), 10)

@@ -378,11 +378,11 @@ def test_of_several_that_were_written_in_one_step_no_end_can_come() -> None:
     first = Provenance(turn=4, length=5, floor=2, denials=1, asking=Asked.USER, unrecorded=FLAGS[:2])
     second = Provenance(turn=4, length=6, last=("m", "d"), denials=2, unrecorded=FLAGS[1:])
     written = json.loads(json.dumps(together([first.dump(KEY, "t"), second.dump(KEY, "t")])))
-    joined = replace(second, broken=True, floor=2, unrecorded=FLAGS)
+    joined = second._replace(broken=True, floor=2, unrecorded=FLAGS)
     assert Provenance.load(written, KEY, "t") == joined
     third = Provenance(turn=5, denials=3)
-    assert Provenance.load(together([written, third.dump(KEY, "t"), None]), KEY, "t") == replace(
-        joined, turn=5, length=0, last=("", ""), denials=3
+    assert Provenance.load(together([written, third.dump(KEY, "t"), None]), KEY, "t") == joined._replace(
+        turn=5, length=0, last=("", ""), denials=3
     )
 
 

@@ -302,8 +302,7 @@ def _joined(several: Sequence[Provenance]) -> Provenance | None:
     """Return what is left of several that go on from the same one: nothing waits for a yes, and no end is possible."""
     if not several:
         return None
-    return replace(
-        several[-1],
+    return several[-1]._replace(
         broken=True,
         asking=None,
         floor=max(one.floor for one in several),
