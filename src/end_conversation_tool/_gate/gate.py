@@ -3,8 +3,8 @@
 1. ``admit``: may this run speak in the thread at all? One read of the registry, or what the saver has just read of it.
    A sealed thread, an overtaken run and a registry that cannot be read are refused with an error, before any model is
    called.
-2. ``hear``, or ``listen`` and ``attend``: what did the user say? The watch looks at it, at once or while the model speaks;
-   a clear sign is a flag.
+2. ``hear``, or ``listen`` and ``attend``: what did the user say? The watch looks at it, at once or while the model
+   speaks; a clear sign is a flag.
 3. ``rule``: what did the model answer, and if it asks for the end: what comes of it? The trip of a request:
    3.1 what is known without reading: acts, counts, flags, whether the transcript is whole;
    3.2 does anything deny already? Then nobody reads;
