@@ -42,7 +42,7 @@ from end_conversation_tool._checkpoint.metadata import (
     without_marks,
     without_private,
 )
-from end_conversation_tool._core.fence import Fence, can_fork, check_write
+from end_conversation_tool._core.fence import Fence, can_fork, check_write, is_ordinary
 from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.records import Seal, ThreadStatus, validate_thread_id
@@ -306,6 +306,8 @@ class SaverFlows:
             StaleRunError: The run was overtaken.
         """
         status: ThreadStatus = yield from self._status(thread_id)
+        if fence is not None and is_ordinary(fence, status):
+            return fence.branch, status.sequence
         status, branch = yield from branch_of_run(self.registry, status, fence)
         check_write(status, branch, fence)
         return branch.branch, status.sequence

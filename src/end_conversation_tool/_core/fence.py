@@ -31,6 +31,7 @@ __all__ = [
     "branch_to_write",
     "can_fork",
     "check_write",
+    "is_ordinary",
     "moved_to",
 ]
 
@@ -172,6 +173,14 @@ def check_write(status: ThreadStatus, branch: BranchStatus, fence: Fence | None)
     if answer is not Answer.ADMITTED:
         held = status.sequence if fence is None else fence.sequence
         raise StaleRunError(status.thread_id, held=held, current=branch.fence)
+
+
+def is_ordinary(fence: Fence, status: ThreadStatus) -> bool:
+    """Whether a run may write to its thread since nothing was ever sealed, noticed or forked there: nearly every write.
+
+    ``check_write`` finds the same, and so does ``moved_to``; this tells it at once.
+    """
+    return not status.branches and fence.branch == 0 and fence.fork is None and fence.sequence == status.sequence
 
 
 def moved_to(fence: Fence, branch: BranchStatus) -> Fence:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from end_conversation_tool._core.confirmation import is_yes, words_of
 from end_conversation_tool._core.evidence import Evidence, check_reading, is_unsound
-from end_conversation_tool._core.fence import check_write, moved_to
+from end_conversation_tool._core.fence import check_write, is_ordinary, moved_to
 from end_conversation_tool._core.flow import Flow, ask, beside
 from end_conversation_tool._core.messages import ObservedMessage
 from end_conversation_tool._core.operations import CircuitBreaker
@@ -202,6 +202,8 @@ class Gate:
             return Run(context, None, 0, known)
         status = context.status or (yield from ask(self.registry.status, self.registry.astatus, context.thread_id))
         fence = context.fence
+        if fence is not None and is_ordinary(fence, status):
+            return Run(context, status, fence.branch, known.at(status, fence.branch))
         status, branch = yield from branch_of_run(self.registry, status, fence)
         if branch.seal is not None:
             raise ThreadSealedError(status.thread_id, conversation_end(branch.seal))
