@@ -52,17 +52,21 @@ $(TRAINED): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,test]'
 	@touch $@
 
-bench: $(TRAINED) ## turns side by side with the bare agent and stock middlewares; writes docs/benchmarks/
+bench: $(TRAINED) ## turns side by side with the bare agent, stock middlewares and other frameworks; writes docs/benchmarks/
 	$(BIN)/python benchmarks/run.py
+	$(MAKE) bench-peers
 
 bench-registry: $(READY) ## ten million threads, a million sealed: half an hour, 15 GB of disk; writes docs/benchmarks/
 	$(BIN)/python benchmarks/registry.py --write
 
 PEERS := .venv-peers
 
-bench-peers: ## guardrails of NeMo and of OpenAI Agents, in an environment of their own; writes docs/benchmarks/
+$(PEERS)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check nemoguardrails openai-agents
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[langchain,sqlite]' nemoguardrails openai-agents
+	@touch $@
+
+bench-peers: $(PEERS)/.ready ## the same beside guardrails of NeMo and OpenAI Agents only, in an environment of its own
 	$(PEERS)/bin/python benchmarks/peers.py --write
 
 evaluate: $(READY) ## play the frozen set through the real middleware, with recorded answers of a language model; writes docs/evaluation/

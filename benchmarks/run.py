@@ -130,9 +130,9 @@ def main() -> None:
         f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {os.cpu_count()} cores; {versions}.\n"
         "Written by `make bench`. Ratios are from one run, medians with 95 % intervals; times are of one machine.\n"
         "Users and the model say about 200 different things (`benchmarks/texts.py`), the same for every variant.\n\n"
-        "Beside this page: [what is not reached, and why](explained.md), [a registry of ten million"
-        " threads](registry.md), [honest users beside attackers](attackers.md), and [rule-only guardrails of other"
-        " frameworks](peers.md)."
+        "Beside this page: [what is not reached, and why](explained.md), [all of LangChain's middlewares and the"
+        " guardrails of other frameworks in one run with ours](peers.md), [a registry of ten million"
+        " threads](registry.md), and [honest users beside attackers](attackers.md)."
     )
     parts = [
         "# Benchmarks",
