@@ -90,7 +90,7 @@ class TelemetryEvent:
 
 @runtime_checkable
 class Sink(Protocol):
-    """Takes events."""
+    """Takes events, from any thread: runs go on side by side, and the watch of each beside its model."""
 
     def emit(self, event: TelemetryEvent) -> None:
         """Take an event, from a sync caller. Quick: whatever takes longer belongs into a thread of its own."""
