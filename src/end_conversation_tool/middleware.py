@@ -151,7 +151,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         )
         self._on_sealed, self._review = on_sealed, review
         self._mistakes = Mistakes()
-        self._prompt_section, self._prompt = prompt_section, SystemMessage(prompt_section or "")
+        self._prompt_section = prompt_section
 
     @lean
     def wrap_model_call(
@@ -275,8 +275,10 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             request = request.override(messages=list(messages))
         if not self._prompt_section:
             return request
-        present, message = request.system_message, self._prompt
-        if present is not None:
+        present = request.system_message
+        if present is None:
+            message = SystemMessage(self._prompt_section)  # of each call its own: a hook may write into it
+        else:
             told: Any = {"type": "text", "text": self._prompt_section}
             given = present.content
             joined = f"{given}\n\n{self._prompt_section}" if isinstance(given, str) else [*given, told]

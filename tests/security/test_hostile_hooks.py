@@ -362,3 +362,18 @@ def test_what_only_the_channels_own_reducer_understands_is_let_through(given: An
         change=lambda builder: add_end_conversation(builder, **_words(InMemorySealRegistry())),
     )
     assert graph.invoke({"messages": given})["messages"][-1].text == "hello"
+
+
+class Greets(AgentMiddleware[Any, Any, Any]):
+    """Puts the name of the user into the system prompt that it is given, in place."""
+
+    def wrap_model_call(self, request: Any, handler: Any) -> Any:
+        request.system_message.content += "\nYou talk with Kim."
+        return handler(request)
+
+
+def test_what_a_hook_writes_into_the_prompt_is_in_no_other_conversation() -> None:
+    agent = Agent(["hello", "hello"], after=[Greets()])
+    agent.say("hello", where=config("kim"))
+    agent.say("hello", where=config("jo"))
+    assert [str(call[0].content).count("Kim") for call in agent.model.calls] == [1, 1]

@@ -187,3 +187,19 @@ async def test_it_goes_on_where_whoever_waits_is_cancelled() -> None:
         await waiting
     release.set()
     await asyncio.wait_for(done.wait(), 10)
+
+
+def test_it_is_done_at_once_where_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    def other() -> Flow[int]:
+        return (yield from ask(add, aadd, 1, second=2))
+
+    def flow() -> Flow[int]:
+        going = yield from beside(other())
+        return (yield from going.result())
+
+    assert run_flow(flow()) == 3

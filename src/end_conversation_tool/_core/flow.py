@@ -54,7 +54,10 @@ class Beside(NamedTuple, Generic[T]):
 
 
 def beside(flow: Flow[T]) -> Flow[Beside[T]]:
-    """Begin a flow that goes on by itself: where calls are sync, in a thread, and else as a task of the event loop."""
+    """Begin a flow that goes on by itself: where calls are sync, in a thread, and else as a task of the event loop.
+
+    Where no thread can be had, it is done at once.
+    """
     begun: Any = yield Ask(partial(_in_thread, flow), partial(_as_task, flow))
     # A task is shielded: whoever waits for it may be cancelled, and it goes on.
     return Beside(partial(ask, begun.result, partial(asyncio.shield, begun)))
@@ -69,7 +72,10 @@ def _in_thread(flow: Flow[T]) -> Future[T]:
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
             done.set_exception(error)
 
-    Thread(target=copy_context().run, args=(drive,), name="end-conversation-beside").start()
+    try:
+        Thread(target=copy_context().run, args=(drive,), name="end-conversation-beside").start()
+    except RuntimeError:  # too many of them, or the interpreter is about to leave
+        drive()
     return done
 
 
