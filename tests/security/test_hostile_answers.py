@@ -145,6 +145,27 @@ def test_the_result_of_a_tool_that_asks_is_heard_though_the_run_ends_with_it(
 
 
 @both
+@doors
+@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
+def test_a_result_that_does_not_say_of_which_tool_it_is_may_be_of_one_that_asks(
+    door: str, *, named: bool, asynchronous: bool
+) -> None:
+    """So a client sends what its user has typed into a form of its own; LangChain asks for no name."""
+    registry = InMemorySealRegistry()
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask the user on another screen."""
+        return question
+
+    graph = behind(door, registry, ask, asking_tools=["ask"] if named else [])
+    asked = tool_call("ask", {"question": "How are you?"}, call_id="form")
+    answered = [HumanMessage("hello"), asked, ToolMessage(RISK, tool_call_id="form")]
+    run(graph, {"messages": answered}, asynchronous=asynchronous)
+    assert registry.status("t").at_risk is named
+
+
+@both
 def test_likewise_where_the_next_step_fails(*, asynchronous: bool) -> None:
     registry = InMemorySealRegistry()
 

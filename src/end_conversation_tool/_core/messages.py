@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
 __all__ = ["ObservedMessage", "Role"]
@@ -38,6 +38,10 @@ class ObservedMessage(NamedTuple):
     def heard(self) -> str:
         """All of it that the watch listens to."""
         return f"{self.text}\n{self.beside}" if self.beside else self.text
+
+    def answers(self, asking: Collection[str]) -> bool:
+        """Whether it may be the result of one of the tools that ask the user; one that does not say of which may be."""
+        return self.role == "tool" and bool(asking) and (not self.tool or self.tool in asking)
 
 
 _NO_MEDIA = frozenset(

@@ -206,7 +206,7 @@ def catch_up(
         return known, []
     fresh.reverse()
     base = known if found or not known.length else _rewritten(known)
-    return _extended(base, fresh), [message for message, _ in fresh if message.role == "user" or message.tool in asking]
+    return _extended(base, fresh), [one for one, _ in fresh if one.role == "user" or one.answers(asking)]
 
 
 def begins_with(messages: Sequence[ObservedMessage], known: Provenance, key: bytes) -> bool:

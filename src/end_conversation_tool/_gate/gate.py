@@ -277,7 +277,7 @@ class Gate:
 
     def hear_results(self, run: Run, results: Iterable[ObservedMessage]) -> Flow[Run]:
         """Listen to the results of tools that ask the user, as they come: the run may end with them. See ``hear``."""
-        asked = [one for one in results if one.tool in self.asking_tools]
+        asked = [one for one in results if one.answers(self.asking_tools)]
         return (yield from self._look(run, asked)) if asked else run
 
     def miss(self, run: Run, came: Sequence[ObservedMessage], *, gone: bool) -> Flow[Run]:
