@@ -39,7 +39,7 @@ class Sighting:
 
 @runtime_checkable
 class RiskWatcher(Protocol):
-    """Looks at one piece of text that a user said; pure, quick, without side effects.
+    """Looks at one piece of text that a user said, from any thread; pure, quick, without side effects.
 
     Attributes:
         name: Stable name, no slash.
