@@ -98,7 +98,10 @@ class RiskWatch:
 
     async def aalarm(self, texts: Sequence[str]) -> Sighting:
         """Async twin of ``alarm``, in a worker thread: it takes milliseconds, and the event loop serves others."""
-        return await asyncio.to_thread(self.alarm, texts)
+        try:
+            return await asyncio.to_thread(self.alarm, texts)
+        except RuntimeError:  # no thread can be had: others wait
+            return self.alarm(texts)
 
 
 @cache

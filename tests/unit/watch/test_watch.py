@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.watch import RiskGrade, RiskKind, RiskWatch, RiskWatcher, Sighting, default_watch, surest
+from support.keywords import KeywordWatcher
 from unit.watch.asking import grade
 
 NONE, POSSIBLE, CLEAR = RiskGrade.NONE, RiskGrade.POSSIBLE, RiskGrade.CLEAR
@@ -205,6 +206,14 @@ async def test_the_alarm_looks_in_a_thread_of_its_own_where_an_event_loop_waits(
     where = Where()
     assert await RiskWatch([where]).aalarm(["x"]) == RiskWatch([where]).alarm(["x"])
     assert where.threads[0] != get_ident() == where.threads[1]
+
+
+async def test_where_no_thread_can_be_had_the_alarm_looks_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def to_thread(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("asyncio.to_thread", to_thread)
+    assert (await RiskWatch([KeywordWatcher()]).aalarm(["I will kill myself"])).grade is RiskGrade.CLEAR
 
 
 def test_the_alarm_of_a_watcher_that_only_looks_is_its_look() -> None:
