@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
@@ -20,7 +23,7 @@ from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import UnmetCode
 from end_conversation_tool._doors.tool import create_end_conversation_tool
-from end_conversation_tool.errors import InvalidInputError, RegistryError, ThreadSealedError
+from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
 from end_conversation_tool.graph import create_guarded_graph
 from end_conversation_tool.graph_parts import EndConversationChannels, add_end_conversation
 from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry
@@ -31,7 +34,7 @@ from support.graphs import hand_written
 from support.keywords import KeywordReader
 from support.pauses import Pause, PauseAround, background
 from support.records import permit
-from support.savers import Place
+from support.savers import Place, open_saver
 
 NOTICED = EndConversationPolicy(name="noticed", min_refusals=1, min_redirections=0)
 Point = dict[str, Any]
@@ -196,6 +199,37 @@ async def test_branches_of_one_thread_are_bounded(some_place: Place) -> None:
     assert not await agree(chat, place)
 
 
+@pytest.mark.parametrize("sealed", [False, True], ids=["open", "sealed"])
+async def test_who_may_not_fork_may_not_speak_on_a_branch_that_was_left(some_place: Place, *, sealed: bool) -> None:
+    """After the last branch, or where nobody may fork: what was said there would be heard by nobody."""
+    place = some_place
+    chat = guarded(place, await place.sealed())
+    strict = guarded(place, await place.sealed(on_fork="refuse"))
+    start = await before_the_end(chat)
+    await chat.say("one way", start)
+    left = await point(chat)
+    await chat.say("another way", start)
+    if sealed:
+        await chat.seal()
+    refused = ThreadSealedError if sealed else StaleRunError
+    with pytest.raises(refused):
+        await strict.say("let me in", left)
+    for number in range(MAX_BRANCHES - 3):
+        place.registry.open_branch("t", parent=0, forked_from=str(start["checkpoint_id"]), run_token=f"r{number}")
+    if sealed:
+        place.registry.seal(permit("t", branch=place.registry.status("t").branch))
+    before, spoken, shown = place.registry.status("t"), chat.model_calls(), texts_of(await chat.state())
+    assert len(before.branches) == MAX_BRANCHES
+    for door in (chat, strict):
+        with pytest.raises(refused):
+            await door.say("let me in", left)
+        with pytest.raises(refused):
+            await door.update({"messages": [HumanMessage("let me in")]}, left, as_node="model")
+    assert (place.registry.status("t"), chat.model_calls()) == (before, spoken)
+    assert texts_of(await chat.state()) == shown
+    assert await agree(chat, place) is sealed
+
+
 def _copied(source: Path, target: Path) -> None:
     with sqlite3.connect(source) as one, sqlite3.connect(target) as other:
         one.backup(other)
@@ -203,39 +237,93 @@ def _copied(source: Path, target: Path) -> None:
     other.close()
 
 
-@pytest.mark.parametrize("twin", [False, True], ids=["sync", "async"])
-async def test_a_registry_that_was_set_back_is_detected(tmp_path: Path, *, twin: bool) -> None:
+@asynccontextmanager
+async def kept_in(registry: Path, place: Place) -> AsyncIterator[tuple[Chat, Any]]:
+    """Yield a chat whose checkpoints are in a place, and its registry in a file."""
+    async with SqlSealRegistry(f"sqlite:///{registry}") as opened:
+        beside = replace(place, registry=opened)
+        yield guarded(beside, await beside.sealed()), opened
+
+
+async def refuses_as_set_back(chat: Chat, thread: str) -> None:
+    """Check that nothing of a thread can be read or written, and that the error says why."""
+    for given in ({"messages": [HumanMessage("let me in")]}, None):
+        with pytest.raises(RegistryError, match="older than the checkpoints"):
+            await chat.run(given, thread)
+    with pytest.raises(RegistryError, match="older than the checkpoints"):
+        await chat.update({"messages": []}, thread, as_node="model")
+    with pytest.raises(RegistryError, match="older than the checkpoints"):
+        await chat.state(thread)
+    assert chat.model_calls() == 0
+
+
+async def test_a_registry_that_was_set_back_is_detected(place: Place, tmp_path: Path) -> None:
     now, kept = tmp_path / "now.db", tmp_path / "kept.db"
-    inner = InMemorySaver()
-
-    async def with_registry(file: Path, act: Any) -> Any:
-        async with SqlSealRegistry(f"sqlite:///{file}") as registry:
-            place = Place("sqlite", twin, inner, registry)
-            return await act(guarded(place, SealedSaver(inner, registry)), registry)
-
-    async def begin(chat: Chat, _: Any) -> None:
+    async with kept_in(now, place) as (chat, _):
         await chat.say("hello")
         await chat.say("hello", "another")
-
-    async def end(chat: Chat, _: Any) -> None:
+    _copied(now, kept)
+    async with kept_in(now, place) as (chat, _):
         await chat.seal()
-
-    async def go_on(chat: Chat, registry: Any) -> None:
+    async with kept_in(kept, place) as (chat, registry):
         assert not registry.status("t").sealed
-        for given in ({"messages": [HumanMessage("let me in")]}, None):
-            with pytest.raises(RegistryError, match="older than the checkpoints"):
-                await chat.run(given, "t")
-        with pytest.raises(RegistryError, match="older than the checkpoints"):
-            await chat.update({"messages": []}, as_node="model")
-        with pytest.raises(RegistryError, match="older than the checkpoints"):
-            await chat.state()
-        assert chat.model_calls() == 0
+        await refuses_as_set_back(chat, "t")
         await chat.say("hello", "another")  # of which nothing was lost
 
-    await with_registry(now, begin)
-    _copied(now, kept)
-    await with_registry(now, end)
-    await with_registry(kept, go_on)
+
+@pytest.mark.parametrize("twin", [False, True], ids=["sync", "async"])
+async def test_backups_are_restored_as_the_guide_says(tmp_path: Path, *, twin: bool) -> None:
+    """Both files from one moment go on from there; an older registry is refused; a newer one keeps its seals."""
+
+    @asynccontextmanager
+    async def opened(registry: str, checkpoints: str) -> AsyncIterator[Chat]:
+        """Yield a chat on copies of the files of two moments."""
+        folder = tmp_path / f"{registry}-{checkpoints}"
+        folder.mkdir()
+        for moment, name in ((registry, "registry.db"), (checkpoints, "checkpoints.db")):
+            if moment:
+                _copied(tmp_path / moment / name, folder / name)
+        async with open_saver("sqlite", f"sqlite:///{folder}/checkpoints.db", twin=twin) as inner:
+            place = Place("sqlite", twin, inner, InMemorySealRegistry())
+            async with kept_in(folder / "registry.db", place) as (chat, _):
+                yield chat
+        (tmp_path / "last").unlink(missing_ok=True)
+        (tmp_path / "last").symlink_to(folder)
+
+    def back_up(moment: str) -> None:
+        (tmp_path / moment).mkdir()
+        for name in ("registry.db", "checkpoints.db"):
+            with closing(sqlite3.connect(tmp_path / "last" / name)) as file:
+                file.execute("VACUUM INTO ?", (str(tmp_path / moment / name),))
+
+    async with opened("", "") as chat:
+        await chat.seal("ended")
+        await chat.say("hello")
+    back_up("early")
+    async with opened("early", "early") as chat:
+        await chat.seal()
+    back_up("late")
+
+    async def sealed(chat: Chat, thread: str = "t") -> None:
+        assert (await chat.state(thread)).values["conversation_end"]["ended"]
+        with pytest.raises(ThreadSealedError):
+            await chat.say("let me in", thread)
+
+    async with opened("late", "late") as chat:
+        await sealed(chat)
+        await sealed(chat, "ended")
+    async with opened("late", "early") as chat:
+        await sealed(chat)
+        await sealed(chat, "ended")
+        await chat.say("hello", "another")
+    async with opened("early", "late") as chat:
+        await refuses_as_set_back(chat, "t")
+        await sealed(chat, "ended")
+    (tmp_path / "early-early").rename(tmp_path / "before")
+    async with opened("early", "early") as chat:
+        await chat.say("hello again")
+        assert texts_of(await chat.state()) == ["hello", "heard hello", "hello again", "heard hello again"]
+        await sealed(chat, "ended")
 
 
 async def test_a_seal_between_the_two_reads_is_no_registry_that_was_set_back(place: Place, saver: SealedSaver) -> None:

@@ -42,7 +42,7 @@ from end_conversation_tool._checkpoint.metadata import (
     without_marks,
     without_private,
 )
-from end_conversation_tool._core.fence import Fence, can_fork, check_write, is_ordinary
+from end_conversation_tool._core.fence import Fence, can_fork, check_present, check_write, is_ordinary, moved_to
 from end_conversation_tool._core.flow import Flow, ask
 from end_conversation_tool._core.prompts import conversation_end
 from end_conversation_tool._core.records import Seal, ThreadStatus, validate_thread_id
@@ -54,8 +54,11 @@ __all__ = ["SaverFlows", "thread_of"]
 
 _log = logging.getLogger(__name__)
 
-MAX_BRANCHES = 100
-"""Most branches of one thread: each costs every run a little. Whoever wants more starts a new chat."""
+MAX_BRANCHES = 16
+"""Most branches of one thread: each costs every run a little. Whoever wants more starts a new chat.
+
+A run that would open one more is refused, as where nobody may fork.
+"""
 
 _SET_BACK = (
     "the registry is older than the checkpoints of this thread: it was set back, or it is another one. What was sealed "
@@ -119,12 +122,15 @@ class SaverFlows:
         forks = bool(found and wanted and not namespace) and (yield from self._is_fork(found, status, branch))
         fork = found.checkpoint["id"] if found and forks else None
         was_open = seal is None
-        if fork and self.forks:
+        opens = fork is not None and self.forks and len(status.branches) < MAX_BRANCHES
+        if opens:
             seal = None
-        fence = Fence(thread_id, status.sequence, branch, fork=None if seal else fork, open=was_open)
+        fence = Fence(thread_id, status.sequence, branch, fork=fork if opens else None, open=was_open)
         starts = set_current_fence(fence, status, step_of(found), configurable, self.scope)
         if starts and seal is not None and not self.discards:
             raise (yield from self._refusal(thread_id, seal))
+        if starts and not opens:
+            check_present(status, fence)
         if found is None:
             return None
         if seal is None:
@@ -188,16 +194,16 @@ class SaverFlows:
         return forked
 
     def _is_fork(self, found: CheckpointTuple | None, status: ThreadStatus, branch: int) -> Flow[bool]:
-        """Whether a run from this very checkpoint goes on in a branch of its own.
+        """Whether a run from this very checkpoint can only go on in a branch of its own.
 
-        It does from before the seal of its branch, and from a branch that is no longer the present one: a new branch is
+        It can from before the seal of its branch, and from a branch that is no longer the present one: a new branch is
         the present one, so that whoever speaks next is heard where the last one was.
         """
-        if found is None or len(status.branches) >= MAX_BRANCHES:
+        if found is None:
             return False
         seal = status.on_branch(branch).seal
         if seal is None:
-            return self.forks and branch != status.branch
+            return branch != status.branch
         return can_fork(seal, found.checkpoint["id"]) and not (yield from self._follows(found, seal))
 
     def _follows(self, found: CheckpointTuple, seal: Seal) -> Flow[bool]:
@@ -251,8 +257,8 @@ class SaverFlows:
             checkpoint = without_private(checkpoint, new_versions)
         try:
             # The last checkpoint of a run that sealed says how far the thread had come.
-            known = None if shows_end(checkpoint) else self._permitted(fence)
-            branch, sequence = known or (yield from self.permitting(thread_id, fence))
+            known = None if shows_end(checkpoint) else self._permitted(own)
+            branch, sequence = known or (yield from self.permitting(thread_id, fence, within_run=own is not None))
             arguments: Any = (
                 without_fence(config),
                 checkpoint,
@@ -276,10 +282,10 @@ class SaverFlows:
     ) -> Flow[None]:
         """Write what a task produced, or refuse."""
         thread_id = thread_of(config)
-        fence = current_fence(config["configurable"], thread_id, self.scope)
-        fence = fence or fence_on(config, self.scope)
+        own = current_fence(config["configurable"], thread_id, self.scope)
+        fence = own or fence_on(config, self.scope)
         try:
-            self._permitted(fence) or (yield from self.permitting(thread_id, fence))
+            self._permitted(own) or (yield from self.permitting(thread_id, fence, within_run=own is not None))
         except ThreadSealedError:
             if not self._discards(config):
                 raise
@@ -298,11 +304,17 @@ class SaverFlows:
             return fence.branch, fence.sequence
         return None
 
-    def permitting(self, thread_id: str, fence: Fence | None) -> Flow[tuple[int, int]]:
+    def permitting(self, thread_id: str, fence: Fence | None, *, within_run: bool = True) -> Flow[tuple[int, int]]:
         """Return the branch to write, opening it when the run forks, and the thread's sequence number.
 
+        Args:
+            thread_id: The thread.
+            fence: The writer's fence; ``None`` for a writer that read nothing.
+            within_run: Whether a run writes, which goes on to its end on a branch that was left meanwhile. Whoever
+                writes from outside writes to the present branch.
+
         Raises:
-            ThreadSealedError: The branch is sealed.
+            ThreadSealedError: The branch is sealed, or is not the present one, which is.
             StaleRunError: The run was overtaken.
         """
         status: ThreadStatus = yield from self._status(thread_id)
@@ -310,6 +322,8 @@ class SaverFlows:
             return fence.branch, status.sequence
         status, branch = yield from branch_of_run(self.registry, status, fence)
         check_write(status, branch, fence)
+        if fence is not None and not within_run:
+            check_present(status, fence if fence.fork is None else moved_to(fence, branch))
         return branch.branch, status.sequence
 
     def _putting_again(

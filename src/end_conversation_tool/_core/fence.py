@@ -30,6 +30,7 @@ __all__ = [
     "Writer",
     "branch_to_write",
     "can_fork",
+    "check_present",
     "check_write",
     "is_ordinary",
     "moved_to",
@@ -173,6 +174,24 @@ def check_write(status: ThreadStatus, branch: BranchStatus, fence: Fence | None)
     if answer is not Answer.ADMITTED:
         held = status.sequence if fence is None else fence.sequence
         raise StaleRunError(status.thread_id, held=held, current=branch.fence)
+
+
+def check_present(status: ThreadStatus, fence: Fence) -> None:
+    """Refuse to go on where nobody would hear it: on a branch that is no longer the one that the thread shows.
+
+    Args:
+        status: The thread.
+        fence: Of who wants to go on there, and opens no branch.
+
+    Raises:
+        ThreadSealedError: The present branch is sealed.
+        StaleRunError: It is open.
+    """
+    if fence.branch == status.branch:
+        return
+    if status.seal is not None:
+        raise ThreadSealedError(status.thread_id, conversation_end(status.seal))
+    raise StaleRunError(status.thread_id, held=status.on_branch(fence.branch).fence, current=status.sequence)
 
 
 def is_ordinary(fence: Fence, status: ThreadStatus) -> bool:
