@@ -38,7 +38,7 @@ from end_conversation_tool._doors.guarded_graph.stream import INTERRUPTS_KEY, Gu
 from end_conversation_tool._doors.langgraph.arrivals import hear, provenance_in
 from end_conversation_tool._doors.langgraph.closing import closed_messages
 from end_conversation_tool._doors.langgraph.messages import END_KEY, STATE_KEY, arrived_after
-from end_conversation_tool._doors.langgraph.run_context import Mistakes, run_context
+from end_conversation_tool._doors.langgraph.run_context import Mistakes, PresentRun
 from end_conversation_tool._doors.langgraph.streams import keep_from_streams
 from end_conversation_tool._doors.tool import tool_answer
 from end_conversation_tool._gate.gate import Gate
@@ -164,13 +164,14 @@ class _GuardNode(Runnable[Any, Any]):
 
     def _open(self, state: dict[str, Any]) -> Flow[Session | dict[str, Any]]:
         """Admit the run and listen to the user; of a sealed thread, return the answer to it."""
-        said, context = convert(state.get("messages")), run_context(get_runtime(), None)
-        self._mistakes.check_run(context, self._gate.registry)
+        said, here = convert(state.get("messages")), PresentRun.here()
+        context = here.context(get_runtime(), None)
+        self._mistakes.check_run(here, context, self._gate.registry)
         try:
-            run = yield from self._gate.admit(context, provenance_in(state))
+            run = yield from self._gate.admit(context, provenance_in(state, here))
         except ThreadSealedError as error:
             return self._answer_sealed(state, error)
-        run = yield from self._gate.heard((yield from hear(self._gate, run, said)))
+        run = yield from self._gate.heard((yield from hear(self._gate, run, here, said)))
         return Session(self._gate, run, said, self._speakers)
 
     def _stream(self, state: dict[str, Any], config: RunnableConfig, *handlers: Any) -> Any:

@@ -31,7 +31,7 @@ from end_conversation_tool._core.confirmation import question
 from end_conversation_tool._core.flow import Flow, arun_flow, ask, run_flow
 from end_conversation_tool._core.prompts import conversation_end, denial_text
 from end_conversation_tool._core.records import EndRequest, UnmetCode
-from end_conversation_tool._core.run import Ruling, Run, RunContext
+from end_conversation_tool._core.run import Ruling, Run
 from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._doors.door import Confirm, DoorOptions, OnSealed, check_reader, create_gate
 from end_conversation_tool._doors.guarded_graph.state import convert
@@ -50,7 +50,7 @@ from end_conversation_tool._doors.langgraph.messages import (
     tool_results,
 )
 from end_conversation_tool._doors.langgraph.node_updates import NodeUpdate, joined, read, with_messages
-from end_conversation_tool._doors.langgraph.run_context import Mistakes, kept_messages, run_context
+from end_conversation_tool._doors.langgraph.run_context import Mistakes, PresentRun
 from end_conversation_tool._doors.langgraph.streams import keep_from_streams
 from end_conversation_tool._doors.langgraph.wiring import check, lead_to_end, wrap_node
 from end_conversation_tool._doors.tool import tool_answer
@@ -161,16 +161,17 @@ class _ModelNode(_Node):
         self._on_sealed, self._merges, self._mistakes = on_sealed, merges, Mistakes()
 
     def _step(self, state: Any, config: RunnableConfig) -> Flow[Any]:
-        kept, context = convert(read(state, "messages")), _context()
-        self._mistakes.check_run(context, self._gate.registry)
+        kept, here = convert(read(state, "messages")), PresentRun.here()
+        context = here.context(get_runtime(), None)
+        self._mistakes.check_run(here, context, self._gate.registry)
         try:
-            run = yield from self._gate.admit(context, provenance_in(state))
+            run = yield from self._gate.admit(context, provenance_in(state, here))
         except ThreadSealedError as error:
-            return self._answer_sealed(state, error)
+            return self._answer_sealed(state, here, error)
         if (asked := run.provenance.asking) is not None:
             run = yield from turned_down(self._gate, run, asked, kept)
         said = mended(kept)
-        run = yield from hear(self._gate, run, said)
+        run = yield from hear(self._gate, run, here, said)
         if said == kept:
             return (yield from self._speak(state, said, run, config))
         answer = yield from self._speak(with_messages(state, said), said, run, config)
@@ -211,7 +212,7 @@ class _ModelNode(_Node):
         ours[STATE_KEY] = self._gate.dump(run)
         return made.update(results, ours, stops=ends)
 
-    def _answer_sealed(self, state: Any, error: ThreadSealedError) -> Any:
+    def _answer_sealed(self, state: Any, here: PresentRun, error: ThreadSealedError) -> Any:
         """Raise, or end the run with nothing kept of what came in; a run that has just ended here is let go."""
         messages = convert(read(state, "messages"))
         known = self._gate.provenance_of(read(state, STATE_KEY), error.thread_id)
@@ -219,7 +220,7 @@ class _ModelNode(_Node):
         ours = read(state, END_KEY) and known.last_message in [message.id for message in messages] and not gone
         if self._on_sealed == "raise" and not ours:
             raise error
-        there = {message.id for message in kept_messages(messages)}
+        there = {message.id for message in here.kept_messages(messages)}
         removed = [RemoveMessage(id=id_) for id_ in gone if id_ in there]
         return {"messages": removed, END_KEY: error.conversation_end, CLOSED_KEY: True}
 
@@ -228,8 +229,10 @@ class _ToolsNode(_Node):
     """Refuses a sealed thread, and lets ``end_conversation`` answer with what was ruled, or ask the user first."""
 
     def _step(self, state: Any, config: RunnableConfig) -> Flow[Any]:
-        run, changes = (yield from self._gate.admit(_context(), provenance_in(state))), None
-        run, text = (yield from hear_answer(self._gate, run)), read(state, ANSWER_KEY)
+        here = PresentRun.here()
+        run = yield from self._gate.admit(here.context(get_runtime(), None), provenance_in(state, here))
+        run, text = (yield from hear_answer(self._gate, run, here)), read(state, ANSWER_KEY)
+        changes: dict[str, Any] | None = None
         if (reply := _awaiting(state, run)) is not None:
             said = convert(read(state, "messages"))
             answer = interrupt(question(self._gate.texts))
@@ -279,7 +282,3 @@ def _awaiting(state: Any, run: Run) -> AIMessage | None:
     if reply is None or any(isinstance(message, ToolMessage) for message in messages[messages.index(reply) :]):
         return None
     return reply if end_calls_of(reply) else None
-
-
-def _context() -> RunContext:
-    return run_context(get_runtime(), None)

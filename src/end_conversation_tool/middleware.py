@@ -62,10 +62,11 @@ from end_conversation_tool._doors.langgraph.messages import (
     with_request,
 )
 from end_conversation_tool._doors.langgraph.node_updates import read
-from end_conversation_tool._doors.langgraph.run_context import Mistakes, kept_messages, run_context
+from end_conversation_tool._doors.langgraph.run_context import Mistakes, PresentRun
 from end_conversation_tool._doors.langgraph.streams import (
-    LEAVING_KEY,
-    UNASKED_KEY,
+    LEAVING,
+    STAGE_KEY,
+    UNASKED,
     hide_private_state,
     keep_from_streams,
 )
@@ -96,15 +97,13 @@ class EndConversationState(AgentState[Any]):
 
     Attributes:
         end_conversation_provenance: What was said on this branch, as signed digests; private, never read from input.
-        end_conversation_leaving: Set for the rest of a run whose tools have ended the thread; kept in no checkpoint.
-        end_conversation_unasked: Set while no reviewer was asked about a request that waits for one; kept in none.
+        end_conversation_stage: How far a request has come in the present run; kept in no checkpoint.
         conversation_end: Set once the thread is sealed: ``ended``, ``category``, ``statement``, ``ended_at``,
             ``options``. For readers; the truth is in the registry.
     """
 
     end_conversation_provenance: NotRequired[Annotated[dict[str, Any], Heard, PrivateStateAttr]]
-    end_conversation_leaving: NotRequired[Annotated[bool, UntrackedValue, PrivateStateAttr]]
-    end_conversation_unasked: NotRequired[Annotated[bool, UntrackedValue, PrivateStateAttr]]
+    end_conversation_stage: NotRequired[Annotated[str, UntrackedValue, PrivateStateAttr]]
     conversation_end: NotRequired[Annotated[dict[str, Any] | None, Told, OmitFromInput]]
 
 
@@ -182,17 +181,18 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         return await arun_flow(self._tool_call(request, handler))
 
     def _turn(self, request: ModelRequest[Any], handler: Any) -> Flow[ExtendedModelResponse[Any]]:
-        state, context = request.state, run_context(request.runtime, request.model)
-        self._mistakes.check_run(context, self._gate.registry)
+        state, here = request.state, PresentRun.here()
+        context = here.context(request.runtime, request.model)
+        self._mistakes.check_run(here, context, self._gate.registry)
         try:
-            run = yield from self._gate.admit(context, provenance_in(state))
+            run = yield from self._gate.admit(context, provenance_in(state, here))
         except ThreadSealedError as error:
-            return self._answer_sealed(request, error)
+            return self._answer_sealed(request, here, error)
         if (asked := run.provenance.asking) is not None:
             run = yield from turned_down(self._gate, run, asked, state["messages"])
         messages = mended(state["messages"], request.messages)
-        run = yield from hear(self._gate, run, messages)
-        run, answer = yield from self._gate.attend(run, ask(handler, handler, self._prepared(request)))
+        run = yield from hear(self._gate, run, here, messages)
+        run, answer = yield from self._gate.attend(run, ask(handler, handler, self._prepared(request, messages)))
         reader, (response, reply) = self._reader_on(request.model), _speech(answer)
         whole = messages is state["messages"]
         before = [] if whole else [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages]
@@ -203,11 +203,12 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         return self._respond(request, response, run, reply, ruling, before=before)
 
     def _tool_call(self, request: ToolCallRequest, handler: Any) -> Flow[ToolMessage | Command[Any]]:
+        here = PresentRun.here()
         try:
-            run = yield from self._gate.admit(run_context(request.runtime, None), provenance_in(request.state))
+            run = yield from self._gate.admit(here.context(request.runtime, None), provenance_in(request.state, here))
         except ThreadSealedError as error:
             return self._refuse_tool(request, error)
-        run = yield from hear_answer(self._gate, run)
+        run = yield from hear_answer(self._gate, run, here)
         if request.tool_call["name"] != TOOL_NAME:
             result: ToolMessage | Command[Any] = yield from ask(handler, handler, request)
             yield from hear_results(self._gate, run, result)
@@ -219,7 +220,9 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         if not arrived:  # a reviewer has kept it from the tool, or given another answer; the next turn notes that
             return cast("ToolMessage | Command[Any]", answer)
         asking, call_id = run.provenance.asking, request.tool_call["id"] or ""
-        if self._review and (read(request.state, UNASKED_KEY) or not (yield from reviewed(asking, call_id))):
+        if self._review and (
+            read(request.state, STAGE_KEY) == UNASKED or not (yield from reviewed(here, asking, call_id))
+        ):
             self._mistakes.not_reviewed()
             return _denied(request, UnmetCode.REVIEWER_DID_NOT_APPROVE)
         approved = with_request(reply_of(reply), arrived[-1])
@@ -259,18 +262,22 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         update: dict[str, Any] = {"messages": [result]}
         if ruling.seal is not None:
             run = run.leaving(result.id or "")
-            update |= {END_KEY: conversation_end(ruling.seal), LEAVING_KEY: True}
+            update |= {END_KEY: conversation_end(ruling.seal), STAGE_KEY: LEAVING}
         return Command(update={**update, STATE_KEY: self._gate.dump(run)})
 
-    def _prepared(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+    def _prepared(self, request: ModelRequest[Any], sound: Sequence[Any]) -> ModelRequest[Any]:
         """Add the prompt section: the same bytes in every call, so that prompt caches and bound thinking hold.
+
+        Args:
+            request: What the model is to be asked.
+            sound: Messages that need no mending.
 
         Raises:
             InvalidInputError: The agent has another tool of our name.
         """
         if not _offers_end(request.tools):
             self._mistakes.hidden()
-        messages = mended(request.messages)
+        messages = request.messages if request.messages is sound else mended(request.messages)
         if messages is not request.messages:
             request = request.override(messages=list(messages))
         if not self._prompt_section:
@@ -305,7 +312,7 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
             spoken = ModelResponse([*before, *response.result], response.structured_response) if before else response
             return ExtendedModelResponse(spoken, Command(update={**update, STATE_KEY: self._gate.dump(run)}))
         if ruling.asks and self._review:
-            update[UNASKED_KEY] = True
+            update[STAGE_KEY] = UNASKED
         answer = awaiting_results if ruling.asks else partial(tool_results, ruling=ruling)
         results = answer(reply, answered=_answered(response))
         keep_from_streams(results)
@@ -321,7 +328,9 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         answered = ModelResponse(result=result, structured_response=response.structured_response)
         return ExtendedModelResponse(answered, Command(update=update))
 
-    def _answer_sealed(self, request: ModelRequest[Any], error: ThreadSealedError) -> ExtendedModelResponse[Any]:
+    def _answer_sealed(
+        self, request: ModelRequest[Any], here: PresentRun, error: ThreadSealedError
+    ) -> ExtendedModelResponse[Any]:
         """Raise, or end the run at once with nothing kept of what came in after the seal.
 
         A run that has just ended the thread in its tools, with the user's own yes, is let go, with the statement as its
@@ -329,10 +338,10 @@ class EndConversationMiddleware(AgentMiddleware[EndConversationState, Any, Any])
         """
         known = self._gate.provenance_of(request.state.get(STATE_KEY), error.thread_id)
         messages = request.state["messages"]
-        just_ended = request.state.get(LEAVING_KEY) and messages[-1:] and messages[-1].id == known.last_message
+        just_ended = request.state.get(STAGE_KEY) == LEAVING and messages[-1:] and messages[-1].id == known.last_message
         if self._on_sealed == "raise" and not just_ended:
             raise error
-        there = {message.id for message in kept_messages(messages)}
+        there = {message.id for message in here.kept_messages(messages)}
         gone = [id_ for id_ in arrived_after(messages, known) if id_ in there]
         update = {"messages": [RemoveMessage(id=id_) for id_ in gone], END_KEY: error.conversation_end}
         kept = [message for message in messages if isinstance(message, AIMessage) and message.id not in gone]
@@ -357,13 +366,16 @@ def _offers_end(tools: Collection[object]) -> bool:
     Raises:
         InvalidInputError: There is one.
     """
+    offered = False
     for tool in tools:
-        if isinstance(tool, BaseTool) and tool.name == TOOL_NAME and tool.args_schema is not EndRequest:
-            raise InvalidInputError(
-                f"tools: the name {TOOL_NAME} belongs to EndConversationMiddleware, which brings the tool with it; "
-                f"got another tool of that name, a {type(tool).__name__}: rename or remove it"
-            )
-    return any(getattr(tool, "name", None) == TOOL_NAME for tool in tools)
+        if getattr(tool, "name", None) == TOOL_NAME:
+            if isinstance(tool, BaseTool) and tool.args_schema is not EndRequest:
+                raise InvalidInputError(
+                    f"tools: the name {TOOL_NAME} belongs to EndConversationMiddleware, which brings the tool with it; "
+                    f"got another tool of that name, a {type(tool).__name__}: rename or remove it"
+                )
+            offered = True
+    return offered
 
 
 def _speech(response: Any) -> tuple[ModelResponse[Any], AIMessage | None]:

@@ -173,14 +173,14 @@ def test_private_state_shows_in_no_stream_of_a_graph_that_hides_it(mode: Any, as
     chunks = (
         asyncio.run(stream()) if asynchronous else list(agent.graph.stream(said(INSULT), config(), stream_mode=mode))
     )
-    for name in ("end_conversation_provenance", "end_conversation_leaving", "jump_to"):
+    for name in ("end_conversation_provenance", "end_conversation_stage", "jump_to"):
         assert name not in str(chunks)
     assert "conversation_end" in str(chunks)
     assert set(agent.state()) == {"messages", "conversation_end"}
     assert agent.registry.status("t").sealed  # what is hidden is kept: three turns of it have counted
 
 
-HIDDEN = ["end_conversation_provenance", "end_conversation_leaving", "jump_to"]
+HIDDEN = ["end_conversation_provenance", "end_conversation_stage", "jump_to"]
 
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["as it is", "hidden"])

@@ -15,7 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from end_conversation_tool._checkpoint import active_runs as running
 from end_conversation_tool._checkpoint.saver import SealedSaver
-from end_conversation_tool._doors.langgraph.run_context import run_context
+from end_conversation_tool._doors.langgraph.run_context import PresentRun
 from end_conversation_tool.errors import ThreadSealedError
 from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
@@ -90,7 +90,7 @@ def test_runs_at_the_same_time_have_fences_of_their_own() -> None:
     class Watching(EndConversationMiddleware):
         def wrap_model_call(self, request: Any, handler: Any) -> Any:
             response = super().wrap_model_call(request, handler)
-            fence = run_context(request.runtime, None).fence
+            fence = PresentRun.here().context(request.runtime, None).fence
             seen.append(fence.run_token if fence else None)
             return response
 

@@ -253,18 +253,16 @@ class SaverFlows:
         thread_id = thread_of(config)
         own = current_fence(config["configurable"], thread_id, self.scope)
         fence = own or fence_on(config, self.scope)
-        if not belongs_to_run(config["configurable"]):
+        if own is None and not belongs_to_run(config["configurable"]):
             checkpoint = without_private(checkpoint, new_versions)
         try:
             # The last checkpoint of a run that sealed says how far the thread had come.
-            known = None if shows_end(checkpoint) else self._permitted(own)
-            branch, sequence = known or (yield from self.permitting(thread_id, fence, within_run=own is not None))
-            arguments: Any = (
-                without_fence(config),
-                checkpoint,
-                with_marks(metadata, branch, fence, sequence),
-                new_versions,
-            )
+            if own is not None and self._leaves_to_database(own) and not shows_end(checkpoint):
+                branch, sequence = own.branch, own.sequence
+            else:
+                branch, sequence = yield from self.permitting(thread_id, fence, within_run=own is not None)
+            marked = with_marks(metadata, branch, fence, sequence)
+            arguments: Any = (without_fence(config), checkpoint, marked, new_versions)
             try:
                 written: RunnableConfig = yield from ask(self.inner.put, self.inner.aput, *arguments)
             except Exception as error:
@@ -283,9 +281,10 @@ class SaverFlows:
         """Write what a task produced, or refuse."""
         thread_id = thread_of(config)
         own = current_fence(config["configurable"], thread_id, self.scope)
-        fence = own or fence_on(config, self.scope)
         try:
-            self._permitted(own) or (yield from self.permitting(thread_id, fence, within_run=own is not None))
+            if own is None or not self._leaves_to_database(own):
+                fence = own or fence_on(config, self.scope)
+                yield from self.permitting(thread_id, fence, within_run=own is not None)
         except ThreadSealedError:
             if not self._discards(config):
                 raise
@@ -294,15 +293,13 @@ class SaverFlows:
         path: dict[str, Any] = {"task_path": task_path} if self._takes_paths else {}
         yield from ask(self.inner.put_writes, self.inner.aput_writes, *arguments, **path)
 
-    def _permitted(self, fence: Fence | None) -> tuple[int, int] | None:
-        """Permit a write without asking, where the database asks the same question again within the write.
+    def _leaves_to_database(self, fence: Fence) -> bool:
+        """Whether a run's write needs no asking, since the database asks the same question again within the write.
 
         That holds for a run on a branch that was open when it started. What such a run's tasks write counts only with
         a checkpoint that takes it up, and that checkpoint is refused.
         """
-        if self.database_guards and fence is not None and fence.open and fence.fork is None:
-            return fence.branch, fence.sequence
-        return None
+        return self.database_guards and fence.open and fence.fork is None
 
     def permitting(self, thread_id: str, fence: Fence | None, *, within_run: bool = True) -> Flow[tuple[int, int]]:
         """Return the branch to write, opening it when the run forks, and the thread's sequence number.
@@ -400,7 +397,7 @@ class SaverFlows:
         )
 
     def _status(self, thread_id: str) -> Flow[ThreadStatus]:
-        return (yield from ask(self.registry.status, self.registry.astatus, thread_id))
+        return ask(self.registry.status, self.registry.astatus, thread_id)
 
 
 def _at_once(_seconds: float) -> None:

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
 from threading import Thread
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 __all__ = ["Ask", "Beside", "Flow", "arun_flow", "ask", "beside", "run_flow"]
 
@@ -22,24 +22,15 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class Ask(NamedTuple):
-    """One thing that a flow needs from the outside.
-
-    Attributes:
-        sync: Called by the sync driver.
-        twin: Its async twin, awaited by the async driver.
-    """
-
-    sync: Callable[[], Any]
-    twin: Callable[[], Awaitable[Any]]
-
+Ask: TypeAlias = tuple[Callable[..., Any], Callable[..., Awaitable[Any]], tuple[Any, ...], dict[str, Any]]
+"""One thing that a flow needs from the outside: what the sync driver calls, its async twin, and the arguments."""
 
 Flow = Generator[Ask, Any, T]
 
 
 def ask(sync: Callable[P, T], twin: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Flow[T]:
     """Ask for one thing; with arguments that either does not take, a type checker complains."""
-    answer: T = yield Ask(partial(sync, *args, **kwargs), partial(twin, *args, **kwargs))
+    answer: T = yield sync, twin, args, kwargs
     return answer
 
 
@@ -58,7 +49,7 @@ def beside(flow: Flow[T]) -> Flow[Beside[T]]:
 
     Where no thread can be had, it is done at once.
     """
-    begun: Any = yield Ask(partial(_in_thread, flow), partial(_as_task, flow))
+    begun: Any = yield _in_thread, _as_task, (flow,), {}
     # A task is shielded: whoever waits for it may be cancelled, and it goes on.
     return Beside(partial(ask, begun.result, partial(asyncio.shield, begun)))
 
@@ -93,14 +84,14 @@ async def _as_task(flow: Flow[T]) -> asyncio.Task[T]:
 def run_flow(flow: Flow[T]) -> T:
     """Drive a flow with sync calls, and return its result."""
     try:
-        wanted = next(flow)
+        sync, _, args, kwargs = next(flow)
         while True:
             try:
-                answer = wanted.sync()
+                answer = sync(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - every error belongs to the flow
-                wanted = flow.throw(error)
+                sync, _, args, kwargs = flow.throw(error)
             else:
-                wanted = flow.send(answer)
+                sync, _, args, kwargs = flow.send(answer)
     except StopIteration as stop:
         result: T = stop.value
         return result
@@ -109,14 +100,14 @@ def run_flow(flow: Flow[T]) -> T:
 async def arun_flow(flow: Flow[T]) -> T:
     """Drive a flow with async calls, and return its result."""
     try:
-        wanted = next(flow)
+        _, twin, args, kwargs = next(flow)
         while True:
             try:
-                answer = await wanted.twin()
+                answer = await twin(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - every error belongs to the flow
-                wanted = flow.throw(error)
+                _, twin, args, kwargs = flow.throw(error)
             else:
-                wanted = flow.send(answer)
+                _, twin, args, kwargs = flow.send(answer)
     except StopIteration as stop:
         result: T = stop.value
         return result

@@ -116,10 +116,10 @@ class Provenance(NamedTuple):
         """
         if status is None:
             return self
-        if not _leads_to(status, branch, self):
-            return Provenance(branch=branch, sequence=status.sequence)
         if self.branch == branch and self.sequence == status.sequence:
             return self
+        if not _leads_to(status, branch, self):
+            return Provenance(branch=branch, sequence=status.sequence)
         floor = self.turn if self.sequence < status.reopened else self.floor
         asking = self.asking if floor == self.floor else None
         return self._replace(branch=branch, sequence=status.sequence, floor=floor, asking=asking)
@@ -153,15 +153,15 @@ class Provenance(NamedTuple):
 
         Of several that were written in one step nobody knows which was last: with them no end is possible any more.
         """
-        if not isinstance(state, Mapping):
+        if not isinstance(state, (dict, Mapping)):
             return None
-        if isinstance(several := state.get(_SEVERAL), Sequence):
+        if (several := state.get(_SEVERAL)) is not None and isinstance(several, Sequence):
             return _joined([one for part in several if (one := cls._genuine(part, key, thread_id))])
         return cls._genuine(state, key, thread_id)
 
     @classmethod
     def _genuine(cls, state: object, key: bytes, thread_id: str) -> Provenance | None:
-        if not isinstance(state, Mapping):
+        if not isinstance(state, (dict, Mapping)):
             return None
         body = {name: value for name, value in state.items() if name != "sig"}
         try:

@@ -121,7 +121,9 @@ def _unreadable(entry: Any) -> FlagRaised:
 
 
 def _get(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    if value is None:
+        return None
+    return value.get(name) if isinstance(value, (dict, Mapping)) else getattr(value, name, None)
 
 
 def _plain(value: Any) -> Any:

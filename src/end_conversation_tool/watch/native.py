@@ -17,6 +17,7 @@ _UNSAFE = frozenset(
 )
 _BLOCKED = _UNSAFE | {"other", "jailbreak"}
 _TRUE = frozenset({"true"})
+_MAPPINGS = (dict, Mapping)
 
 _TABLE: Mapping[str, Sequence[tuple[tuple[str, ...], frozenset[str]]]] = {
     "response_metadata": (
@@ -46,13 +47,11 @@ def is_native_refusal(raw: Any) -> bool:
         return False
     for field, rows in _TABLE.items():
         value = _get(raw, field)
-        if value and any(_word(_at(value, path)) in words for path, words in rows if _may_have(value, path)):
-            return True
+        for path, words in rows if value else ():
+            lacks = path and isinstance(value, dict) and path[0] not in value
+            if not lacks and _word(_at(value, path)) in words:
+                return True
     return _is_text(_at(raw, ("additional_kwargs", "refusal"))) or _has_refusal_part(_get(raw, "content"))
-
-
-def _may_have(value: Any, path: tuple[str, ...]) -> bool:
-    return not isinstance(value, dict) or not path or path[0] in value
 
 
 def _at(raw: Any, path: tuple[str, ...]) -> Any:
@@ -63,7 +62,7 @@ def _at(raw: Any, path: tuple[str, ...]) -> Any:
 
 def _get(raw: Any, name: str) -> Any:
     """Read a field of an object, or of the dict that it was dumped to; ``None`` where there is none."""
-    return raw.get(name) if isinstance(raw, dict | Mapping) else getattr(raw, name, None)
+    return raw.get(name) if isinstance(raw, _MAPPINGS) else getattr(raw, name, None)
 
 
 def _word(value: Any) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from functools import cache, cached_property
 from importlib import resources
 from itertools import pairwise
+from typing import TypeAlias
 
 from end_conversation_tool.watch.normalise import fold
 from end_conversation_tool.watch.phrase_grammar import SHORT_STEM, parts, read_sections, regex, split
@@ -22,6 +23,10 @@ MAX_WORK = 400_000
 """Characters that rules are tried on, for one text, all rules together; what is left then is not read."""
 
 _SENTENCE = re.compile(r" [^.!?]*[.!?]| [^.!?]+(?= $)")
+
+
+Trigger: TypeAlias = str | tuple[str, str]
+"""What a rule needs: a word, the beginning of one with a star, or two words in a row."""
 
 
 class Rule:
@@ -35,7 +40,7 @@ class Rule:
         excepts: Whether what it finds does not count for its kind.
         far: Whether it may reach across sentences.
         source: The phrase.
-        needs: Of each of these sets, one must be in the sentence: words, beginnings of words, two words in a row.
+        needs: Of each of these sets, one must be in the sentence.
     """
 
     def __init__(self, number: int, language: str, section: str, source: str) -> None:
@@ -43,7 +48,7 @@ class Rule:
         self.language, self.section, self.source = language, section, source
         self.kind, _, strength = section.partition(" ")
         self.excepts, self.far = strength == "not", "..." in source
-        self.needs = [] if language == "zh" else parts(source)
+        self.needs = [] if language == "zh" else [frozenset(map(_trigger, part)) for part in parts(source)]
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -63,7 +68,7 @@ class PhraseBook:
 
     def __init__(self, sections: Iterable[tuple[str, str, list[str]]]) -> None:
         self.rules: list[Rule] = []
-        self._by_word: dict[str, list[Rule]] = {}
+        self._by_trigger: dict[Trigger, list[Rule]] = {}
         self._whole: dict[str, list[str]] = {}
         for language, section, phrases in sections:
             if section.startswith("confirms_end"):
@@ -73,19 +78,16 @@ class PhraseBook:
                     Rule(number, language, section, phrase) for number, phrase in enumerate(phrases, len(self.rules))
                 ]
         for rule in self.rules:
-            for word in rule.needs[0] if rule.needs else ():
-                self._by_word.setdefault(word, []).append(rule)
-        self._words = frozenset(self._by_word)
+            for trigger in rule.needs[0] if rule.needs else ():
+                self._by_trigger.setdefault(trigger, []).append(rule)
         self._chinese = [rule for rule in self.rules if rule.language == "zh"]
         self._far = frozenset(rule.kind for rule in self.rules if rule.far)
-        self._begun: dict[str, list[tuple[str, str]]] = {}
-        self._after: dict[str, set[str]] = {}
-        for needed in {word for rule in self.rules for part in rule.needs for word in part}:
-            first, _, second = needed.partition(" ")
-            if second:
-                self._after.setdefault(first, set()).add(second)
-            elif needed.endswith("*"):
-                self._begun.setdefault(needed[:SHORT_STEM], []).append((needed[:-1], needed))
+        needed = {trigger for rule in self.rules for part in rule.needs for trigger in part}
+        self._pairs = frozenset(trigger for trigger in needed if isinstance(trigger, tuple))
+        self._stems: dict[str, list[tuple[str, str]]] = {}
+        for trigger in needed:
+            if isinstance(trigger, str) and trigger.endswith("*"):
+                self._stems.setdefault(trigger[:SHORT_STEM], []).append((trigger[:-1], trigger))
 
     def search(self, line: str, kinds: AbstractSet[str]) -> tuple[set[Rule], bool]:
         """Find phrases of some kinds in a text.
@@ -146,17 +148,26 @@ class PhraseBook:
 
     def _fitting(self, words: Sequence[str], kinds: AbstractSet[str]) -> Iterator[Rule]:
         """Yield the rules of which every required part is among some words in a row."""
-        seen = self._needed_of(words)
-        near = {rule for word in self._words & seen for rule in self._by_word[word] if rule.kind in kinds}
+        seen = self._triggers_in(words)
+        near = {
+            rule for first in self._by_trigger.keys() & seen for rule in self._by_trigger[first] if rule.kind in kinds
+        }
         yield from (rule for rule in near if not any(map(seen.isdisjoint, rule.needs)))
 
-    def _needed_of(self, words: Sequence[str]) -> set[str]:
+    def _triggers_in(self, words: Sequence[str]) -> set[Trigger]:
         """Return some words in a row, and the beginnings of words and the pairs of words among them that rules need."""
-        seen = set(words)
-        begun, after = self._begun.get, self._after.get
-        seen.update([stem for word in seen for start, stem in begun(word[:SHORT_STEM], ()) if word.startswith(start)])
-        seen.update([f"{word} {other}" for word, other in pairwise(words) if other in after(word, ())])
-        return seen
+        seen: set[Trigger] = {*words}
+        stems = self._stems
+        seen.update(
+            [
+                stem
+                for word in {*words}
+                if (beginning := word[:SHORT_STEM]) in stems
+                for start, stem in stems[beginning]
+                if word.startswith(start)
+            ]
+        )
+        return seen | self._pairs.intersection(pairwise(words))
 
     def is_yes(self, line: str) -> bool:
         """Whether a whole message is a yes to a question and nothing else, or with mere filler."""
@@ -177,6 +188,11 @@ class PhraseBook:
         return _longest_first(self._whole["confirms_end yes"]), _longest_first(
             [*self._whole["confirms_end filler"], ".", "!"]
         )
+
+
+def _trigger(needed: str) -> Trigger:
+    one, _, other = needed.partition(" ")
+    return (one, other) if other else one
 
 
 def _blanked(line: str, rules: Iterable[Rule]) -> dict[str, str]:

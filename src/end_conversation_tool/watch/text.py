@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from operator import eq
 from typing import NamedTuple
 
 from end_conversation_tool._core.vocabulary import RiskGrade, RiskKind
@@ -42,6 +44,7 @@ _CLEAR: Mapping[RiskKind, float] = {RiskKind.SELF_HARM: 0.5, RiskKind.VIOLENCE: 
 _RISKS = frozenset({RiskKind.SELF_HARM, RiskKind.VIOLENCE})
 _TELLING = frozenset({*_RISKS, "abuse"})
 _CLAUSE = "\x00"
+_BREAK = f" {_CLAUSE} "
 _CLAUSE_END = re.compile(r"[,;:()\n.!?\N{EM DASH}\N{EN DASH}\N{IDEOGRAPHIC FULL STOP}\N{FULLWIDTH COMMA}]+")
 
 
@@ -108,10 +111,10 @@ class TextWatcher:
         if len(text) > MAX_TOLD_CHARS:
             return True
         prepared = plain(text)
-        marked = _CLAUSE_END.sub(f" {_CLAUSE} ", prepared.replace(_CLAUSE, " "))
-        said = tokens(marked)
-        words = [word for word, before in zip(said, ["", *said], strict=False) if word != before]
-        clauses = " ".join(words).strip(f" {_CLAUSE}").split(f" {_CLAUSE} ")
+        said = tokens(_CLAUSE_END.sub(_BREAK, prepared.replace(_CLAUSE, " ")))
+        if any(map(eq, said, islice(said, 1, None))):
+            said = [word for word, before in zip(said, ["", *said], strict=False) if word != before]
+        clauses = " ".join(said).strip(_BREAK).split(_BREAK)
         line = f" {' '.join(clauses)} "
         repeats, reads_otherwise = len(set(clauses)) < len(clauses), as_meant(line) != line or has_cjk(prepared)
         return repeats or reads_otherwise or spells(line) or self._phrases.may_find(line.split(), _TELLING)

@@ -26,7 +26,7 @@ from end_conversation_tool._core.run import Run
 from end_conversation_tool._core.vocabulary import Asked
 from end_conversation_tool._doors.langgraph.messages import STATE_KEY, newest_first, said_messages
 from end_conversation_tool._doors.langgraph.node_updates import as_list, messages_in, read, sets, told_in
-from end_conversation_tool._doors.langgraph.run_context import UNTOLD, asked_before_run, input_of_run, runs_alone
+from end_conversation_tool._doors.langgraph.run_context import UNTOLD, PresentRun
 from end_conversation_tool._gate.gate import Gate
 
 __all__ = ["hear", "hear_answer", "hear_results", "provenance_in", "reviewed"]
@@ -46,33 +46,35 @@ class _Loss(NamedTuple):
     gone: bool
 
 
-def hear(gate: Gate, run: Run, messages: Sequence[AnyMessage]) -> Flow[Run]:
+def hear(gate: Gate, run: Run, here: PresentRun, messages: Sequence[AnyMessage]) -> Flow[Run]:
     """Let the gate begin to listen to what the thread holds, and to what has come in and stands there no more.
 
     Args:
         gate: The gate.
         run: The admitted run.
+        here: The same, as LangGraph tells of it.
         messages: All messages of the branch, oldest first.
     """
-    given = input_of_run()
+    given = here.given
     if isinstance(given, Command):
         run = yield from gate.overhear(run, given.resume)
     told = _told_in(given)
     if told is None or not _all_stand(told, messages):
         run = yield from _miss(gate, run, told, messages)
-    if not runs_alone():  # what its sibling hears may show risk
+    if not here.alone():  # what its sibling hears may show risk
         run = yield from gate.miss(run, (), gone=True)
     return (yield from gate.listen(run, newest_first(messages)))
 
 
-def hear_answer(gate: Gate, run: Run) -> Flow[Run]:
+def hear_answer(gate: Gate, run: Run, here: PresentRun) -> Flow[Run]:
     """Let the gate listen to the answer to an interrupt with which the run goes on, before anything is made of it.
 
     Args:
         gate: The gate.
         run: The admitted run.
+        here: The same, as LangGraph tells of it.
     """
-    given = input_of_run()
+    given = here.given
     return (yield from gate.overhear(run, given.resume)) if isinstance(given, Command) else run
 
 
@@ -93,27 +95,28 @@ def hear_results(gate: Gate, run: Run, returned: Any) -> Flow[Run]:
     return (yield from gate.hear_results(run, said_messages(results)))
 
 
-def provenance_in(state: Any) -> object:
+def provenance_in(state: Any, here: PresentRun) -> object:
     """Return the provenance that a state holds; none where the run was called with one, as only nodes write it.
 
     An older one of the very same branch is genuine, and fits the messages that were put back beside it.
     """
-    return None if sets(input_of_run(), STATE_KEY) else read(state, STATE_KEY)
+    return None if sets(here.given, STATE_KEY) else read(state, STATE_KEY)
 
 
-def reviewed(asking: Asked | None, call_id: str) -> Flow[bool]:
+def reviewed(here: PresentRun, asking: Asked | None, call_id: str) -> Flow[bool]:
     """Whether the run goes on, and nothing else, with the answer of a reviewer who was asked about the end.
 
     Or with the user's own, where theirs is asked for: they are asked after the reviewer.
 
     Args:
+        here: The run, as LangGraph tells of it.
         asking: Whose yes the request waits for.
         call_id: Id of its call.
     """
-    given = input_of_run()
+    given = here.given
     if not isinstance(given, Command) or given.resume is None or given.goto:
         return False
-    asked = yield from asked_before_run()
+    asked = yield from here.asked_before()
     return any(asks_reviewer(one, call_id) or (asking is Asked.USER and is_question(one)) for one in asked)
 
 

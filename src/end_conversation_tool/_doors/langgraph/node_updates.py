@@ -121,4 +121,4 @@ def with_messages(state: Any, messages: Sequence[Any]) -> Any:
 
 def read(state: Any, key: str) -> Any:
     """Return a channel of a state of any type; ``None`` where it has none."""
-    return state.get(key) if isinstance(state, dict | Mapping) else getattr(state, key, None)
+    return state.get(key) if isinstance(state, (dict, Mapping)) else getattr(state, key, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from langchain_core.messages import AnyMessage
 from langgraph.checkpoint.serde.types import INTERRUPT
@@ -18,16 +18,7 @@ from end_conversation_tool._doors.upstream import context_flags, subject_in
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.registry.protocol import SealRegistry
 
-__all__ = [
-    "UNTOLD",
-    "Mistakes",
-    "asked_before_run",
-    "input_of_run",
-    "kept_messages",
-    "model_name",
-    "run_context",
-    "runs_alone",
-]
+__all__ = ["UNTOLD", "Mistakes", "PresentRun", "model_name"]
 
 _log = logging.getLogger(__name__)
 
@@ -69,87 +60,97 @@ UNTOLD = object()
 """What a run was called with, where LangGraph does not tell."""
 
 
-def run_context(runtime: Any, model: Any) -> RunContext:
-    """Return what is known about the present run.
+class PresentRun(NamedTuple):
+    """The run that a node belongs to, as LangGraph tells of it; each node asks once.
 
-    Args:
-        runtime: The node's ``Runtime`` or ``ToolRuntime``.
-        model: The chat model, or ``None``.
+    Attributes:
+        configurable: Of the node's config.
+        metadata: Of the node's config.
+        loop: What drives the run; ``None`` where it cannot be told.
+        given: What the run was called with; ``None`` where it goes on from where it stood, ``UNTOLD`` where nobody
+            tells.
     """
-    info = getattr(runtime, "execution_info", None)
-    configurable = get_config().get("configurable", {})
-    thread_id = configurable.get("thread_id") if info is None else info.thread_id
-    namespace = str(configurable.get("checkpoint_ns", "") if info is None else info.checkpoint_ns)
-    saver = configurable.get(_CHECKPOINTER)
-    scope = getattr(saver, "fence_scope", None)
-    guarded = None if scope is None or thread_id is None else (configurable, str(thread_id), scope)
-    nested = _NAMESPACE_SEPARATOR in namespace
-    return RunContext(
-        thread_id=None if thread_id is None else str(thread_id),
-        persisted=saver is not None,
-        model=model_name(model),
-        nested=nested,
-        checkpoint_id=None if info is None else info.checkpoint_id,
-        host_flags=context_flags(getattr(runtime, "context", None)),
-        subject=subject_in(getattr(runtime, "context", None), configurable),
-        fence=None if guarded is None else current_fence(*guarded),
-        status=None if guarded is None or nested else take_status(*guarded, _step_before_run()),
-    )
 
+    configurable: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    loop: Any
+    given: Any
 
-def input_of_run() -> Any:
-    """Return what the present run was called with; ``None`` where it goes on from where it stood."""
-    return getattr(_loop_of_run(), "input", UNTOLD)
+    @classmethod
+    def here(cls) -> Self:
+        """Return the one of the present node."""
+        config = get_config()
+        configurable = config.get("configurable", {})
+        call = configurable.get(_CALL)
+        loop = getattr(getattr(call, "keywords", {}).get("schedule_task"), "__self__", None)
+        return cls(configurable, config.get("metadata", {}), loop, getattr(loop, "input", UNTOLD))
 
+    def context(self, runtime: Any, model: Any) -> RunContext:
+        """Return what is known about the run.
 
-def asked_before_run() -> Flow[list[object]]:
-    """Return what people were asked by the interrupts that the present run goes on from: nothing where none tells.
+        Args:
+            runtime: The node's ``Runtime`` or ``ToolRuntime``.
+            model: The chat model, or ``None``.
+        """
+        configurable = self.configurable
+        info, host = getattr(runtime, "execution_info", None), getattr(runtime, "context", None)
+        thread_id = configurable.get("thread_id") if info is None else info.thread_id
+        namespace = str(configurable.get("checkpoint_ns", "") if info is None else info.checkpoint_ns)
+        saver = configurable.get(_CHECKPOINTER)
+        scope = getattr(saver, "fence_scope", None)
+        guarded = None if scope is None or thread_id is None else (configurable, str(thread_id), scope)
+        nested = _NAMESPACE_SEPARATOR in namespace
+        return RunContext(
+            thread_id=None if thread_id is None else str(thread_id),
+            persisted=saver is not None,
+            model=model_name(model),
+            nested=nested,
+            checkpoint_id=None if info is None else info.checkpoint_id,
+            host_flags=context_flags(host),
+            subject=subject_in(host, configurable),
+            fence=None if guarded is None else current_fence(*guarded),
+            status=None if guarded is None or nested else take_status(*guarded, self._step_before()),
+        )
 
-    The checkpoint that the run began with keeps it, whatever the checkpointer and its durability.
-    """
-    loop = _loop_of_run()
-    began = (getattr(loop, _BEGAN, None) or {}).get("configurable", {})
-    saver = getattr(loop, "checkpointer", None)
-    if saver is None or not began.get("checkpoint_id"):
-        return []
-    there = {name: began[name] for name in ("thread_id", "checkpoint_ns", "checkpoint_id") if name in began}
-    found = yield from ask(saver.get_tuple, saver.aget_tuple, {"configurable": there})
-    kept = found.pending_writes if found is not None else None
-    return [one.value for _, channel, asked in kept or () if channel == INTERRUPT for one in asked]
+    def _step_before(self) -> int | None:
+        """Return the step of the checkpoint that the run began with, if the present node is among its first."""
+        step = self.metadata.get("langgraph_step")
+        goes_on = self.given is None or isinstance(self.given, Command)
+        return step - (1 if goes_on else _STEPS_OF_INPUT) if isinstance(step, int) else None
 
+    def asked_before(self) -> Flow[list[object]]:
+        """Return what people were asked by the interrupts that the run goes on from: nothing where none tells.
 
-def runs_alone() -> bool:
-    """Whether the present node runs once in this step, and not for several that were sent to it."""
-    tasks: Mapping[str, Any] = getattr(_loop_of_run(), "tasks", {})
-    if len(tasks) < 2:  # noqa: PLR2004 - others beside it
-        return True
-    node = get_config().get("metadata", {}).get("langgraph_node")
-    return [task.name for task in list(tasks.values())].count(node) < 2  # noqa: PLR2004 - more than itself
+        The checkpoint that the run began with keeps it, whatever the checkpointer and its durability.
+        """
+        began = (getattr(self.loop, _BEGAN, None) or {}).get("configurable", {})
+        saver = getattr(self.loop, "checkpointer", None)
+        if saver is None or not began.get("checkpoint_id"):
+            return []
+        there = {name: began[name] for name in ("thread_id", "checkpoint_ns", "checkpoint_id") if name in began}
+        found = yield from ask(saver.get_tuple, saver.aget_tuple, {"configurable": there})
+        kept = found.pending_writes if found is not None else None
+        return [one.value for _, channel, asked in kept or () if channel == INTERRUPT for one in asked]
 
+    def alone(self) -> bool:
+        """Whether the present node runs once in this step, and not for several that were sent to it."""
+        tasks: Mapping[str, Any] = getattr(self.loop, "tasks", {})
+        if len(tasks) < 2:  # noqa: PLR2004 - others beside it
+            return True
+        node = self.metadata.get("langgraph_node")
+        return [task.name for task in list(tasks.values())].count(node) < 2  # noqa: PLR2004 - more than itself
 
-def _loop_of_run() -> Any:
-    call = get_config().get("configurable", {}).get(_CALL)
-    return getattr(getattr(call, "keywords", {}).get("schedule_task"), "__self__", None)
+    def kept_messages(self, given: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
+        """Return the messages that the run's own channel holds; those in a node's input may have been sent to it alone.
 
-
-def _step_before_run() -> int | None:
-    """Return the step of the checkpoint that the run began with, if the present node is among its first."""
-    step = get_config().get("metadata", {}).get("langgraph_step")
-    goes_on = input_of_run() is None or isinstance(input_of_run(), Command)
-    return step - (1 if goes_on else _STEPS_OF_INPUT) if isinstance(step, int) else None
-
-
-def kept_messages(given: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
-    """Return the messages that the run's own channel holds; those in a node's input may have been sent to it alone.
-
-    Args:
-        given: The messages in the node's input; returned when it cannot be told.
-    """
-    read: Any = get_config().get("configurable", {}).get(_READ)
-    try:
-        return list(read("messages"))
-    except (KeyError, TypeError):
-        return given
+        Args:
+            given: The messages in the node's input; returned when it cannot be told.
+        """
+        read: Any = self.configurable.get(_READ)
+        try:
+            return list(read("messages"))
+        except (KeyError, TypeError):
+            return given
 
 
 def model_name(model: Any) -> str | None:
@@ -167,8 +168,13 @@ class Mistakes:
     def __init__(self) -> None:
         self._told: set[str] = set()
 
-    def check_run(self, context: RunContext, registry: SealRegistry) -> None:
+    def check_run(self, here: PresentRun, context: RunContext, registry: SealRegistry) -> None:
         """Look at a run of the graph; a subagent's is its parent's business.
+
+        Args:
+            here: The run.
+            context: What is known about it.
+            registry: The door's.
 
         Raises:
             InvalidInputError: Checkpointer and door look into different registries, or know the thread by different
@@ -181,7 +187,7 @@ class Mistakes:
         elif context.thread_id is None:
             self.tell(_NO_THREAD)
         else:
-            self._check_saver(get_config().get("configurable", {}).get(_CHECKPOINTER), context, registry)
+            self._check_saver(here.configurable.get(_CHECKPOINTER), context, registry)
 
     def hidden(self) -> None:
         """Tell that the model is not offered the tool."""

@@ -11,12 +11,16 @@ from langgraph.pregel import Pregel
 
 from end_conversation_tool.errors import InvalidInputError
 
-__all__ = ["LEAVING_KEY", "UNASKED_KEY", "hide_private_state", "keep_from_streams"]
+__all__ = ["LEAVING", "STAGE_KEY", "UNASKED", "hide_private_state", "keep_from_streams"]
 
-LEAVING_KEY = "end_conversation_leaving"
-"""Set for the rest of a run whose tools have ended the thread."""
-UNASKED_KEY = "end_conversation_unasked"
-"""Set for the rest of a run in which a request waits for a reviewer: to ask one is to interrupt the run."""
+STAGE_KEY = "end_conversation_stage"
+"""How far a request has come in the present run; in the next one, which begins when somebody was asked, it is gone."""
+
+UNASKED = "unasked"
+"""It waits for a reviewer."""
+
+LEAVING = "leaving"
+"""It was honoured in the tools: the thread has ended, and the run goes on to its own end."""
 
 _PRIVATE_PREFIX = "end_conversation_"
 
