@@ -1,4 +1,4 @@
-"""What a user waits for beside a model that takes its time: what ours adds to a turn, by how long the model takes.
+"""What a user waits for beside a model that takes its time: what each middleware adds to a turn of the bare agent.
 
     python benchmarks/latency.py [--turns 60]
 
@@ -13,7 +13,7 @@ from statistics import median, quantiles
 
 from intervals import Spent
 from turn import aturn_times, turn_times
-from variants import AGAIN, BARE, OURS, measured
+from variants import AGAIN, BARE, OURS, measured, stock
 
 __all__ = ["HEADER", "MODEL_SECONDS", "lines"]
 
@@ -32,10 +32,12 @@ def lines(turns: int = 60, seconds: Sequence[float] = MODEL_SECONDS) -> list[str
 
 
 def _added(seconds: float, turns: int, *, asynchronous: bool) -> list[tuple[str, str]]:
-    names = (BARE, AGAIN, OURS)
-    with measured("sqlite", *names, asynchronous=asynchronous, seconds=seconds) as (runner, graphs):
+    with measured("sqlite", BARE, AGAIN, OURS, *stock(), asynchronous=asynchronous, seconds=seconds) as (
+        runner,
+        graphs,
+    ):
         spent = runner.run(aturn_times(graphs, turns)) if asynchronous else turn_times(graphs, turns)
-    return [(name, _cells(spent[name], spent[BARE])) for name in (AGAIN, OURS)]
+    return [(name, _cells(own, spent[BARE])) for name, own in spent.items() if name != BARE]
 
 
 def _cells(own: Sequence[Spent], bare: Sequence[Spent]) -> str:

@@ -62,7 +62,7 @@ def more_section(scale: int) -> str:
     lines = [
         "## Beside a model that takes its time (SQLite)\n",
         latency.HEADER,
-        *latency.lines(100 // scale),
+        *latency.lines(80 // scale),
         "\n## The price of an end (SQLite)\n",
         "A model that answers at once, so that the times are ours. A reading is one request to a model, of so many",
         "tokens. An ordinary turn of the same conversation stands first.\n",

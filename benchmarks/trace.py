@@ -74,7 +74,7 @@ def main() -> None:
         connection = sqlite3.connect(file, check_same_thread=False)
         saver = SealedSaver(SqliteSaver(connection), registry)
         saver.setup()
-        script = [*[REFUSAL] * 3, end_call(), end_call(), *["Good morning."] * 3]
+        script: list[Any] = [*[REFUSAL] * 3, end_call(), end_call(), *["Good morning."] * 3]
         guard = EndConversationMiddleware(registry=registry, reader=Quoting())
         agent: Any = create_agent(ScriptedChatModel(script), middleware=[guard], checkpointer=saver)
 

@@ -122,14 +122,6 @@ def look_up(word: str) -> str:
     return word
 
 
-class Selector(ScriptedChatModel):
-    """Selects every tool, at once: a model that selects costs what a model costs."""
-
-    def with_structured_output(self, schema: Any, **_: Any) -> Any:  # noqa: ARG002
-        """Return what gives the answer."""
-        return RunnableLambda(lambda _: {"tools": ["look_up"]})
-
-
 class Waiting(ScriptedChatModel):
     """Takes its time, as a model behind a network does.
 
@@ -146,6 +138,23 @@ class Waiting(ScriptedChatModel):
     async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
         await asyncio.sleep(self.seconds)
         return await super()._agenerate(*args, **kwargs)
+
+
+class Selector(Waiting):
+    """Selects the one tool: a model that selects takes what a model takes."""
+
+    def with_structured_output(self, schema: Any, **_: Any) -> Any:  # noqa: ARG002
+        """Return what gives the answer."""
+
+        def select(_given: Any) -> Any:
+            time.sleep(self.seconds)
+            return {"tools": ["look_up"]}
+
+        async def aselect(_given: Any) -> Any:
+            await asyncio.sleep(self.seconds)
+            return {"tools": ["look_up"]}
+
+        return RunnableLambda(select, aselect)
 
 
 def model(seconds: float = 0.0) -> ScriptedChatModel:
@@ -171,10 +180,11 @@ async def sealed(place: Place) -> SealedSaver:
     return guard
 
 
-def stock() -> dict[str, Any]:
+def stock(seconds: float = 0.0) -> dict[str, Any]:
     """Return LangChain's own middlewares: where nothing has to be done, and some where their limit is reached.
 
-    A reached ``ToolCallLimit`` takes a tool, and a ``HumanInTheLoop`` that asks ends the run: those are other turns.
+    Those that call a model wait so many seconds for it. A reached ``ToolCallLimit`` takes a tool, and a
+    ``HumanInTheLoop`` that asks ends the run: those are other turns.
     """
     return {
         "PIIMiddleware": PIIMiddleware("email"),
@@ -182,9 +192,13 @@ def stock() -> dict[str, Any]:
         "ModelCallLimitMiddleware": ModelCallLimitMiddleware(run_limit=10),
         "ToolCallLimitMiddleware": ToolCallLimitMiddleware(run_limit=10),
         "HumanInTheLoopMiddleware": HumanInTheLoopMiddleware(interrupt_on={}),
-        "SummarizationMiddleware, never due": SummarizationMiddleware(model(), trigger=("tokens", 10**9)),
-        "SummarizationMiddleware, due": SummarizationMiddleware(model(), trigger=("messages", 4), keep=("messages", 2)),
-        "LLMToolSelectorMiddleware, scripted": LLMToolSelectorMiddleware(model=Selector(replies=["-"])),
+        "SummarizationMiddleware, never due": SummarizationMiddleware(model(seconds), trigger=("tokens", 10**9)),
+        "SummarizationMiddleware, due": SummarizationMiddleware(
+            model(seconds), trigger=("messages", 4), keep=("messages", 2)
+        ),
+        "LLMToolSelectorMiddleware, scripted": LLMToolSelectorMiddleware(
+            model=Selector(replies=["-"], seconds=seconds)
+        ),
         "ContextEditingMiddleware, never due": ContextEditingMiddleware(),
         "TodoListMiddleware": TodoListMiddleware(),
     }
@@ -220,7 +234,7 @@ async def variants(places: Places, names: tuple[str, ...] | None = None, seconds
         UNSAVED: lambda: ours(saved=False),
         NESTED: nested,
         GUARDED: guarded,
-        **{name: partial(other, made) for name, made in stock().items()},
+        **{name: partial(other, made) for name, made in stock(seconds).items()},
     }
     return {name: await make() for name, make in makers.items() if names is None or name in names}
 
