@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -17,24 +16,21 @@ from langgraph.types import Command, interrupt
 
 from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.records import UnmetCode
-from end_conversation_tool._doors.tool import create_end_conversation_tool
 from end_conversation_tool.anthropic_sdk import ConversationGuard
 from end_conversation_tool.errors import InvalidInputError
 from end_conversation_tool.graph import create_guarded_graph
-from end_conversation_tool.graph_parts import add_end_conversation
-from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
-from end_conversation_tool.testing import ScriptedChatModel, tool_call
+from end_conversation_tool.testing import tool_call
 from support.agents import INSULT, Agent, config, ending, said
 from support.agents import LADDER as REFUSALS
-from support.graphs import State, hand_written
+from support.doors import GRAPHS, graph_behind
 from support.keywords import QUICK, KeywordReader, keyword_watch
 from support.wire import ABUSE, LADDER, called, end, finished, guard_of
 from support.wire import said as sent
 
 RISK = "I want to kill myself"
 
-doors = pytest.mark.parametrize("door", ["create_agent", "wrapped", "parts"])
+doors = pytest.mark.parametrize("door", GRAPHS)
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
 
@@ -42,17 +38,7 @@ def behind(door: str, registry: InMemorySealRegistry, ask: BaseTool, **options: 
     """Return a graph behind one of the doors, whose model calls ``ask`` and then says something."""
     replies: list[Any] = [tool_call("ask", {"question": "How are you?"}), "I see.", "Well."]
     guard = {"registry": registry, "policy": QUICK, "reader": KeywordReader(), "watch": keyword_watch(), **options}
-    saver, tools = SealedSaver(InMemorySaver(), registry), [ask, create_end_conversation_tool()]
-    if door == "create_agent":
-        model = ScriptedChatModel(replies)
-        return create_agent(model, [ask], middleware=[EndConversationMiddleware(**guard)], checkpointer=saver)
-    if door == "wrapped":
-        return create_guarded_graph(hand_written(replies, tools), checkpointer=saver, **guard)
-
-    def add(builder: Any) -> None:
-        add_end_conversation(builder, **guard)
-
-    return hand_written(replies, tools, state=State, change=add, checkpointer=saver)
+    return graph_behind(door, replies, guard, tools=[ask])
 
 
 def run(graph: Any, given: Any, *, asynchronous: bool = False) -> Any:

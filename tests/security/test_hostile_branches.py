@@ -7,14 +7,13 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
 from langchain_core.messages import HumanMessage, RemoveMessage
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.graph import START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
 
@@ -22,15 +21,12 @@ from end_conversation_tool._checkpoint.guard import MAX_BRANCHES
 from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.policy import EndConversationPolicy
 from end_conversation_tool._core.records import UnmetCode
-from end_conversation_tool._doors.tool import create_end_conversation_tool
 from end_conversation_tool.errors import InvalidInputError, RegistryError, StaleRunError, ThreadSealedError
-from end_conversation_tool.graph import create_guarded_graph
-from end_conversation_tool.graph_parts import EndConversationChannels, add_end_conversation
 from end_conversation_tool.registry import InMemorySealRegistry, SqlSealRegistry
 from end_conversation_tool.registry.sql.triggers import refused_by_trigger
 from support.agents import INSULT, LADDER, Agent, config, ending, said
 from support.chats import END_IT, WARN, Chat, guarded, texts_of
-from support.graphs import hand_written
+from support.doors import GRAPHS, graph_behind
 from support.keywords import KeywordReader
 from support.pauses import Pause, PauseAround, background
 from support.records import permit
@@ -442,23 +438,12 @@ async def test_a_saver_with_another_registry_than_the_agent_is_a_wiring_error() 
         await chat.say("hello")
 
 
-class _State(EndConversationChannels, MessagesState):
-    """Messages, and our channels."""
-
-
 def behind(door: str, registry: InMemorySealRegistry, saver: Any) -> Any:
     """Return a graph behind one of the doors, which says hello."""
-    tools = [create_end_conversation_tool()]
-    guard: dict[str, Any] = {"registry": registry, "reader": KeywordReader()}
-    if door == "create_agent":
-        return Agent(["hello"] * 2, registry=registry, checkpointer=saver).graph
-    if door == "wrapped":
-        return create_guarded_graph(hand_written(["hello"] * 2, tools), checkpointer=saver, **guard)
-    added = partial(add_end_conversation, **guard)
-    return hand_written(["hello"] * 2, tools, state=_State, change=added, checkpointer=saver)
+    return graph_behind(door, ["hello"] * 2, {"registry": registry, "reader": KeywordReader()}, saver=saver)
 
 
-@pytest.mark.parametrize("door", ["create_agent", "wrapped", "parts"])
+@pytest.mark.parametrize("door", GRAPHS)
 def test_a_saver_that_guards_other_threads_than_the_agent_is_a_wiring_error(door: str) -> None:
     registry, inner = InMemorySealRegistry(), InMemorySaver()
     graph = behind(door, registry, Prefixing(SealedSaver(inner, registry)))
@@ -466,7 +451,7 @@ def test_a_saver_that_guards_other_threads_than_the_agent_is_a_wiring_error(door
         graph.invoke(said("hello"), config())
 
 
-@pytest.mark.parametrize("door", ["create_agent", "wrapped", "parts"])
+@pytest.mark.parametrize("door", GRAPHS)
 def test_within_the_guard_threads_may_have_other_ids(door: str) -> None:
     registry, inner = InMemorySealRegistry(), InMemorySaver()
     graph = behind(door, registry, SealedSaver(Prefixing(inner), registry))

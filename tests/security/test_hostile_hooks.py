@@ -6,7 +6,6 @@ import asyncio
 from typing import Annotated, Any, get_args
 
 import pytest
-from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, PIIMiddleware
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, RemoveMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -19,13 +18,12 @@ from end_conversation_tool._checkpoint.saver import SealedSaver
 from end_conversation_tool._core.vocabulary import UnmetCode
 from end_conversation_tool._doors.langgraph import run_context
 from end_conversation_tool._doors.tool import create_end_conversation_tool
-from end_conversation_tool.graph import create_guarded_graph
 from end_conversation_tool.graph_parts import EndConversationChannels, add_end_conversation
-from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.registry import InMemorySealRegistry
 from end_conversation_tool.testing import ScriptedChatModel
 from support.agents import INSULT, LADDER, Agent, config, ending, said
-from support.graphs import State, hand_written
+from support.doors import GRAPHS, graph_behind
+from support.graphs import hand_written
 from support.keywords import DOUBT, QUICK, KeywordReader, keyword_watch
 
 RISK = "I want to kill myself"
@@ -33,28 +31,11 @@ SECRET = "my mail is kim@example.org"
 SAD = "soon none of this matters and the pills are here"
 """Which no word of the watch shows."""
 
-DOORS = ("create_agent", "wrapped", "parts")
-
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
 
 def _words(registry: InMemorySealRegistry) -> dict[str, Any]:
     return {"registry": registry, "policy": QUICK, "reader": KeywordReader(), "watch": keyword_watch()}
-
-
-def behind(door: str, replies: list[Any], registry: InMemorySealRegistry) -> Any:
-    """Return a graph behind one of the doors."""
-    saver, guard, tools = SealedSaver(InMemorySaver(), registry), _words(registry), [create_end_conversation_tool()]
-    if door == "create_agent":
-        layers = [EndConversationMiddleware(**guard)]
-        return create_agent(ScriptedChatModel(replies), [], middleware=layers, checkpointer=saver)
-    if door == "wrapped":
-        return create_guarded_graph(hand_written(replies, tools), checkpointer=saver, **guard)
-
-    def add(builder: Any) -> None:
-        add_end_conversation(builder, **guard)
-
-    return hand_written(replies, tools, state=State, change=add, checkpointer=saver)
 
 
 def run(graph: Any, given: Any, *, asynchronous: bool = False) -> Any:
@@ -286,7 +267,7 @@ def test_a_node_before_the_model_of_a_graph_of_ones_own(words: str, *, flagged: 
 
 
 @both
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", GRAPHS)
 @pytest.mark.parametrize("edited", ["their own", "the model's"])
 def test_words_in_the_place_of_an_older_message_are_heard_at_once(
     door: str,
@@ -294,7 +275,7 @@ def test_words_in_the_place_of_an_older_message_are_heard_at_once(
     asynchronous: bool,  # noqa: FBT001 - both ways
 ) -> None:
     registry = InMemorySealRegistry()
-    graph = behind(door, ["hello", "well", "I see"], registry)
+    graph = graph_behind(door, ["hello", "well", "I see"], _words(registry))
     first = run(graph, {"messages": [HumanMessage("hello", id="u1")]}, asynchronous=asynchronous)
     run(graph, {"messages": [HumanMessage("how are you?", id="u2")]}, asynchronous=asynchronous)
     place = "u1" if edited == "their own" else first["messages"][-1].id
@@ -323,11 +304,11 @@ def test_the_same_words_from_somebody_else_are_not_what_the_user_said(
     assert agent.registry.status("t").at_risk
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", GRAPHS)
 @pytest.mark.parametrize("way", ["input", "update", "send"])
 def test_an_older_provenance_with_the_messages_of_its_time_shows_nothing(door: str, way: str) -> None:
     registry = InMemorySealRegistry()
-    graph = behind(door, [*LADDER, "Thank you.", ending(), "on we go"], registry)
+    graph = graph_behind(door, [*LADDER, "Thank you.", ending(), "on we go"], _words(registry))
     for _ in LADDER:
         run(graph, said(INSULT))
     then = graph.get_state(config()).values

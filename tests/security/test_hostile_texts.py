@@ -10,23 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain.agents import create_agent
-from langchain.agents.middleware import before_model
 from langchain_core.messages import HumanMessage
-from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import START
 
-from end_conversation_tool._checkpoint.saver import SealedSaver
-from end_conversation_tool._doors.tool import create_end_conversation_tool
-from end_conversation_tool.graph import create_guarded_graph
-from end_conversation_tool.graph_parts import add_end_conversation
-from end_conversation_tool.middleware import EndConversationMiddleware
 from end_conversation_tool.readers import OfflineReader
 from end_conversation_tool.registry import InMemorySealRegistry, SealRegistry, SqlSealRegistry
-from end_conversation_tool.testing import ScriptedChatModel
 from end_conversation_tool.watch import default_watch
 from support.agents import INSULT, LADDER, config, ending
-from support.graphs import State, hand_written
+from support.doors import GRAPHS, graph_behind
 from support.keywords import QUICK, KeywordReader
 from support.postgres import fresh_schema
 from support.savers import ENGINES
@@ -36,32 +26,9 @@ RISK = "I want to kill myself"
 CALL = ending()
 """The model asks for the end."""
 
-GRAPHS = ("create_agent", "wrapped", "parts")
 doors = pytest.mark.parametrize("door", [*GRAPHS, "wire"])
 graphs = pytest.mark.parametrize("door", GRAPHS)
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
-
-
-def behind(door: str, replies: list[Any], guard: dict[str, Any], node: Any = None) -> Any:
-    """Return a graph behind one of the doors; ``node`` runs before its model."""
-    saver, tools = SealedSaver(InMemorySaver(), guard["registry"]), [create_end_conversation_tool()]
-    if door == "create_agent":
-        hooks: list[Any] = [before_model(lambda state, runtime: node(state))] if node else []  # noqa: ARG005
-        layers = [*hooks, EndConversationMiddleware(**guard)]
-        return create_agent(ScriptedChatModel(replies), [], middleware=layers, checkpointer=saver)
-
-    def change(builder: Any) -> None:
-        if node:
-            builder.add_node("before", node)
-            builder.edges.discard((START, "model"))
-            builder.add_edge(START, "before")
-            builder.add_edge("before", "model")
-        if door == "parts":
-            add_end_conversation(builder, **guard)
-
-    if door == "parts":
-        return hand_written(replies, tools, state=State, change=change, checkpointer=saver)
-    return create_guarded_graph(hand_written(replies, tools, change=change), checkpointer=saver, **guard)
 
 
 class Line:
@@ -81,7 +48,9 @@ class Line:
         self.asynchronous = asynchronous
         words = {"policy": QUICK, "reader": reader or KeywordReader(), "watch": default_watch()}
         self.wire = guard_of(self.registry, **words).conversation("t") if door == "wire" else None
-        self.graph: Any = None if self.wire else behind(door, replies, {"registry": self.registry, **words}, node)
+        self.graph: Any = (
+            None if self.wire else graph_behind(door, replies, {"registry": self.registry, **words}, before=node)
+        )
         self.replies, self.messages = list(replies), list[Any]()
 
     def say(self, *contents: Any) -> None:
